@@ -1,0 +1,87 @@
+//! How much bulk work may hold the log's lock.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::Cell;
+
+/// The most commands of a chunk (design: one call of 5,000 is where the cost per event is flat).
+const LARGEST: usize = 5_000;
+/// The fewest: below, the cost of the call outweighs the wait that it saves.
+const SMALLEST: usize = 100;
+/// How long a chunk may hold the lock while interactive commands come in.
+const HOLD: Duration = Duration::from_millis(25);
+/// How long after the last interactive command bulk work stays small.
+const QUIET_AFTER: Duration = Duration::from_secs(1);
+/// How far the directory projection may lag while interactive commands come in.
+const LAG: i64 = 2_000;
+
+/// The size that the next chunk should have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BulkRoom {
+    /// Commands, 100 to 5,000.
+    pub commands: usize,
+}
+
+/// What the chunks so far took, and when an interactive command came in last.
+pub(crate) struct BulkControl {
+    last_interactive: Mutex<Option<Instant>>,
+    events_per_hold: AtomicUsize,
+}
+
+impl BulkControl {
+    pub(crate) const fn new() -> Self {
+        Self { last_interactive: Mutex::new(None), events_per_hold: AtomicUsize::new(500) }
+    }
+
+    pub(crate) fn interactive(&self) {
+        if let Ok(mut last) = self.last_interactive.lock() {
+            *last = Some(Instant::now());
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.last_interactive.lock().is_ok_and(|last| last.is_some_and(|at| at.elapsed() < QUIET_AFTER))
+    }
+
+    /// Follows the measured speed, half of it new.
+    pub(crate) fn measured(&self, events: usize, took: Duration) {
+        let micros = took.as_micros().max(1);
+        let fits = u128::try_from(events).unwrap_or_default() * HOLD.as_micros() / micros;
+        let fits = usize::try_from(fits).unwrap_or(LARGEST).clamp(SMALLEST, LARGEST);
+        let before = self.events_per_hold.load(Ordering::Relaxed);
+        self.events_per_hold.store(usize::midpoint(before, fits), Ordering::Relaxed);
+    }
+
+    pub(crate) fn room(&self) -> BulkRoom {
+        let commands = if self.is_busy() { self.events_per_hold.load(Ordering::Relaxed) } else { LARGEST };
+        BulkRoom { commands }
+    }
+}
+
+impl Cell {
+    /// How large the next chunk should be: 5,000 on a quiet cell, else what holds the lock for 25 ms at the speed measured.
+    pub fn bulk_room(&self) -> BulkRoom {
+        self.control().room()
+    }
+
+    /// Waits while interactive commands come in and the directory projection is over 2,000 events behind.
+    pub async fn wait_for_bulk_turn(&self) {
+        let mut projected = self.projected().subscribe();
+        loop {
+            let position = *projected.borrow_and_update();
+            let behind = position >= 0 && *self.head().borrow() - position > LAG;
+            if !behind || !self.control().is_busy() {
+                return;
+            }
+            // Woken by the projection; the bound only covers the moment when interactive commands cease.
+            let woken = tokio::time::timeout(QUIET_AFTER, projected.changed()).await;
+            if matches!(woken, Ok(Err(_))) {
+                return;
+            }
+        }
+    }
+}

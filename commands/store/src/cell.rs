@@ -1,0 +1,385 @@
+//! A cell: one schema in one database with its own log. Everything hangs off this value; there is no global state.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use roster_domain::Scope;
+use roster_domain::stream::{Claim, claim_kind};
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::bulk::BulkControl;
+use crate::prepared::{ChunkVerdict, Prepared, Verdict};
+use crate::sequencer::{Chunk, Interactive, Sequencer};
+use crate::streams::StreamCache;
+use crate::vault::{DataKey, Vault};
+use crate::{Project, StoreError, migrate, project, types};
+
+/// How a cell is opened.
+#[derive(Clone, Debug)]
+pub struct CellConfig {
+    /// The cell's name: lower-case letters, digits and `_`; its schema is `roster_<name>`.
+    pub name: String,
+    /// Where it lives, with the service's own role ([`migrate::service_url`]).
+    pub database_url: SecretString,
+    /// Connections, at least 4: the sequencer and the projections keep one each.
+    pub pool_size: u32,
+    /// Streams in the cache; each takes about its profile's size plus 300 bytes.
+    pub cache_streams: usize,
+}
+
+/// An open cell.
+#[derive(Clone)]
+pub struct Cell(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    pool: PgPool,
+    vault: Vault,
+    cache: Arc<StreamCache>,
+    control: Arc<BulkControl>,
+    waiting: Arc<AtomicUsize>,
+    interactive: mpsc::Sender<Interactive>,
+    bulk: mpsc::Sender<Chunk>,
+    head: watch::Sender<i64>,
+    projected: watch::Sender<i64>,
+    projects: RwLock<HashMap<Scope, Arc<Project>>>,
+    projects_by_no: RwLock<HashMap<i32, Arc<Project>>>,
+}
+
+impl std::fmt::Debug for Cell {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Cell").field("name", &self.0.name).finish_non_exhaustive()
+    }
+}
+
+impl Cell {
+    /// Connects, checks keys and event types, and starts the sequencer.
+    ///
+    /// # Errors
+    /// [`StoreError::NotMigrated`], [`StoreError::TypeMismatch`], [`StoreError::Vault`] under the wrong key-encryption key.
+    pub async fn open(
+        config: CellConfig,
+        vault: Vault,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Result<Self, StoreError> {
+        let options: PgConnectOptions = config.database_url.expose_secret().parse()?;
+        let pool = PgPoolOptions::new()
+            .max_connections(config.pool_size.max(4))
+            .min_connections(1)
+            .acquire_timeout(Duration::from_secs(10))
+            .test_before_acquire(false)
+            .connect_with(options.application_name("roster").statement_cache_capacity(256))
+            .await?;
+        migrate::check_migrated(&pool).await?;
+        migrate::check_keys(&pool, &vault).await?;
+        types::check(&pool).await?;
+        let (interactive, interactive_queue) = mpsc::channel(1_024);
+        let (bulk, bulk_queue) = mpsc::channel(2);
+        let inner = Inner {
+            name: config.name,
+            cache: Arc::new(StreamCache::new(config.cache_streams)),
+            control: Arc::new(BulkControl::new()),
+            waiting: Arc::new(AtomicUsize::new(0)),
+            interactive,
+            bulk,
+            head: watch::Sender::new(0),
+            projected: watch::Sender::new(-1),
+            projects: RwLock::default(),
+            projects_by_no: RwLock::default(),
+            pool,
+            vault,
+        };
+        let cell = Self(Arc::new(inner));
+        let head = cell.head_position().await?;
+        cell.0.head.send_replace(head);
+        let sequencer = Sequencer {
+            pool: cell.0.pool.clone(),
+            interactive: interactive_queue,
+            bulk: bulk_queue,
+            cache: Arc::clone(&cell.0.cache),
+            control: Arc::clone(&cell.0.control),
+            waiting: Arc::clone(&cell.0.waiting),
+            head: cell.0.head.clone(),
+            stop,
+        };
+        tracker.spawn(sequencer.run());
+        Ok(cell)
+    }
+
+    /// The cell's name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The connections, for read models and job tables. The `log_*` tables are this crate's own.
+    pub fn pool(&self) -> &PgPool {
+        &self.0.pool
+    }
+
+    /// The key-encryption keys.
+    pub fn vault(&self) -> &Vault {
+        &self.0.vault
+    }
+
+    /// Follows the last position that this server wrote or read.
+    pub fn head(&self) -> watch::Receiver<i64> {
+        self.0.head.subscribe()
+    }
+
+    /// Where the directory projection reports its position; -1 until it does.
+    pub fn projected(&self) -> &watch::Sender<i64> {
+        &self.0.projected
+    }
+
+    /// Interactive commands that wait for the sequencer.
+    pub fn waiting(&self) -> usize {
+        self.0.waiting.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn cache(&self) -> &StreamCache {
+        &self.0.cache
+    }
+
+    pub(crate) fn control(&self) -> &BulkControl {
+        &self.0.control
+    }
+
+    pub(crate) fn saw(&self, position: i64) {
+        self.0.head.send_if_modified(|head| {
+            let higher = position > *head;
+            *head = position.max(*head);
+            higher
+        });
+    }
+
+    /// The project of a scope, if one was ever written.
+    pub async fn project(&self, scope: &Scope) -> Result<Option<Arc<Project>>, StoreError> {
+        if let Some(known) = self.0.projects.read().unwrap_or_else(PoisonError::into_inner).get(scope) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let found = project::find(&self.0.pool, &self.0.vault, &self.0.name, scope).await?;
+        if let Some(found) = &found {
+            self.know(found);
+        }
+        Ok(found)
+    }
+
+    /// The project of a scope; made if it does not exist. Only an authorised write may call this.
+    pub async fn create_project(&self, scope: &Scope, schema_stream: Uuid) -> Result<Arc<Project>, StoreError> {
+        if let Some(known) = self.project(scope).await? {
+            return Ok(known);
+        }
+        let made = project::create(&self.0.pool, &self.0.vault, &self.0.name, scope, schema_stream).await?;
+        self.know(&made);
+        Ok(made)
+    }
+
+    /// The project with a number.
+    pub async fn project_by_no(&self, no: i32) -> Result<Option<Arc<Project>>, StoreError> {
+        if let Some(known) = self.0.projects_by_no.read().unwrap_or_else(PoisonError::into_inner).get(&no) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let found = project::find_by_no(&self.0.pool, &self.0.vault, &self.0.name, no).await?;
+        if let Some(found) = &found {
+            self.know(found);
+        }
+        Ok(found)
+    }
+
+    fn know(&self, project: &Arc<Project>) {
+        let mut by_scope = self.0.projects.write().unwrap_or_else(PoisonError::into_inner);
+        by_scope.insert(project.scope.clone(), Arc::clone(project));
+        let mut by_no = self.0.projects_by_no.write().unwrap_or_else(PoisonError::into_inner);
+        by_no.insert(project.no, Arc::clone(project));
+    }
+
+    /// Appends one command in a group commit with whatever else waits.
+    ///
+    /// # Errors
+    /// After [`StoreError::Closed`] or a database error it is unknown whether the command was written: decide it again.
+    pub async fn append(&self, prepared: Prepared) -> Result<Verdict, StoreError> {
+        if prepared.is_empty() {
+            return Err(StoreError::Malformed("command without events"));
+        }
+        let (reply, verdict) = oneshot::channel();
+        self.0.control.interactive();
+        self.0.waiting.fetch_add(1, Ordering::Relaxed);
+        if self.0.interactive.send(Interactive { prepared, reply }).await.is_err() {
+            self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(StoreError::Closed);
+        }
+        match verdict.await.map_err(|_| StoreError::Closed)?? {
+            Verdict::Replayed { answer, position } => self.open_answer(&answer, position).await,
+            verdict => Ok(verdict),
+        }
+    }
+
+    /// Appends a chunk of at most 5,000 commands, all of them or none. Streams must differ from each other.
+    pub async fn append_all(&self, chunk: Vec<Prepared>) -> Result<ChunkVerdict, StoreError> {
+        if chunk.is_empty() || chunk.iter().any(Prepared::is_empty) {
+            return Err(StoreError::Malformed("chunk without events"));
+        }
+        let (reply, verdict) = oneshot::channel();
+        self.0.bulk.send(Chunk { prepared: chunk, reply }).await.map_err(|_| StoreError::Closed)?;
+        verdict.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// The first answer of a replayed request; its stream id leads it.
+    async fn open_answer(&self, answer: &[u8], position: i64) -> Result<Verdict, StoreError> {
+        let malformed = StoreError::Malformed("stored answer");
+        let Some((stream, sealed)) = answer.split_at_checked(16) else { return Err(malformed) };
+        let stream = Uuid::from_slice(stream).map_err(|_| malformed)?;
+        let answer = self.open_for(stream, "answer", sealed).await?.unwrap_or_default();
+        Ok(Verdict::Replayed { answer, position })
+    }
+
+    /// The stream that holds a claim.
+    pub async fn holder(&self, project: &Project, claim: &Claim) -> Result<Option<Uuid>, StoreError> {
+        Ok(sqlx::query_scalar(
+            "SELECT stream_id FROM log_claims WHERE project_no = $1 AND kind = $2 AND key = $3",
+        )
+        .bind(project.no)
+        .bind(claim.kind)
+        .bind(project.claim_key(claim))
+        .fetch_optional(self.pool())
+        .await?)
+    }
+
+    /// The streams that hold claims of one kind, in the order asked.
+    pub async fn holders(
+        &self,
+        project: &Project,
+        kind: i16,
+        claims: &[Claim],
+    ) -> Result<Vec<Option<Uuid>>, StoreError> {
+        let keys: Vec<Vec<u8>> = claims.iter().map(|claim| project.claim_key(claim)).collect();
+        Ok(sqlx::query_scalar(
+            "SELECT c.stream_id
+               FROM unnest($3::bytea[]) WITH ORDINALITY AS wanted(key, ord)
+               LEFT JOIN log_claims c ON c.project_no = $1 AND c.kind = $2 AND c.key = wanted.key
+              ORDER BY wanted.ord",
+        )
+        .bind(project.no)
+        .bind(kind)
+        .bind(&keys)
+        .fetch_all(self.pool())
+        .await?)
+    }
+
+    /// Claims of one kind in the order of their keys, after a key; the key and the holding stream of each.
+    pub async fn claims_page(
+        &self,
+        project: &Project,
+        kind: i16,
+        after: &[u8],
+        limit: i64,
+    ) -> Result<Vec<(Vec<u8>, Uuid)>, StoreError> {
+        Ok(sqlx::query_as(
+            "SELECT key, stream_id
+               FROM log_claims
+              WHERE project_no = $1 AND kind = $2 AND key > $3
+              ORDER BY key
+              LIMIT $4",
+        )
+        .bind(project.no)
+        .bind(kind)
+        .bind(after)
+        .bind(limit)
+        .fetch_all(self.pool())
+        .await?)
+    }
+
+    /// How many claims of one kind a project has, counted to a bound.
+    pub async fn count_claims(&self, project: &Project, kind: i16, bound: i64) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar(
+            "SELECT count(*) FROM (SELECT FROM log_claims WHERE project_no = $1 AND kind = $2 LIMIT $3) AS some",
+        )
+        .bind(project.no)
+        .bind(kind)
+        .bind(bound)
+        .fetch_one(self.pool())
+        .await?)
+    }
+
+    /// The unfinished jobs of a stream kind: project number and stream of each.
+    pub async fn open_jobs(&self, stream_kind: i16) -> Result<Vec<(i32, Uuid)>, StoreError> {
+        Ok(sqlx::query_as(
+            "SELECT c.project_no, c.stream_id
+               FROM projects p
+               JOIN log_claims c ON c.project_no = p.project_no AND c.kind = $1
+               JOIN log_streams s ON s.stream_id = c.stream_id
+              WHERE s.kind = $2
+              ORDER BY c.stream_id",
+        )
+        .bind(claim_kind::OPEN_JOB)
+        .bind(stream_kind)
+        .fetch_all(self.pool())
+        .await?)
+    }
+
+    /// Deletes stored answers that no resend may get any more; how many there were.
+    pub async fn sweep_answers(&self) -> Result<u64, StoreError> {
+        let swept = sqlx::query("DELETE FROM log_idempotency WHERE expires_at < clock_timestamp()");
+        Ok(swept.execute(self.pool()).await?.rows_affected())
+    }
+
+    /// The key of a stream; `None` where the stream does not exist or its key was destroyed.
+    pub async fn key_of(&self, stream: Uuid) -> Result<Option<DataKey>, StoreError> {
+        Ok(self.keys_of(&[stream]).await?.pop().flatten())
+    }
+
+    /// The keys of many streams in the order asked.
+    pub async fn keys_of(&self, streams: &[Uuid]) -> Result<Vec<Option<DataKey>>, StoreError> {
+        let rows: Vec<(Uuid, Option<i16>, Option<Vec<u8>>)> = sqlx::query_as(
+            "SELECT s.stream_id, s.key_no, s.key FROM log_streams s WHERE s.stream_id = ANY($1)",
+        )
+        .bind(streams)
+        .fetch_all(self.pool())
+        .await?;
+        let mut keys = HashMap::new();
+        for (stream, key_no, wrapped) in rows {
+            if let Some(wrapped) = wrapped {
+                keys.insert(stream, self.vault().open_key(stream, key_no.unwrap_or_default(), &wrapped)?);
+            }
+        }
+        Ok(streams.iter().map(|stream| keys.get(stream).cloned()).collect())
+    }
+
+    /// Seals bytes about a stream that lie outside the log; `None` where the key is gone.
+    pub async fn seal_for(&self, stream: Uuid, part: &str, plain: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let about = crate::streams::foreign_part(stream, part);
+        Ok(self.key_of(stream).await?.map(|key| key.seal(&about, plain)))
+    }
+
+    /// Opens what [`Cell::seal_for`] or [`crate::Loaded::seal`] made; `None` where the key is gone.
+    pub async fn open_for(&self, stream: Uuid, part: &str, sealed: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let about = crate::streams::foreign_part(stream, part);
+        Ok(self.key_of(stream).await?.map(|key| key.open(&about, sealed)).transpose()?)
+    }
+
+    /// Opens many sealed parts (stream, part, bytes) with one statement, in the order given.
+    pub async fn open_many(&self, items: &[(Uuid, &str, &[u8])]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let mut streams: Vec<Uuid> = items.iter().map(|(stream, ..)| *stream).collect();
+        streams.sort_unstable();
+        streams.dedup();
+        let keys: HashMap<Uuid, Option<DataKey>> =
+            streams.iter().copied().zip(self.keys_of(&streams).await?).collect();
+        items
+            .iter()
+            .map(|(stream, part, sealed)| {
+                let about = crate::streams::foreign_part(*stream, part);
+                let key = keys.get(stream).and_then(Option::as_ref);
+                Ok(key.map(|key| key.open(&about, sealed)).transpose()?)
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,106 @@
+//! Where each projection stands. A projection moves its checkpoint in the transaction that wrote its rows.
+
+use sqlx::{PgConnection, PgPool};
+
+use crate::StoreError;
+
+/// The right to run a projection, until `seconds` after its last advance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Raised with every new owner: an older owner is fenced.
+    pub epoch: i64,
+    /// The last position whose rows are written.
+    pub position: i64,
+    /// The projection's version that wrote them.
+    pub version: i32,
+}
+
+/// Takes a projection over if nobody holds it, or if the caller does; `None` while another owner does.
+pub async fn acquire(
+    pool: &PgPool,
+    name: &str,
+    version: i32,
+    owner: &str,
+    seconds: f64,
+) -> Result<Option<Lease>, StoreError> {
+    sqlx::query("INSERT INTO log_checkpoints (name, version) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+        .bind(name)
+        .bind(version)
+        .execute(pool)
+        .await?;
+    let lease: Option<(i64, i64, i32)> = sqlx::query_as(
+        "UPDATE log_checkpoints
+            SET owner = $2,
+                epoch = epoch + 1,
+                leased_till = clock_timestamp() + make_interval(secs => $3)
+          WHERE name = $1 AND (owner = $2 OR leased_till < clock_timestamp())
+      RETURNING epoch, position, version",
+    )
+    .bind(name)
+    .bind(owner)
+    .bind(seconds)
+    .fetch_optional(pool)
+    .await?;
+    Ok(lease.map(|(epoch, position, version)| Lease { epoch, position, version }))
+}
+
+/// Moves a checkpoint and prolongs the lease; `false` means fenced: roll the transaction back.
+pub async fn advance(
+    connection: &mut PgConnection,
+    name: &str,
+    epoch: i64,
+    from: i64,
+    to: i64,
+    seconds: f64,
+) -> Result<bool, StoreError> {
+    let moved = sqlx::query(
+        "UPDATE log_checkpoints
+            SET position = $4,
+                leased_till = clock_timestamp() + make_interval(secs => $5),
+                updated_at = clock_timestamp()
+          WHERE name = $1 AND epoch = $2 AND position = $3",
+    )
+    .bind(name)
+    .bind(epoch)
+    .bind(from)
+    .bind(to)
+    .bind(seconds)
+    .execute(connection)
+    .await?;
+    Ok(moved.rows_affected() == 1)
+}
+
+/// Prolongs a lease while there is nothing to write; `false` means fenced.
+pub async fn renew(pool: &PgPool, name: &str, epoch: i64, seconds: f64) -> Result<bool, StoreError> {
+    let renewed = sqlx::query(
+        "UPDATE log_checkpoints
+            SET leased_till = clock_timestamp() + make_interval(secs => $3)
+          WHERE name = $1 AND epoch = $2",
+    )
+    .bind(name)
+    .bind(epoch)
+    .bind(seconds)
+    .execute(pool)
+    .await?;
+    Ok(renewed.rows_affected() == 1)
+}
+
+/// Gives a lease up, so that another server need not wait for its end.
+pub async fn release(pool: &PgPool, name: &str, epoch: i64) -> Result<(), StoreError> {
+    sqlx::query("UPDATE log_checkpoints SET owner = NULL, leased_till = 'epoch' WHERE name = $1 AND epoch = $2")
+        .bind(name)
+        .bind(epoch)
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
+/// Who holds a projection, and where it stands; position 0 where it never ran.
+pub async fn position(pool: &PgPool, name: &str) -> Result<(i64, Option<String>), StoreError> {
+    let found: Option<(i64, Option<String>)> =
+        sqlx::query_as("SELECT position, owner FROM log_checkpoints WHERE name = $1")
+            .bind(name)
+            .fetch_optional(pool)
+            .await?;
+    Ok(found.unwrap_or_default())
+}

@@ -1,0 +1,35 @@
+//! The log of a cell: append, read, claims, idempotency, checkpoints, sealing.
+//!
+//! The only writer of the `log_*` tables. It knows streams, events and claims, and leaves what they mean to `roster-domain`
+//! and what is done with them to `roster-commands` and `roster-projections`.
+
+mod append;
+mod bulk;
+mod cell;
+pub mod checkpoints;
+mod error;
+mod framework;
+pub mod keys;
+pub mod leases;
+pub mod migrate;
+mod prepared;
+mod project;
+mod read;
+mod replay;
+mod sealing;
+mod sequencer;
+mod streams;
+mod types;
+mod vault;
+pub mod verify;
+
+pub use bulk::BulkRoom;
+pub use cell::{Cell, CellConfig};
+pub use error::StoreError;
+pub use framework::AggregateStore;
+pub use prepared::{ChunkVerdict, Prepared, Verdict};
+pub use project::Project;
+pub use read::Recorded;
+pub use replay::ReplayRepository;
+pub use streams::Loaded;
+pub use vault::{DataKey, Vault, VaultError};

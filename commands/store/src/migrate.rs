@@ -1,0 +1,190 @@
+//! Schemas, roles and migrations. Runs with an owner's connection; the service itself never changes a table's form.
+
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::migrate::Migrator;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
+
+use crate::StoreError;
+use crate::vault::{Vault, VaultError};
+
+static CONTROL: Migrator = sqlx::migrate!("../../migrations/control");
+static CELL: Migrator = sqlx::migrate!("../../migrations/cell");
+
+/// The schema of everything that is shared by cells.
+const CONTROL_SCHEMA: &str = "roster_control";
+/// What every key-encryption key seals once, so that a wrong one is noticed at start.
+const CHECK: [u8; 32] = *b"roster key-encryption key check\0";
+/// What is authenticated with it.
+const CHECK_ABOUT: &[u8] = b"roster key check";
+
+/// What the service's role may do, by table; everything else stays the owner's.
+const CELL_GRANTS: [(&str, &str); 9] = [
+    ("log_head", "SELECT, UPDATE"),
+    ("log_events", "SELECT, INSERT"),
+    ("log_batches", "SELECT, INSERT"),
+    ("log_streams", "SELECT, INSERT, UPDATE"),
+    ("log_claims", "SELECT, INSERT, UPDATE, DELETE"),
+    ("log_idempotency", "SELECT, INSERT, UPDATE, DELETE"),
+    ("log_checkpoints", "SELECT, INSERT, UPDATE, DELETE"),
+    ("log_types", "SELECT, INSERT"),
+    ("_sqlx_migrations", "SELECT"),
+];
+const CONTROL_GRANTS: [(&str, &str); 5] = [
+    ("cells", "SELECT"),
+    ("projects", "SELECT, INSERT"),
+    ("api_keys", "SELECT, INSERT, UPDATE"),
+    ("key_checks", "SELECT, INSERT"),
+    ("_sqlx_migrations", "SELECT"),
+];
+
+/// Makes or updates the control schema and one cell, with the service's role, and gives the URL of that role.
+///
+/// # Errors
+/// [`StoreError::NotMigrated`] for a bad cell name, [`StoreError::Vault`] where the database has another key.
+pub async fn migrate(owner_url: &SecretString, cell: &str, vault: &Vault) -> Result<SecretString, StoreError> {
+    let valid = cell.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    if !valid || cell.is_empty() || cell.len() > 40 || cell == "control" {
+        return Err(StoreError::NotMigrated("a cell's name is lower-case letters, digits and _, not 'control'".into()));
+    }
+    let schema = format!("roster_{cell}");
+    let mut owner = connect(owner_url, "public").await?;
+    // Two servers that start together take turns.
+    owner.execute("SELECT pg_advisory_lock(7309, 2)").await?;
+    owner.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public").await?;
+    owner.execute("CREATE EXTENSION IF NOT EXISTS btree_gin SCHEMA public").await?;
+    owner.execute(format!("CREATE SCHEMA IF NOT EXISTS {CONTROL_SCHEMA}").as_str()).await?;
+    owner.execute(format!("CREATE SCHEMA IF NOT EXISTS {schema}").as_str()).await?;
+    let mut control = connect(owner_url, &format!("{CONTROL_SCHEMA}, public")).await?;
+    CONTROL.run(&mut control).await?;
+    sqlx::query("INSERT INTO cells (name) VALUES ($1) ON CONFLICT DO NOTHING")
+        .bind(cell)
+        .execute(&mut control)
+        .await?;
+    check_key(&mut control, vault).await?;
+    let mut tables = connect(owner_url, &format!("{schema}, public")).await?;
+    CELL.run(&mut tables).await?;
+    create_role(&mut owner, &schema, vault).await?;
+    grant(&mut owner, &schema, vault).await?;
+    for connection in [control, tables, owner] {
+        connection.close().await?;
+    }
+    service_url(owner_url, cell, vault)
+}
+
+/// The URL of a cell's service role, whose password is derived from the key-encryption key.
+pub fn service_url(owner_url: &SecretString, cell: &str, vault: &Vault) -> Result<SecretString, StoreError> {
+    let options: PgConnectOptions = owner_url.expose_secret().parse()?;
+    let schema = format!("roster_{cell}");
+    let options = options.username(&schema).password(&password(&schema, vault));
+    Ok(SecretString::from(options.to_url_lossy().to_string()))
+}
+
+fn password(role: &str, vault: &Vault) -> String {
+    vault.derive(&format!("login of {role}"))
+}
+
+async fn connect(url: &SecretString, search_path: &str) -> Result<PgConnection, StoreError> {
+    let options: PgConnectOptions = url.expose_secret().parse()?;
+    let options = options.options([("search_path", search_path), ("client_min_messages", "warning")]);
+    Ok(PgConnection::connect_with(&options).await?)
+}
+
+async fn create_role(owner: &mut PgConnection, role: &str, vault: &Vault) -> Result<(), StoreError> {
+    let known: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)")
+        .bind(role)
+        .fetch_one(&mut *owner)
+        .await?;
+    let password = password(role, vault);
+    let verb = if known { "ALTER" } else { "CREATE" };
+    owner.execute(format!("{verb} ROLE {role} LOGIN PASSWORD '{password}'").as_str()).await?;
+    Ok(())
+}
+
+/// Role settings belong to a database, so a copy of a migrated database needs this again.
+pub async fn link_role(owner_url: &SecretString, cell: &str) -> Result<(), StoreError> {
+    let mut owner = connect(owner_url, "public").await?;
+    set_role(&mut owner, &format!("roster_{cell}")).await?;
+    owner.close().await?;
+    Ok(())
+}
+
+async fn set_role(owner: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
+    let database: String = sqlx::query_scalar("SELECT quote_ident(current_database())").fetch_one(&mut *owner).await?;
+    for setting in
+        [format!("search_path = {schema}, {CONTROL_SCHEMA}, public"), "jit = off".into(), "TimeZone = 'UTC'".into()]
+    {
+        owner.execute(format!("ALTER ROLE {schema} IN DATABASE {database} SET {setting}").as_str()).await?;
+    }
+    Ok(())
+}
+
+async fn grant(owner: &mut PgConnection, schema: &str, _vault: &Vault) -> Result<(), StoreError> {
+    set_role(owner, schema).await?;
+    let mut statements = vec![format!("GRANT USAGE ON SCHEMA {schema}, {CONTROL_SCHEMA}, public TO {schema}")];
+    for (table, rights) in CELL_GRANTS {
+        statements.push(format!("GRANT {rights} ON {schema}.{table} TO {schema}"));
+    }
+    for (table, rights) in CONTROL_GRANTS {
+        statements.push(format!("GRANT {rights} ON {CONTROL_SCHEMA}.{table} TO {schema}"));
+    }
+    statements.push(format!("GRANT USAGE ON ALL SEQUENCES IN SCHEMA {CONTROL_SCHEMA} TO {schema}"));
+    let derived: Vec<String> = sqlx::query_scalar(
+        "SELECT quote_ident(tablename)
+           FROM pg_tables
+          WHERE schemaname = $1 AND (tablename LIKE 'view\\_%' OR tablename LIKE 'job\\_%')",
+    )
+    .bind(schema)
+    .fetch_all(&mut *owner)
+    .await?;
+    for table in derived {
+        statements.push(format!("GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON {schema}.{table} TO {schema}"));
+    }
+    for statement in statements {
+        owner.execute(statement.as_str()).await?;
+    }
+    Ok(())
+}
+
+/// Refuses a key-encryption key that this database was not sealed with; a new database keeps its check value.
+async fn check_key(control: &mut PgConnection, vault: &Vault) -> Result<(), StoreError> {
+    let stored: Vec<(i16, Vec<u8>)> =
+        sqlx::query_as("SELECT key_no, sealed FROM key_checks").fetch_all(&mut *control).await?;
+    for (key_no, sealed) in &stored {
+        match vault.unwrap(CHECK_ABOUT, *key_no, sealed) {
+            Ok(check) if check == CHECK => {}
+            // An old key may be retired once nothing is wrapped with it any more.
+            Err(VaultError::MissingKey(_)) if *key_no < vault.current() => {}
+            Err(error) => return Err(error.into()),
+            Ok(_) => return Err(VaultError::WrongKey(*key_no).into()),
+        }
+    }
+    if stored.iter().all(|(key_no, _)| *key_no != vault.current()) {
+        let wrapped = vault.wrap(CHECK_ABOUT, &CHECK);
+        sqlx::query("INSERT INTO key_checks (key_no, sealed) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            .bind(wrapped.key_no)
+            .bind(wrapped.bytes)
+            .execute(&mut *control)
+            .await?;
+    }
+    Ok(())
+}
+
+/// The same check for a server that starts.
+pub(crate) async fn check_keys(pool: &PgPool, vault: &Vault) -> Result<(), StoreError> {
+    check_key(&mut *pool.acquire().await?, vault).await
+}
+
+/// Refuses a cell that lacks a migration of this build. One that has more was migrated by a newer build, which is fine.
+pub(crate) async fn check_migrated(pool: &PgPool) -> Result<(), StoreError> {
+    let applied: Vec<i64> = sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success")
+        .fetch_all(pool)
+        .await
+        .map_err(|error| StoreError::NotMigrated(error.to_string()))?;
+    match CELL.iter().find(|migration| !applied.contains(&migration.version)) {
+        None => Ok(()),
+        Some(missing) => {
+            Err(StoreError::NotMigrated(format!("migration {} is missing: run `roster migrate`", missing.version)))
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Reading the log. There is one function for pages: it opens what is sealed and refuses a hole.
+
+use chrono::{DateTime, Utc};
+use roster_domain::event::StoredEvent;
+use roster_domain::meta::Meta;
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use crate::sealing::{About, Part, split};
+use crate::vault::DataKey;
+use crate::{Cell, StoreError};
+
+/// One event of the log, opened.
+#[derive(Clone)]
+pub struct Recorded {
+    /// Its place in the log, from 1.
+    pub position: i64,
+    /// When it was appended, by the database's clock.
+    pub recorded_at: DateTime<Utc>,
+    /// Its stream.
+    pub stream: Uuid,
+    /// Its place in the stream, from 1.
+    pub version: i32,
+    /// The project.
+    pub project_no: i32,
+    /// The type.
+    pub type_no: i16,
+    /// The shape of the type.
+    pub type_version: i16,
+    /// SHA-256 over every other column.
+    pub digest: Vec<u8>,
+    open: Vec<u8>,
+    personal: Option<Vec<u8>>,
+    meta_open: Vec<u8>,
+    subject: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Recorded {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Recorded")
+            .field("position", &self.position)
+            .field("stream", &self.stream)
+            .field("version", &self.version)
+            .field("type_no", &self.type_no)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Recorded {
+    /// The event; parts whose key is gone are erased.
+    pub fn decode<E: StoredEvent>(&self) -> Result<E, StoreError> {
+        E::decode(self.type_no, self.type_version, &self.open, self.personal.as_deref())
+            .map_err(|source| StoreError::Decode { position: self.position, source })
+    }
+
+    /// Who caused it.
+    pub fn meta(&self) -> Result<Meta, StoreError> {
+        Meta::decode(&self.meta_open, self.subject.as_deref()).ok_or(StoreError::Malformed("event meta"))
+    }
+
+    /// The public name of its type, unless this build does not know it.
+    pub fn name(&self) -> Option<&'static str> {
+        roster_domain::registry::name_of(self.type_no, self.type_version)
+    }
+}
+
+const COLUMNS: &str = "e.position, e.recorded_at, e.stream_id, e.version, e.project_no, e.type_no, e.type_version, \
+                       e.meta, e.payload, e.digest, s.key_no, s.key";
+
+impl Cell {
+    /// The last position of the log; 0 where it is empty.
+    pub async fn head_position(&self) -> Result<i64, StoreError> {
+        let head: Option<i64> =
+            sqlx::query_scalar("SELECT last_position FROM log_batches ORDER BY last_position DESC LIMIT 1")
+                .fetch_optional(self.pool())
+                .await?;
+        Ok(head.unwrap_or_default())
+    }
+
+    /// The events after a position in order, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError::Hole`] where a position is missing: commit order is position order, so a gap is never "not yet".
+    pub async fn read_page(&self, after: i64, limit: i64) -> Result<Vec<Recorded>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS}
+               FROM (SELECT * FROM log_events WHERE position > $1 ORDER BY position LIMIT $2) e
+               JOIN log_streams s USING (stream_id)
+              ORDER BY e.position"
+        );
+        let rows = sqlx::query(&sql).bind(after).bind(limit).fetch_all(self.pool()).await?;
+        let mut page = Vec::with_capacity(rows.len());
+        for (expected, row) in (after + 1..).zip(&rows) {
+            let recorded = self.recorded(row)?;
+            if recorded.position != expected {
+                return Err(StoreError::Hole { expected, found: recorded.position });
+            }
+            page.push(recorded);
+        }
+        if let Some(last) = page.last() {
+            self.saw(last.position);
+        }
+        Ok(page)
+    }
+
+    /// The events of one stream after a version, in order.
+    pub async fn read_stream(&self, stream: Uuid, after: i32) -> Result<Vec<Recorded>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS}
+               FROM log_events e
+               JOIN log_streams s USING (stream_id)
+              WHERE e.stream_id = $1 AND e.version > $2
+              ORDER BY e.version"
+        );
+        let rows = sqlx::query(&sql).bind(stream).bind(after).fetch_all(self.pool()).await?;
+        rows.iter().map(|row| self.recorded(row)).collect()
+    }
+
+    fn recorded(&self, row: &PgRow) -> Result<Recorded, StoreError> {
+        let stream: Uuid = row.try_get("stream_id")?;
+        let version: i32 = row.try_get("version")?;
+        let (project_no, type_no, type_version) =
+            (row.try_get("project_no")?, row.try_get("type_no")?, row.try_get("type_version")?);
+        let about = |part| About { project_no, stream, version, type_no, type_version, part };
+        let (open, sealed) = split(row.try_get("payload")?)?;
+        let (meta_open, sealed_subject) = split(row.try_get("meta")?)?;
+        let wrapped: Option<&[u8]> = row.try_get("key")?;
+        let key = match wrapped {
+            Some(wrapped) if !(sealed.is_empty() && sealed_subject.is_empty()) => {
+                let key_no: Option<i16> = row.try_get("key_no")?;
+                Some(self.vault().open_key(stream, key_no.unwrap_or_default(), wrapped)?)
+            }
+            _ => None,
+        };
+        let unseal = |key: &Option<DataKey>, part, sealed: &[u8]| match key {
+            Some(key) if !sealed.is_empty() => about(part).open(key, sealed).map(Some),
+            _ => Ok(None),
+        };
+        Ok(Recorded {
+            position: row.try_get("position")?,
+            recorded_at: row.try_get("recorded_at")?,
+            stream,
+            version,
+            project_no,
+            type_no,
+            type_version,
+            digest: row.try_get("digest")?,
+            open: open.to_vec(),
+            personal: unseal(&key, Part::Payload, sealed)?,
+            meta_open: meta_open.to_vec(),
+            subject: unseal(&key, Part::Subject, sealed_subject)?,
+        })
+    }
+}

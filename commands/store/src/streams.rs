@@ -1,0 +1,265 @@
+//! Streams as states: from the cache, from the inline snapshot, or folded from events.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lru::LruCache;
+use roster_domain::stream::{Claim, Stream};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use crate::sealing::{About, Part};
+use crate::vault::{DataKey, WrappedKey};
+use crate::{Cell, Project, StoreError};
+
+/// The largest sealed snapshot that is kept inline, in bytes (design: 2 KiB keeps the row in its page).
+const LARGEST_SNAPSHOT: usize = 2048;
+
+/// A stream at a version.
+#[derive(Clone, Debug)]
+pub struct Loaded<A> {
+    /// The stream.
+    pub stream: Uuid,
+    /// How many events it has; 0 where it does not exist.
+    pub version: i32,
+    /// The folded state.
+    pub state: A,
+    pub(crate) key: StreamKey,
+}
+
+/// The data key of a stream.
+#[derive(Clone, Debug)]
+pub(crate) enum StreamKey {
+    /// Minted here, and not stored yet.
+    New(DataKey, WrappedKey),
+    /// Stored.
+    Known(DataKey),
+    /// Destroyed.
+    Gone,
+}
+
+impl StreamKey {
+    pub(crate) const fn usable(&self) -> Option<&DataKey> {
+        match self {
+            Self::New(key, _) | Self::Known(key) => Some(key),
+            Self::Gone => None,
+        }
+    }
+}
+
+impl<A: Stream> Loaded<A> {
+    /// Whether the stream has no event yet.
+    pub const fn is_new(&self) -> bool {
+        self.version == 0
+    }
+
+    /// Seals bytes that belong to this stream but lie elsewhere; `None` where the key was destroyed.
+    pub fn seal(&self, part: &str, plain: &[u8]) -> Option<Vec<u8>> {
+        self.key.usable().map(|key| key.seal(&foreign_part(self.stream, part), plain))
+    }
+
+    /// The key of this stream; `None` where it was destroyed.
+    pub fn data_key(&self) -> Option<DataKey> {
+        self.key.usable().cloned()
+    }
+}
+
+/// What is authenticated with bytes of a stream that lie outside the log.
+pub(crate) fn foreign_part(stream: Uuid, part: &str) -> Vec<u8> {
+    [stream.as_bytes().as_slice(), part.as_bytes()].concat()
+}
+
+pub(crate) struct Cached {
+    pub(crate) version: i32,
+    pub(crate) key: Option<DataKey>,
+    pub(crate) state: Arc<dyn Any + Send + Sync>,
+}
+
+/// The most recently used streams of a cell.
+pub(crate) struct StreamCache(Mutex<LruCache<Uuid, Cached>>);
+
+impl StreamCache {
+    pub(crate) fn new(streams: usize) -> Self {
+        Self(Mutex::new(LruCache::new(NonZeroUsize::new(streams).unwrap_or(NonZeroUsize::MIN))))
+    }
+
+    fn get<A: Stream + 'static>(&self, stream: Uuid) -> Option<Loaded<A>> {
+        let (version, key, state) = {
+            let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let cached = cache.get(&stream)?;
+            (cached.version, cached.key.clone(), Arc::clone(&cached.state))
+        };
+        let state = state.downcast_ref::<A>()?.clone();
+        Some(Loaded { stream, version, state, key: key.map_or(StreamKey::Gone, StreamKey::Known) })
+    }
+
+    pub(crate) fn put(&self, stream: Uuid, cached: Cached) {
+        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.peek(&stream).is_none_or(|known| known.version <= cached.version) {
+            cache.put(stream, cached);
+        }
+    }
+
+    pub(crate) fn forget(&self, stream: Uuid) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop(&stream);
+    }
+}
+
+const COLUMNS: &str = "s.stream_id, s.version, s.flags, s.key_no, s.key, s.state, s.state_fingerprint";
+
+impl Cell {
+    /// A stream that does not exist yet, with a fresh key.
+    pub fn new_stream<A: Stream>(&self, stream: Uuid) -> Loaded<A> {
+        let (key, wrapped) = self.vault().mint(stream);
+        Loaded { stream, version: 0, state: A::default(), key: StreamKey::New(key, wrapped) }
+    }
+
+    /// The stream's state, from the cache where it is there; version 0 and a fresh key where the stream does not exist.
+    pub async fn load<A: Stream + 'static>(&self, project: &Project, stream: Uuid) -> Result<Loaded<A>, StoreError> {
+        if let Some(cached) = self.cache().get(stream) {
+            return Ok(cached);
+        }
+        let sql = format!("SELECT {COLUMNS} FROM log_streams s WHERE s.stream_id = $1");
+        let row = sqlx::query(&sql).bind(stream).fetch_optional(self.pool()).await?;
+        match row {
+            Some(row) => self.from_row(project, &row).await,
+            None => Ok(self.new_stream(stream)),
+        }
+    }
+
+    /// The states of many streams in the order asked, with one statement for those that are not cached.
+    pub async fn load_many<A: Stream + 'static>(
+        &self,
+        project: &Project,
+        streams: &[Uuid],
+    ) -> Result<Vec<Loaded<A>>, StoreError> {
+        let mut found: HashMap<Uuid, Loaded<A>> =
+            streams.iter().filter_map(|stream| Some((*stream, self.cache().get(*stream)?))).collect();
+        let missing: Vec<Uuid> = streams.iter().filter(|stream| !found.contains_key(stream)).copied().collect();
+        if !missing.is_empty() {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM unnest($1::uuid[]) AS wanted(stream_id) JOIN log_streams s USING (stream_id)"
+            );
+            let rows = sqlx::query(&sql).bind(&missing).fetch_all(self.pool()).await?;
+            for row in rows {
+                let loaded = self.from_row(project, &row).await?;
+                found.insert(loaded.stream, loaded);
+            }
+        }
+        Ok(streams
+            .iter()
+            .map(|stream| found.get(stream).cloned().unwrap_or_else(|| self.new_stream(*stream)))
+            .collect())
+    }
+
+    /// The stream that holds a claim, with its state, in one statement.
+    pub async fn load_holder<A: Stream + 'static>(
+        &self,
+        project: &Project,
+        claim: &Claim,
+    ) -> Result<Option<Loaded<A>>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM log_claims c JOIN log_streams s USING (stream_id)
+              WHERE c.project_no = $1 AND c.kind = $2 AND c.key = $3"
+        );
+        let row = sqlx::query(&sql)
+            .bind(project.no)
+            .bind(claim.kind)
+            .bind(project.claim_key(claim))
+            .fetch_optional(self.pool())
+            .await?;
+        match row {
+            Some(row) => Ok(Some(self.from_row(project, &row).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The streams that hold claims of one kind, with their states, in the order asked and with one statement.
+    pub async fn load_holders<A: Stream + 'static>(
+        &self,
+        project: &Project,
+        kind: i16,
+        claims: &[Claim],
+    ) -> Result<Vec<Option<Loaded<A>>>, StoreError> {
+        let keys: Vec<Vec<u8>> = claims.iter().map(|claim| project.claim_key(claim)).collect();
+        let sql = format!(
+            "SELECT wanted.ord, {COLUMNS}
+               FROM unnest($3::bytea[]) WITH ORDINALITY AS wanted(key, ord)
+               JOIN log_claims c ON c.project_no = $1 AND c.kind = $2 AND c.key = wanted.key
+               JOIN log_streams s ON s.stream_id = c.stream_id"
+        );
+        let rows =
+            sqlx::query(&sql).bind(project.no).bind(kind).bind(&keys).fetch_all(self.pool()).await?;
+        let mut holders: Vec<Option<Loaded<A>>> = (0..claims.len()).map(|_| None).collect();
+        for row in rows {
+            let ord: i64 = row.try_get("ord")?;
+            let loaded = self.from_row(project, &row).await?;
+            if let Some(slot) = usize::try_from(ord - 1).ok().and_then(|index| holders.get_mut(index)) {
+                *slot = Some(loaded);
+            }
+        }
+        Ok(holders)
+    }
+
+    async fn from_row<A: Stream + 'static>(&self, project: &Project, row: &PgRow) -> Result<Loaded<A>, StoreError> {
+        let stream: Uuid = row.try_get("stream_id")?;
+        let version: i32 = row.try_get("version")?;
+        let wrapped: Option<&[u8]> = row.try_get("key")?;
+        let key = match wrapped {
+            Some(wrapped) => {
+                let key_no: Option<i16> = row.try_get("key_no")?;
+                Some(self.vault().open_key(stream, key_no.unwrap_or_default(), wrapped)?)
+            }
+            None => None,
+        };
+        let fingerprint: i32 = row.try_get("state_fingerprint")?;
+        let snapshot: Option<&[u8]> = row.try_get("state")?;
+        let state = match (snapshot, &key) {
+            (Some(sealed), Some(key)) if fingerprint == fingerprint_of::<A>() => {
+                let plain = state_about::<A>(project.no, stream, version).open(key, sealed)?;
+                postcard::from_bytes(&plain).ok()
+            }
+            _ => None,
+        };
+        let (state, version) = match state {
+            Some(state) => (state, version),
+            None => self.fold(stream).await?,
+        };
+        self.cache().put(stream, Cached { version, key: key.clone(), state: Arc::new(A::clone(&state)) });
+        Ok(Loaded { stream, version, state, key: key.map_or(StreamKey::Gone, StreamKey::Known) })
+    }
+
+    async fn fold<A: Stream>(&self, stream: Uuid) -> Result<(A, i32), StoreError> {
+        let mut state = A::default();
+        let mut version = 0;
+        for recorded in self.read_stream(stream, 0).await? {
+            version = recorded.version;
+            state.apply(recorded.decode()?);
+        }
+        Ok((state, version))
+    }
+}
+
+/// The mark of a snapshot's shape.
+pub(crate) const fn fingerprint_of<A: Stream>() -> i32 {
+    (A::KIND as i32) * 10_000 + A::STATE_VERSION
+}
+
+fn state_about<A: Stream>(project_no: i32, stream: Uuid, version: i32) -> About {
+    About { project_no, stream, version, type_no: A::KIND, type_version: 0, part: Part::State }
+}
+
+/// The sealed snapshot of a state, unless it is too large to be kept inline.
+pub(crate) fn snapshot<A: Stream>(
+    project_no: i32,
+    stream: Uuid,
+    version: i32,
+    key: &DataKey,
+    state: &A,
+) -> Option<Vec<u8>> {
+    let plain = postcard::to_stdvec(state).ok().filter(|plain| plain.len() <= LARGEST_SNAPSHOT)?;
+    Some(state_about::<A>(project_no, stream, version).seal(key, &plain))
+}

@@ -1,0 +1,95 @@
+//! `cargo dev test`: every test, on one throwaway stack for the run.
+
+use std::fs;
+use std::process::{Command, ExitCode, Stdio};
+
+use roster_dev::stack::{Stack, StackOptions};
+
+use crate::console::{Console, exit_code};
+use crate::project::{Project, start};
+
+pub(crate) fn run(
+    project: &Project,
+    console: &mut Console,
+    arguments: &[String],
+) -> anyhow::Result<ExitCode> {
+    sweep(project);
+    // Tests start real server processes. Building them with the tests shares the dependencies.
+    let whole = !arguments
+        .iter()
+        .any(|word| word.starts_with("-p") || word.starts_with("--package"));
+    let mut build = project.cargo();
+    if whole {
+        build.args(["build", "--workspace", "--bins", "--tests"]);
+    } else {
+        build.args(["build", "--package", "roster-server", "--bin", "roster"]);
+    }
+    console.require("the build", &mut build)?;
+
+    let stack = start(project.throwaway_stack("run"))?;
+    let outcome = test(project, console, arguments, whole, &stack);
+    stack.stop()?;
+    outcome
+}
+
+fn test(
+    project: &Project,
+    console: &mut Console,
+    arguments: &[String],
+    whole: bool,
+    stack: &Stack,
+) -> anyhow::Result<ExitCode> {
+    let nextest = has_nextest(project);
+    let mut command = project.cargo();
+    command.args(if nextest {
+        ["nextest", "run"].as_slice()
+    } else {
+        &["test"]
+    });
+    command.args(whole.then_some("--workspace")).args(arguments);
+    let status = console.run(export(&mut command, project, stack))?;
+    // nextest leaves documentation tests to cargo; arguments are in its own language.
+    if !status.success() || !nextest || !arguments.is_empty() {
+        return Ok(exit_code(status));
+    }
+    let mut command = project.cargo();
+    command.args(["test", "--doc", "--workspace"]);
+    Ok(exit_code(console.run(export(
+        &mut command,
+        project,
+        stack,
+    ))?))
+}
+
+fn export<'a>(command: &'a mut Command, project: &Project, stack: &Stack) -> &'a mut Command {
+    command
+        .env("ROSTER_TEST_DATABASE_URL", stack.maintenance_url())
+        .env("ROSTER_TEST_NATS_URL", stack.nats_url())
+        .env("ROSTER_TEST_BIN", project.roster("debug"));
+    match stack.postgres_bin() {
+        Some(folder) => command.env("ROSTER_TEST_PG_BIN", folder),
+        None => command.env_remove("ROSTER_TEST_PG_BIN"),
+    }
+}
+
+fn has_nextest(project: &Project) -> bool {
+    let mut command = project.cargo();
+    command
+        .args(["nextest", "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// Removes what killed runs left behind. What can't be removed is somebody's running stack.
+fn sweep(project: &Project) {
+    for entry in fs::read_dir(project.devstack())
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        if entry.file_name().to_string_lossy().starts_with("run-") {
+            let _ = StackOptions::throwaway(entry.path()).remove_data();
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What can be asked of a customer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::DataSource;
+use crate::Timestamp;
+use crate::schema::Schema;
+use crate::value::Value;
+
+/// A command on one customer.
+#[derive(Clone, Debug)]
+pub enum CustomerCommand {
+    /// Create the customer or change the record.
+    Upsert(Upsert),
+    /// Bring values and claims in line with a schema that is about to take effect.
+    ApplySchema(ApplySchema),
+    /// Erase the person for ever.
+    Erase {
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// Create or change. Values are canonical already: `Schema::read_profile` made them.
+#[derive(Clone)]
+pub struct Upsert {
+    /// The active schema, and the pending one while a preparation runs.
+    pub schema: Arc<Schema>,
+    /// Fields that a pending schema will make unique: their claims are taken too.
+    pub pending_unique: Arc<[String]>,
+    /// When.
+    pub at: Timestamp,
+    /// The canonical id.
+    pub customer_user_id: String,
+    /// By field: a new value, or `None` to clear it. Fields not named stay, unless `replace`.
+    pub changes: BTreeMap<String, Option<Value>>,
+    /// Whether fields not named are cleared.
+    pub replace: bool,
+    /// The new switch.
+    pub enabled: Option<bool>,
+    /// New channel switches.
+    pub connector_enabled: BTreeMap<String, bool>,
+    /// What happens to the data source tag.
+    pub tagging: Tagging,
+    /// The record version that the caller saw; 0 means "must not exist".
+    pub expected_version: Option<i32>,
+    /// Whether an existing customer stays as it is.
+    pub skip_existing: bool,
+}
+
+impl std::fmt::Debug for Upsert {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Upsert").field("at", &self.at).finish_non_exhaustive()
+    }
+}
+
+/// What an upsert does to the data source tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tagging {
+    /// Existing rows keep theirs, new rows are manual.
+    Keep,
+    /// The row is tagged with this.
+    Set(DataSource),
+    /// New and manual rows are tagged with this, others keep theirs.
+    Adopt(DataSource),
+}
+
+/// Bring a customer in line with a schema.
+#[derive(Clone)]
+pub struct ApplySchema {
+    /// The schema that is about to take effect.
+    pub schema: Arc<Schema>,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl std::fmt::Debug for ApplySchema {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("ApplySchema").field("at", &self.at).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,198 @@
+//! The rules of a customer.
+
+use std::collections::BTreeMap;
+
+use super::{ApplySchema, Customer, CustomerCommand, CustomerEvent, CustomerRefusal, DataSource, ProfileChange};
+use super::{SourceKind, Tagging, Upsert};
+use crate::schema::Schema;
+use crate::value::{Profile, Value};
+use crate::{Personal, Problem};
+
+/// The events that a command causes; none where nothing changes.
+pub fn decide(customer: &Customer, command: &CustomerCommand) -> Result<Vec<CustomerEvent>, CustomerRefusal> {
+    match command {
+        CustomerCommand::Upsert(upsert) if customer.is_active() => update(customer, upsert),
+        CustomerCommand::Upsert(upsert) => register(upsert),
+        CustomerCommand::ApplySchema(apply) => apply_schema(customer, apply),
+        CustomerCommand::Erase { at } if customer.is_active() => Ok(vec![CustomerEvent::Erased { at: *at }]),
+        CustomerCommand::Erase { .. } => Err(CustomerRefusal::CustomerNotFound),
+    }
+}
+
+fn register(upsert: &Upsert) -> Result<Vec<CustomerEvent>, CustomerRefusal> {
+    if upsert.expected_version.is_some_and(|expected| expected != 0) {
+        return Err(CustomerRefusal::VersionConflict { current: 0 });
+    }
+    let mut profile: Profile =
+        upsert.changes.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect();
+    agree_on_primary_key(&mut profile, upsert)?;
+    let missing = missing_fields(&upsert.schema, &profile, |_| true);
+    refuse(missing)?;
+    check_size(&upsert.schema, &profile)?;
+    Ok(vec![CustomerEvent::Registered {
+        at: upsert.at,
+        customer_user_id: Personal::new(upsert.customer_user_id.clone()),
+        claimed: claimed_fields(upsert, &profile),
+        profile: Personal::new(profile),
+        enabled: upsert.enabled.unwrap_or(true),
+        connector_enabled: upsert.connector_enabled.clone(),
+        source: match &upsert.tagging {
+            Tagging::Keep => DataSource::manual(),
+            Tagging::Set(source) | Tagging::Adopt(source) => source.clone(),
+        },
+    }])
+}
+
+fn update(customer: &Customer, upsert: &Upsert) -> Result<Vec<CustomerEvent>, CustomerRefusal> {
+    if upsert.expected_version.is_some_and(|expected| expected != customer.version) {
+        return Err(CustomerRefusal::VersionConflict { current: customer.version });
+    }
+    if upsert.skip_existing {
+        return Ok(Vec::new());
+    }
+    let Some(old) = customer.profile.known() else { return Err(CustomerRefusal::CustomerNotFound) };
+    let mut profile = if upsert.replace { Profile::new() } else { old.clone() };
+    for (name, value) in &upsert.changes {
+        match value {
+            Some(value) => profile.insert(name.clone(), value.clone()),
+            None => profile.remove(name),
+        };
+    }
+    agree_on_primary_key(&mut profile, upsert)?;
+    let missing = missing_fields(&upsert.schema, &profile, |field| {
+        upsert.replace || upsert.changes.contains_key(field)
+    });
+    refuse(missing)?;
+    check_size(&upsert.schema, &profile)?;
+
+    let change = difference(old, &profile);
+    let enabled = upsert.enabled.filter(|enabled| *enabled != customer.enabled);
+    let connector_enabled: BTreeMap<String, bool> = upsert
+        .connector_enabled
+        .iter()
+        .filter(|(channel, on)| customer.connector_enabled.get(*channel).copied().unwrap_or(true) != **on)
+        .map(|(channel, on)| (channel.clone(), *on))
+        .collect();
+    let source = new_source(customer, &upsert.tagging);
+    let fields = changed_fields(&change);
+    if fields.is_empty() && enabled.is_none() && connector_enabled.is_empty() && source.is_none() {
+        return Ok(Vec::new());
+    }
+    Ok(vec![CustomerEvent::Updated {
+        at: upsert.at,
+        fields,
+        change: Personal::new(change),
+        enabled,
+        connector_enabled,
+        source,
+        claimed: claimed_fields(upsert, &profile),
+    }])
+}
+
+/// The tag that an update writes, if it differs from the one the row has.
+fn new_source(customer: &Customer, tagging: &Tagging) -> Option<DataSource> {
+    let wanted = match tagging {
+        Tagging::Keep => return None,
+        Tagging::Set(source) => source,
+        Tagging::Adopt(source) if customer.source.kind == SourceKind::Manual => source,
+        Tagging::Adopt(_) => return None,
+    };
+    (!wanted.same_source(&customer.source)).then(|| wanted.clone())
+}
+
+/// Re-reads the stored values of the fields whose meaning the schema changes, and takes the claims it asks for.
+fn apply_schema(customer: &Customer, apply: &ApplySchema) -> Result<Vec<CustomerEvent>, CustomerRefusal> {
+    let Some(old) = customer.profile.known().filter(|_| customer.is_active()) else { return Ok(Vec::new()) };
+    let mut profile = old.clone();
+    for field in apply.schema.unique_fields() {
+        let Some(value) = old.get(field) else { continue };
+        // A value that the new type cannot read stays as it is; reads mark the record as not valid.
+        if let Ok(Some(canonical)) = apply.schema.read_stored(field, value) {
+            profile.insert(field.to_owned(), canonical);
+        }
+    }
+    let mut claimed: Vec<String> = customer.claimed.clone();
+    claimed.extend(apply.schema.unique_fields().map(str::to_owned));
+    let claimed = held(claimed, &profile);
+    let change = difference(old, &profile);
+    let fields = changed_fields(&change);
+    Ok(if !fields.is_empty() {
+        vec![CustomerEvent::Updated {
+            at: apply.at,
+            fields,
+            change: Personal::new(change),
+            enabled: None,
+            connector_enabled: BTreeMap::new(),
+            source: None,
+            claimed,
+        }]
+    } else if claimed != customer.claimed {
+        vec![CustomerEvent::FieldsClaimed { at: apply.at, claimed }]
+    } else {
+        Vec::new()
+    })
+}
+
+/// Fills an absent primary-key value from the id, and refuses one that differs.
+fn agree_on_primary_key(profile: &mut Profile, upsert: &Upsert) -> Result<(), CustomerRefusal> {
+    let primary_key = upsert.schema.primary_key();
+    match profile.get(primary_key) {
+        Some(value) if value.as_text() != upsert.customer_user_id => Err(CustomerRefusal::PrimaryKeyMismatch),
+        Some(_) => Ok(()),
+        None => {
+            let id = Value::Text(upsert.customer_user_id.clone());
+            let value = upsert.schema.read_stored(primary_key, &id).ok().flatten().unwrap_or(id);
+            if value.as_text() != upsert.customer_user_id {
+                return Err(CustomerRefusal::PrimaryKeyMismatch);
+            }
+            profile.insert(primary_key.to_owned(), value);
+            Ok(())
+        }
+    }
+}
+
+fn missing_fields(schema: &Schema, profile: &Profile, asked: impl Fn(&str) -> bool) -> Vec<Problem> {
+    schema
+        .required_fields()
+        .filter(|field| asked(field) && !profile.contains_key(*field))
+        .map(|field| Problem::new(["profile", field], "value_required", "a value is required"))
+        .collect()
+}
+
+fn check_size(schema: &Schema, profile: &Profile) -> Result<(), CustomerRefusal> {
+    refuse(schema.check_profile_size(profile))
+}
+
+fn refuse(problems: Vec<Problem>) -> Result<(), CustomerRefusal> {
+    if problems.is_empty() { Ok(()) } else { Err(CustomerRefusal::Invalid(problems)) }
+}
+
+fn claimed_fields(upsert: &Upsert, profile: &Profile) -> Vec<String> {
+    let unique = upsert.schema.unique_fields().map(str::to_owned).chain(upsert.pending_unique.iter().cloned());
+    held(unique.collect(), profile)
+}
+
+/// The fields of a list that have a value, sorted and without doubles.
+fn held(mut fields: Vec<String>, profile: &Profile) -> Vec<String> {
+    fields.retain(|field| profile.contains_key(field));
+    fields.sort_unstable();
+    fields.dedup();
+    fields
+}
+
+fn difference(old: &Profile, new: &Profile) -> ProfileChange {
+    ProfileChange {
+        set: new
+            .iter()
+            .filter(|(name, value)| old.get(*name) != Some(*value))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+        cleared: old.keys().filter(|name| !new.contains_key(*name)).cloned().collect(),
+    }
+}
+
+fn changed_fields(change: &ProfileChange) -> Vec<String> {
+    let mut fields: Vec<String> = change.set.keys().chain(&change.cleared).cloned().collect();
+    fields.sort_unstable();
+    fields
+}

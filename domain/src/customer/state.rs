@@ -1,0 +1,172 @@
+//! The folded state of a customer.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{CustomerEvent, DataSource};
+use crate::stream::{Claim, Stream, kind};
+use crate::value::Profile;
+use crate::{Personal, Timestamp};
+
+/// Whether the person is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Not registered yet.
+    #[default]
+    Absent,
+    /// Registered.
+    Active,
+    /// Erased for ever.
+    Erased,
+}
+
+/// One customer as its events made it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Customer {
+    /// Whether the person is there.
+    pub status: Status,
+    /// The id; known while active.
+    pub customer_user_id: Personal<String>,
+    /// The values; known while active.
+    pub profile: Personal<Profile>,
+    /// Whether the customer may use anything.
+    pub enabled: bool,
+    /// Channels with an explicit switch; an absent channel is on.
+    pub connector_enabled: BTreeMap<String, bool>,
+    /// Where the row came from.
+    pub source: DataSource,
+    /// The unique fields whose value this customer holds.
+    pub claimed: Vec<String>,
+    /// The record version: moves only with profile, switches or data source.
+    pub version: i32,
+    /// When the customer was registered.
+    pub created_at: Timestamp,
+    /// When the record last moved.
+    pub updated_at: Timestamp,
+}
+
+impl Default for Customer {
+    fn default() -> Self {
+        Self {
+            status: Status::Absent,
+            customer_user_id: Personal::Erased,
+            profile: Personal::Erased,
+            enabled: false,
+            connector_enabled: BTreeMap::new(),
+            source: DataSource::manual(),
+            claimed: Vec::new(),
+            version: 0,
+            created_at: Timestamp(0),
+            updated_at: Timestamp(0),
+        }
+    }
+}
+
+impl Customer {
+    /// Whether the person is there.
+    pub const fn is_active(&self) -> bool {
+        matches!(self.status, Status::Active)
+    }
+
+    /// The state after one more event.
+    pub fn fold(&mut self, event: CustomerEvent) {
+        match event {
+            CustomerEvent::Registered {
+                at,
+                customer_user_id,
+                profile,
+                enabled,
+                connector_enabled,
+                source,
+                claimed,
+            } => {
+                *self = Self {
+                    status: Status::Active,
+                    customer_user_id,
+                    profile,
+                    enabled,
+                    connector_enabled,
+                    source,
+                    claimed,
+                    version: 1,
+                    created_at: at,
+                    updated_at: at,
+                };
+            }
+            CustomerEvent::Updated { at, fields: _, change, enabled, connector_enabled, source, claimed } => {
+                match (&mut self.profile, change) {
+                    (Personal::Known(profile), Personal::Known(change)) => {
+                        for name in &change.cleared {
+                            profile.remove(name);
+                        }
+                        profile.extend(change.set);
+                    }
+                    (profile, _) => *profile = Personal::Erased,
+                }
+                self.enabled = enabled.unwrap_or(self.enabled);
+                self.connector_enabled.extend(connector_enabled);
+                if let Some(source) = source {
+                    self.source = source;
+                }
+                self.claimed = claimed;
+                self.version += 1;
+                self.updated_at = at;
+            }
+            CustomerEvent::FieldsClaimed { at: _, claimed } => self.claimed = claimed,
+            CustomerEvent::Erased { at } => {
+                *self = Self {
+                    status: Status::Erased,
+                    version: self.version,
+                    created_at: self.created_at,
+                    updated_at: at,
+                    ..Self::default()
+                };
+            }
+        }
+    }
+
+    /// What lists and messages call the customer.
+    pub fn display_name(&self) -> String {
+        match (self.profile.known(), self.customer_user_id.known()) {
+            (Some(profile), Some(id)) => display_name(profile, id),
+            _ => String::new(),
+        }
+    }
+}
+
+/// Profile `full_name`, `name`, first and last name, e-mail, else the id.
+pub fn display_name(profile: &Profile, customer_user_id: &str) -> String {
+    let text = |name: &str| profile.get(name).map(crate::value::Value::as_text).filter(|text| !text.is_empty());
+    if let Some(name) = text("full_name").or_else(|| text("name")) {
+        return name.into();
+    }
+    match (text("first_name"), text("last_name")) {
+        (Some(first), Some(last)) => format!("{first} {last}"),
+        (Some(one), None) | (None, Some(one)) => one.into(),
+        (None, None) => text("email").unwrap_or(customer_user_id).into(),
+    }
+}
+
+impl Stream for Customer {
+    const KIND: i16 = kind::CUSTOMER;
+    const STATE_VERSION: i32 = 1;
+
+    fn claims(&self) -> Vec<Claim> {
+        let (true, Some(id), Some(profile)) =
+            (self.is_active(), self.customer_user_id.known(), self.profile.known())
+        else {
+            return Vec::new();
+        };
+        let unique = self
+            .claimed
+            .iter()
+            .filter_map(|field| profile.get(field).map(|value| Claim::unique_value(field, value.as_text())));
+        std::iter::once(Claim::customer_id(id)).chain(unique).collect()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.status == Status::Erased
+    }
+}

@@ -1,0 +1,62 @@
+//! Every stored event shape of this build, with its fingerprint.
+
+use sha2::{Digest, Sha256};
+
+use crate::customer::CustomerEvent;
+use crate::event::{EventType, StoredEvent};
+use crate::import::ImportEvent;
+use crate::preparation::PreparationEvent;
+use crate::schema::SchemaEvent;
+use crate::suppression::SuppressionEvent;
+
+/// A shape with the hash of its golden bytes: the log refuses to be served by a build that disagrees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisteredType {
+    /// The shape.
+    pub event_type: EventType,
+    /// SHA-256 of the encoded sample, first 8 bytes as hexadecimal. Older versions keep the one their golden file gave.
+    pub fingerprint: String,
+}
+
+/// Every shape that this build can write, in order of type number.
+pub fn all() -> Vec<RegisteredType> {
+    let mut types = Vec::new();
+    collect::<CustomerEvent>(&mut types);
+    collect::<SchemaEvent>(&mut types);
+    collect::<PreparationEvent>(&mut types);
+    collect::<ImportEvent>(&mut types);
+    collect::<SuppressionEvent>(&mut types);
+    types
+}
+
+/// The public name of a stored shape.
+pub fn name_of(type_no: i16, type_version: i16) -> Option<&'static str> {
+    let all = [
+        CustomerEvent::TYPES,
+        SchemaEvent::TYPES,
+        PreparationEvent::TYPES,
+        ImportEvent::TYPES,
+        SuppressionEvent::TYPES,
+    ];
+    all.into_iter()
+        .flatten()
+        .find(|known| (known.type_no, known.type_version) == (type_no, type_version))
+        .map(|known| known.name)
+}
+
+fn collect<E: StoredEvent>(types: &mut Vec<RegisteredType>) {
+    for sample in E::samples() {
+        let encoded = sample.encode();
+        let Some(event_type) = E::TYPES
+            .iter()
+            .find(|known| (known.type_no, known.type_version) == (encoded.type_no, encoded.type_version))
+        else {
+            continue;
+        };
+        let mut hash = Sha256::new();
+        hash.update(&encoded.open);
+        hash.update(encoded.personal.as_deref().unwrap_or_default());
+        let fingerprint = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        types.push(RegisteredType { event_type: *event_type, fingerprint });
+    }
+}

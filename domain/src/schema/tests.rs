@@ -1,0 +1,6 @@
+//! What a schema refuses, reads and becomes.
+
+mod aggregate;
+mod change;
+mod check;
+mod values;

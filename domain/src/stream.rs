@@ -1,0 +1,89 @@
+//! What the log needs to know of an aggregate.
+
+use cqrs_es::Aggregate;
+
+use crate::event::StoredEvent;
+
+/// The kinds of stream, as stored in `log_streams.kind`; a number is never reused.
+pub mod kind {
+    /// One customer of a project.
+    pub const CUSTOMER: i16 = 1;
+    /// The schema of a project.
+    pub const SCHEMA: i16 = 2;
+    /// One uniqueness preparation job.
+    pub const PREPARATION: i16 = 3;
+    /// One CSV import.
+    pub const IMPORT: i16 = 4;
+    /// One suppressed customer id.
+    pub const SUPPRESSION: i16 = 5;
+}
+
+/// The kinds of claim, as stored in `log_claims.kind`; a number is never reused.
+pub mod claim_kind {
+    /// A customer id.
+    pub const CUSTOMER_ID: i16 = 1;
+    /// A value of a unique field: key is the field name, NUL, the canonical value.
+    pub const UNIQUE_VALUE: i16 = 2;
+    /// A suppressed customer id.
+    pub const SUPPRESSED: i16 = 3;
+    /// A job that has not ended; key is the word of its kind, NUL, its stream id.
+    pub const OPEN_JOB: i16 = 4;
+}
+
+/// A value that only one stream of a project may hold. The store keeps its keyed hash, never the text.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Claim {
+    /// One of [`claim_kind`].
+    pub kind: i16,
+    /// The canonical text.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Claim {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Claim({}, <personal>)", self.kind)
+    }
+}
+
+impl Claim {
+    /// The claim on a customer id.
+    pub fn customer_id(customer_user_id: &str) -> Self {
+        Self { kind: claim_kind::CUSTOMER_ID, key: customer_user_id.into() }
+    }
+
+    /// The claim on the canonical value of a unique field.
+    pub fn unique_value(field: &str, value: &str) -> Self {
+        Self { kind: claim_kind::UNIQUE_VALUE, key: format!("{field}\0{value}") }
+    }
+
+    /// The claim that marks a customer id as suppressed.
+    pub fn suppressed(customer_user_id: &str) -> Self {
+        Self { kind: claim_kind::SUPPRESSED, key: customer_user_id.into() }
+    }
+
+    /// The field name of a [`claim_kind::UNIQUE_VALUE`] claim.
+    pub fn field(&self) -> Option<&str> {
+        (self.kind == claim_kind::UNIQUE_VALUE).then(|| self.key.split('\0').next()).flatten()
+    }
+}
+
+/// An aggregate whose events the log keeps.
+///
+/// The claims that a command takes and releases are the difference between the claims of the state before and after it.
+pub trait Stream: Aggregate<Event: StoredEvent> + Clone {
+    /// One of [`kind`].
+    const KIND: i16;
+
+    /// Raised whenever the serialised state changes its shape, so that old snapshots are folded anew.
+    const STATE_VERSION: i32;
+
+    /// Everything that this state holds exclusively.
+    fn claims(&self) -> Vec<Claim> {
+        Vec::new()
+    }
+
+    /// Whether the stream ended for ever: its claims, snapshot and key go in the same append.
+    fn is_closed(&self) -> bool {
+        false
+    }
+}
