@@ -301,7 +301,7 @@ impl Cell {
     /// How many claims of one kind a project has, counted to a bound.
     pub async fn count_claims(&self, project: &Project, kind: i16, bound: i64) -> Result<i64, StoreError> {
         Ok(sqlx::query_scalar(
-            "SELECT count(*) FROM (SELECT FROM log_claims WHERE project_no = $1 AND kind = $2 LIMIT $3) AS some",
+            "SELECT count(*) FROM (SELECT FROM log_claims WHERE project_no = $1 AND kind = $2 LIMIT $3) AS bounded",
         )
         .bind(project.no)
         .bind(kind)

@@ -55,14 +55,14 @@ pub async fn migrate(owner_url: &SecretString, cell: &str, vault: &Vault) -> Res
     owner.execute("CREATE EXTENSION IF NOT EXISTS btree_gin SCHEMA public").await?;
     owner.execute(format!("CREATE SCHEMA IF NOT EXISTS {CONTROL_SCHEMA}").as_str()).await?;
     owner.execute(format!("CREATE SCHEMA IF NOT EXISTS {schema}").as_str()).await?;
-    let mut control = connect(owner_url, &format!("{CONTROL_SCHEMA}, public")).await?;
+    let mut control = connect(owner_url, &format!("{CONTROL_SCHEMA},public")).await?;
     CONTROL.run(&mut control).await?;
     sqlx::query("INSERT INTO cells (name) VALUES ($1) ON CONFLICT DO NOTHING")
         .bind(cell)
         .execute(&mut control)
         .await?;
     check_key(&mut control, vault).await?;
-    let mut tables = connect(owner_url, &format!("{schema}, public")).await?;
+    let mut tables = connect(owner_url, &format!("{schema},public")).await?;
     CELL.run(&mut tables).await?;
     create_role(&mut owner, &schema, vault).await?;
     grant(&mut owner, &schema, vault).await?;

@@ -27,6 +27,8 @@ pub struct Loaded<A> {
     pub version: i32,
     /// The folded state.
     pub state: A,
+    /// Whether it came from the cache: another server may have moved the stream since. An append notices, a refusal does not.
+    pub from_cache: bool,
     pub(crate) key: StreamKey,
 }
 
@@ -93,7 +95,7 @@ impl StreamCache {
             (cached.version, cached.key.clone(), Arc::clone(&cached.state))
         };
         let state = state.downcast_ref::<A>()?.clone();
-        Some(Loaded { stream, version, state, key: key.map_or(StreamKey::Gone, StreamKey::Known) })
+        Some(Loaded { stream, version, state, from_cache: true, key: key.map_or(StreamKey::Gone, StreamKey::Known) })
     }
 
     pub(crate) fn put(&self, stream: Uuid, cached: Cached) {
@@ -114,14 +116,23 @@ impl Cell {
     /// A stream that does not exist yet, with a fresh key.
     pub fn new_stream<A: Stream>(&self, stream: Uuid) -> Loaded<A> {
         let (key, wrapped) = self.vault().mint(stream);
-        Loaded { stream, version: 0, state: A::default(), key: StreamKey::New(key, wrapped) }
+        Loaded { stream, version: 0, state: A::default(), from_cache: false, key: StreamKey::New(key, wrapped) }
     }
 
     /// The stream's state, from the cache where it is there; version 0 and a fresh key where the stream does not exist.
     pub async fn load<A: Stream + 'static>(&self, project: &Project, stream: Uuid) -> Result<Loaded<A>, StoreError> {
-        if let Some(cached) = self.cache().get(stream) {
-            return Ok(cached);
+        match self.cache().get(stream) {
+            Some(cached) => Ok(cached),
+            None => self.load_fresh(project, stream).await,
         }
+    }
+
+    /// The stream's state as the database has it now.
+    pub async fn load_fresh<A: Stream + 'static>(
+        &self,
+        project: &Project,
+        stream: Uuid,
+    ) -> Result<Loaded<A>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM log_streams s WHERE s.stream_id = $1");
         let row = sqlx::query(&sql).bind(stream).fetch_optional(self.pool()).await?;
         match row {
@@ -229,7 +240,7 @@ impl Cell {
             None => self.fold(stream).await?,
         };
         self.cache().put(stream, Cached { version, key: key.clone(), state: Arc::new(A::clone(&state)) });
-        Ok(Loaded { stream, version, state, key: key.map_or(StreamKey::Gone, StreamKey::Known) })
+        Ok(Loaded { stream, version, state, from_cache: false, key: key.map_or(StreamKey::Gone, StreamKey::Known) })
     }
 
     async fn fold<A: Stream>(&self, stream: Uuid) -> Result<(A, i32), StoreError> {

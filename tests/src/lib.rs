@@ -1,0 +1,5 @@
+//! The test harness: a database for each test, cells over it, and servers as real processes.
+
+pub mod cluster;
+pub mod database;
+pub mod log;
