@@ -283,19 +283,20 @@ impl Cell {
         after: &[u8],
         limit: i64,
     ) -> Result<Vec<(Vec<u8>, Uuid)>, StoreError> {
-        Ok(sqlx::query_as(
+        let rows = sqlx::query!(
             "SELECT key, stream_id
                FROM log_claims
               WHERE project_no = $1 AND kind = $2 AND key > $3
               ORDER BY key
               LIMIT $4",
+            project.no,
+            kind,
+            after,
+            limit
         )
-        .bind(project.no)
-        .bind(kind)
-        .bind(after)
-        .bind(limit)
         .fetch_all(self.pool())
-        .await?)
+        .await?;
+        Ok(rows.into_iter().map(|row| (row.key, row.stream_id)).collect())
     }
 
     /// How many claims of one kind a project has, counted to a bound.
@@ -328,7 +329,7 @@ impl Cell {
 
     /// Deletes stored answers that no resend may get any more; how many there were.
     pub async fn sweep_answers(&self) -> Result<u64, StoreError> {
-        let swept = sqlx::query("DELETE FROM log_idempotency WHERE expires_at < clock_timestamp()");
+        let swept = sqlx::query!("DELETE FROM log_idempotency WHERE expires_at < clock_timestamp()");
         Ok(swept.execute(self.pool()).await?.rows_affected())
     }
 

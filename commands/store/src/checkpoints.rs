@@ -23,25 +23,29 @@ pub async fn acquire(
     owner: &str,
     seconds: f64,
 ) -> Result<Option<Lease>, StoreError> {
-    sqlx::query("INSERT INTO log_checkpoints (name, version) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-        .bind(name)
-        .bind(version)
-        .execute(pool)
-        .await?;
-    let lease: Option<(i64, i64, i32)> = sqlx::query_as(
+    sqlx::query!(
+        "INSERT INTO log_checkpoints (name, version)
+         VALUES ($1, $2)
+             ON CONFLICT DO NOTHING",
+        name,
+        version
+    )
+    .execute(pool)
+    .await?;
+    Ok(sqlx::query_as!(
+        Lease,
         "UPDATE log_checkpoints
             SET owner = $2,
                 epoch = epoch + 1,
                 leased_till = clock_timestamp() + make_interval(secs => $3)
           WHERE name = $1 AND (owner = $2 OR leased_till < clock_timestamp())
       RETURNING epoch, position, version",
+        name,
+        owner,
+        seconds
     )
-    .bind(name)
-    .bind(owner)
-    .bind(seconds)
     .fetch_optional(pool)
-    .await?;
-    Ok(lease.map(|(epoch, position, version)| Lease { epoch, position, version }))
+    .await?)
 }
 
 /// Moves a checkpoint and prolongs the lease; `false` means fenced: roll the transaction back.
@@ -53,18 +57,18 @@ pub async fn advance(
     to: i64,
     seconds: f64,
 ) -> Result<bool, StoreError> {
-    let moved = sqlx::query(
+    let moved = sqlx::query!(
         "UPDATE log_checkpoints
             SET position = $4,
                 leased_till = clock_timestamp() + make_interval(secs => $5),
                 updated_at = clock_timestamp()
           WHERE name = $1 AND epoch = $2 AND position = $3",
+        name,
+        epoch,
+        from,
+        to,
+        seconds
     )
-    .bind(name)
-    .bind(epoch)
-    .bind(from)
-    .bind(to)
-    .bind(seconds)
     .execute(connection)
     .await?;
     Ok(moved.rows_affected() == 1)
@@ -72,14 +76,14 @@ pub async fn advance(
 
 /// Prolongs a lease while there is nothing to write; `false` means fenced.
 pub async fn renew(pool: &PgPool, name: &str, epoch: i64, seconds: f64) -> Result<bool, StoreError> {
-    let renewed = sqlx::query(
+    let renewed = sqlx::query!(
         "UPDATE log_checkpoints
             SET leased_till = clock_timestamp() + make_interval(secs => $3)
           WHERE name = $1 AND epoch = $2",
+        name,
+        epoch,
+        seconds
     )
-    .bind(name)
-    .bind(epoch)
-    .bind(seconds)
     .execute(pool)
     .await?;
     Ok(renewed.rows_affected() == 1)
@@ -87,20 +91,23 @@ pub async fn renew(pool: &PgPool, name: &str, epoch: i64, seconds: f64) -> Resul
 
 /// Gives a lease up, so that another server need not wait for its end.
 pub async fn release(pool: &PgPool, name: &str, epoch: i64) -> Result<(), StoreError> {
-    sqlx::query("UPDATE log_checkpoints SET owner = NULL, leased_till = 'epoch' WHERE name = $1 AND epoch = $2")
-        .bind(name)
-        .bind(epoch)
-        .execute(pool)
-        .await?;
+    sqlx::query!(
+        "UPDATE log_checkpoints
+            SET owner = NULL,
+                leased_till = 'epoch'
+          WHERE name = $1 AND epoch = $2",
+        name,
+        epoch
+    )
+    .execute(pool)
+    .await?;
     Ok(())
 }
 
 /// Who holds a projection, and where it stands; position 0 where it never ran.
 pub async fn position(pool: &PgPool, name: &str) -> Result<(i64, Option<String>), StoreError> {
-    let found: Option<(i64, Option<String>)> =
-        sqlx::query_as("SELECT position, owner FROM log_checkpoints WHERE name = $1")
-            .bind(name)
-            .fetch_optional(pool)
-            .await?;
-    Ok(found.unwrap_or_default())
+    let found = sqlx::query!("SELECT position, owner FROM log_checkpoints WHERE name = $1", name)
+        .fetch_optional(pool)
+        .await?;
+    Ok(found.map(|row| (row.position, row.owner)).unwrap_or_default())
 }

@@ -1,12 +1,12 @@
 //! API keys as the control schema keeps them: an id, a scope, permissions and the hash of the secret.
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgPool};
+use sqlx::PgPool;
 
 use crate::StoreError;
 
 /// One API key. The secret itself is nowhere.
-#[derive(Clone, Debug, FromRow)]
+#[derive(Clone, Debug)]
 pub struct ApiKeyRecord {
     /// The public id, between `rk_` and the secret.
     pub key_id: String,
@@ -32,18 +32,18 @@ pub struct ApiKeyRecord {
 
 /// Keeps a new key; `created_at` is the database's. A taken id is a database error.
 pub async fn create(pool: &PgPool, key: &ApiKeyRecord) -> Result<(), StoreError> {
-    sqlx::query(
+    sqlx::query!(
         "INSERT INTO api_keys (key_id, name, secret_hash, account_id, org_id, project_id, scopes, expires_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        key.key_id,
+        key.name,
+        key.secret_hash,
+        key.account_id,
+        key.org_id,
+        key.project_id,
+        &key.scopes,
+        key.expires_at
     )
-    .bind(&key.key_id)
-    .bind(&key.name)
-    .bind(&key.secret_hash)
-    .bind(&key.account_id)
-    .bind(&key.org_id)
-    .bind(&key.project_id)
-    .bind(&key.scopes)
-    .bind(key.expires_at)
     .execute(pool)
     .await?;
     Ok(())
@@ -51,18 +51,21 @@ pub async fn create(pool: &PgPool, key: &ApiKeyRecord) -> Result<(), StoreError>
 
 /// The key with an id, revoked and expired ones too.
 pub async fn find(pool: &PgPool, key_id: &str) -> Result<Option<ApiKeyRecord>, StoreError> {
-    Ok(sqlx::query_as("SELECT * FROM api_keys WHERE key_id = $1").bind(key_id).fetch_optional(pool).await?)
+    let found = sqlx::query_as!(ApiKeyRecord, "SELECT * FROM api_keys WHERE key_id = $1", key_id);
+    Ok(found.fetch_optional(pool).await?)
 }
 
 /// Every key, newest first.
 pub async fn list(pool: &PgPool) -> Result<Vec<ApiKeyRecord>, StoreError> {
-    Ok(sqlx::query_as("SELECT * FROM api_keys ORDER BY created_at DESC, key_id").fetch_all(pool).await?)
+    let all = sqlx::query_as!(ApiKeyRecord, "SELECT * FROM api_keys ORDER BY created_at DESC, key_id");
+    Ok(all.fetch_all(pool).await?)
 }
 
 /// Revokes a key; whether there was one that was not revoked yet.
 pub async fn revoke(pool: &PgPool, key_id: &str) -> Result<bool, StoreError> {
-    let revoked = sqlx::query(
+    let revoked = sqlx::query!(
         "UPDATE api_keys SET revoked_at = clock_timestamp() WHERE key_id = $1 AND revoked_at IS NULL",
+        key_id
     );
-    Ok(revoked.bind(key_id).execute(pool).await?.rows_affected() == 1)
+    Ok(revoked.execute(pool).await?.rows_affected() == 1)
 }

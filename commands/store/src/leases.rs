@@ -14,7 +14,7 @@ pub async fn acquire(
     owner: &str,
     seconds: f64,
 ) -> Result<Option<i64>, StoreError> {
-    Ok(sqlx::query_scalar(
+    Ok(sqlx::query_scalar!(
         "INSERT INTO job_leases AS l (job_id, project_no, kind, owner, epoch, leased_till)
          VALUES ($1, $2, $3, $4, 1, clock_timestamp() + make_interval(secs => $5))
              ON CONFLICT (job_id) DO UPDATE
@@ -23,26 +23,26 @@ pub async fn acquire(
                 leased_till = EXCLUDED.leased_till
           WHERE l.owner = EXCLUDED.owner OR l.leased_till < clock_timestamp()
       RETURNING epoch",
+        job_id,
+        project_no,
+        kind,
+        owner,
+        seconds
     )
-    .bind(job_id)
-    .bind(project_no)
-    .bind(kind)
-    .bind(owner)
-    .bind(seconds)
     .fetch_optional(pool)
     .await?)
 }
 
 /// Prolongs a lease; `false` means that another worker has the job.
 pub async fn renew(pool: &PgPool, job_id: Uuid, epoch: i64, seconds: f64) -> Result<bool, StoreError> {
-    let renewed = sqlx::query(
+    let renewed = sqlx::query!(
         "UPDATE job_leases
             SET leased_till = clock_timestamp() + make_interval(secs => $3)
           WHERE job_id = $1 AND epoch = $2",
+        job_id,
+        epoch,
+        seconds
     )
-    .bind(job_id)
-    .bind(epoch)
-    .bind(seconds)
     .execute(pool)
     .await?;
     Ok(renewed.rows_affected() == 1)
@@ -50,9 +50,7 @@ pub async fn renew(pool: &PgPool, job_id: Uuid, epoch: i64, seconds: f64) -> Res
 
 /// Ends a lease: the job is done, or another worker may go on.
 pub async fn release(pool: &PgPool, job_id: Uuid, epoch: i64) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM job_leases WHERE job_id = $1 AND epoch = $2")
-        .bind(job_id)
-        .bind(epoch)
+    sqlx::query!("DELETE FROM job_leases WHERE job_id = $1 AND epoch = $2", job_id, epoch)
         .execute(pool)
         .await?;
     Ok(())
