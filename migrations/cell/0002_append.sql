@@ -45,7 +45,8 @@ CREATE FUNCTION log_append(
     i_answer bytea[],
     i_seconds integer[]
 )
-RETURNS TABLE (command integer, status smallint, version integer, first_position bigint, detail bytea, holder uuid)
+RETURNS TABLE (command integer, status smallint, version integer, first_position bigint, recorded_at timestamptz,
+               detail bytea, holder uuid)
 LANGUAGE plpgsql VOLATILE
 SET plan_cache_mode = force_generic_plan
 AS $$
@@ -69,6 +70,7 @@ BEGIN
     head := COALESCE(head, 0);
     previous := COALESCE(previous, '\x'::bytea);
     now_at := clock_timestamp();
+    recorded_at := now_at;
 
     SELECT array_agg(j.verdict ORDER BY j.command), array_agg(j.current ORDER BY j.command),
            count(*) FILTER (WHERE j.verdict <> 0)
@@ -134,7 +136,7 @@ BEGIN
     IF all_or_nothing AND losers > 0 THEN
         RETURN QUERY
         SELECT v.command::integer, (CASE v.verdict WHEN 0 THEN 6 ELSE v.verdict END)::smallint, currents[v.command],
-               NULL::bigint, NULL::bytea, NULL::uuid
+               NULL::bigint, now_at, NULL::bytea, NULL::uuid
           FROM unnest(verdicts) WITH ORDINALITY AS v(verdict, command)
          WHERE v.verdict NOT IN (3, 5);
         RETURN;
@@ -217,7 +219,7 @@ BEGIN
     RETURN QUERY
     SELECT v.command::integer, v.verdict,
            CASE v.verdict WHEN 0 THEN currents[v.command] + v.events ELSE currents[v.command] END,
-           CASE v.verdict WHEN 0 THEN bases[v.command] + 1 END, NULL::bytea, NULL::uuid
+           CASE v.verdict WHEN 0 THEN bases[v.command] + 1 END, now_at, NULL::bytea, NULL::uuid
       FROM unnest(verdicts, c_events) WITH ORDINALITY AS v(verdict, events, command)
      WHERE v.verdict NOT IN (3, 5);
 END $$;

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use crate::prepared::{Prepared, Verdict};
 use crate::{ChunkVerdict, StoreError};
 
-const APPEND: &str = "SELECT command, status, version, first_position, detail, holder
+const APPEND: &str = "SELECT command, status, version, first_position, recorded_at, detail, holder
   FROM log_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
                   $23, $24, $25, $26, $27, $28)";
 
@@ -26,6 +27,7 @@ pub(crate) struct Judged {
     pub(crate) status: i16,
     pub(crate) version: i32,
     pub(crate) first_position: i64,
+    pub(crate) recorded_at: DateTime<Utc>,
     pub(crate) detail: Vec<u8>,
     pub(crate) holder: Option<Uuid>,
 }
@@ -144,6 +146,7 @@ pub(crate) async fn append(
                 index: usize::try_from(command - 1).map_err(|_| StoreError::Malformed("verdict"))?,
                 status: row.try_get("status")?,
                 version: row.try_get("version")?,
+                recorded_at: row.try_get("recorded_at")?,
                 first_position: row.try_get::<Option<i64>, _>("first_position")?.unwrap_or_default(),
                 detail: row.try_get::<Option<Vec<u8>>, _>("detail")?.unwrap_or_default(),
                 holder: row.try_get("holder")?,

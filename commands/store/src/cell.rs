@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::bulk::BulkControl;
 use crate::prepared::{ChunkVerdict, Prepared, Verdict};
+use crate::recent::Recent;
 use crate::sequencer::{Chunk, Interactive, Sequencer};
 use crate::streams::StreamCache;
 use crate::vault::{DataKey, Vault};
@@ -44,6 +45,7 @@ struct Inner {
     pool: PgPool,
     vault: Vault,
     cache: Arc<StreamCache>,
+    recent: Arc<Recent>,
     control: Arc<BulkControl>,
     waiting: Arc<AtomicUsize>,
     interactive: mpsc::Sender<Interactive>,
@@ -87,6 +89,7 @@ impl Cell {
         let inner = Inner {
             name: config.name,
             cache: Arc::new(StreamCache::new(config.cache_streams)),
+            recent: Arc::new(Recent::new()),
             control: Arc::new(BulkControl::new()),
             waiting: Arc::new(AtomicUsize::new(0)),
             interactive,
@@ -106,6 +109,7 @@ impl Cell {
             interactive: interactive_queue,
             bulk: bulk_queue,
             cache: Arc::clone(&cell.0.cache),
+            recent: Arc::clone(&cell.0.recent),
             control: Arc::clone(&cell.0.control),
             waiting: Arc::clone(&cell.0.waiting),
             head: cell.0.head.clone(),
@@ -147,6 +151,10 @@ impl Cell {
 
     pub(crate) fn cache(&self) -> &StreamCache {
         &self.0.cache
+    }
+
+    pub(crate) fn recent(&self) -> &Recent {
+        &self.0.recent
     }
 
     pub(crate) fn control(&self) -> &BulkControl {

@@ -15,6 +15,7 @@ pub mod migrate;
 mod prepared;
 mod project;
 mod read;
+mod recent;
 mod replay;
 mod sealing;
 mod sequencer;

@@ -47,6 +47,16 @@ pub(crate) struct PreparedEvent {
     pub(crate) type_version: i16,
     pub(crate) meta: Vec<u8>,
     pub(crate) payload: Vec<u8>,
+    pub(crate) plain: Plain,
+}
+
+/// The parts of an event before they were sealed.
+#[derive(Clone)]
+pub(crate) struct Plain {
+    pub(crate) open: Vec<u8>,
+    pub(crate) personal: Option<Vec<u8>>,
+    pub(crate) meta_open: Vec<u8>,
+    pub(crate) subject: Option<Vec<u8>>,
 }
 
 #[derive(Clone)]
@@ -189,13 +199,19 @@ impl Cell {
                 type_version: encoded.type_version,
                 part,
             };
-            let subject = subject.as_ref().map(|plain| about(Part::Subject).seal(&key, plain));
-            let personal = encoded.personal.as_ref().map(|plain| about(Part::Payload).seal(&key, plain));
+            let sealed_subject = subject.as_ref().map(|plain| about(Part::Subject).seal(&key, plain));
+            let sealed = encoded.personal.as_ref().map(|plain| about(Part::Payload).seal(&key, plain));
             prepared.push(PreparedEvent {
                 type_no: encoded.type_no,
                 type_version: encoded.type_version,
-                meta: join(&meta_open, subject.as_deref().unwrap_or_default()),
-                payload: join(&encoded.open, personal.as_deref().unwrap_or_default()),
+                meta: join(&meta_open, sealed_subject.as_deref().unwrap_or_default()),
+                payload: join(&encoded.open, sealed.as_deref().unwrap_or_default()),
+                plain: Plain {
+                    open: encoded.open,
+                    personal: encoded.personal,
+                    meta_open: meta_open.clone(),
+                    subject: subject.clone(),
+                },
             });
             after.apply(event);
         }

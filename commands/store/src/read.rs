@@ -7,6 +7,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
+use crate::prepared::{Plain, Prepared};
 use crate::sealing::{About, Part, split};
 use crate::vault::DataKey;
 use crate::{Cell, StoreError};
@@ -28,12 +29,7 @@ pub struct Recorded {
     pub type_no: i16,
     /// The shape of the type.
     pub type_version: i16,
-    /// SHA-256 over every other column.
-    pub digest: Vec<u8>,
-    open: Vec<u8>,
-    personal: Option<Vec<u8>>,
-    meta_open: Vec<u8>,
-    subject: Option<Vec<u8>>,
+    plain: Plain,
 }
 
 impl std::fmt::Debug for Recorded {
@@ -51,13 +47,45 @@ impl std::fmt::Debug for Recorded {
 impl Recorded {
     /// The event; parts whose key is gone are erased.
     pub fn decode<E: StoredEvent>(&self) -> Result<E, StoreError> {
-        E::decode(self.type_no, self.type_version, &self.open, self.personal.as_deref())
+        E::decode(self.type_no, self.type_version, &self.plain.open, self.plain.personal.as_deref())
             .map_err(|source| StoreError::Decode { position: self.position, source })
     }
 
     /// Who caused it.
     pub fn meta(&self) -> Result<Meta, StoreError> {
-        Meta::decode(&self.meta_open, self.subject.as_deref()).ok_or(StoreError::Malformed("event meta"))
+        Meta::decode(&self.plain.meta_open, self.plain.subject.as_deref()).ok_or(StoreError::Malformed("event meta"))
+    }
+
+    /// The events of an accepted command, whose last one is at a position.
+    pub(crate) fn committed(command: &Prepared, last: i64, recorded_at: DateTime<Utc>) -> Vec<Self> {
+        let first = last + 1 - i64::try_from(command.events.len()).unwrap_or_default();
+        let places = (first..).zip(command.expected + 1..);
+        places
+            .zip(&command.events)
+            .map(|((position, version), event)| Self {
+                position,
+                recorded_at,
+                stream: command.stream,
+                version,
+                project_no: command.project_no,
+                type_no: event.type_no,
+                type_version: event.type_version,
+                plain: event.plain.clone(),
+            })
+            .collect()
+    }
+
+    /// Drops what was sealed.
+    pub(crate) fn erase(&mut self) {
+        self.plain.personal = None;
+        self.plain.subject = None;
+    }
+
+    /// Bytes that it takes in memory, roughly.
+    pub(crate) fn size(&self) -> usize {
+        let plain = &self.plain;
+        let personal = plain.personal.as_ref().map_or(0, Vec::len) + plain.subject.as_ref().map_or(0, Vec::len);
+        plain.open.len() + plain.meta_open.len() + personal + 200
     }
 
     /// The public name of its type, unless this build does not know it.
@@ -67,7 +95,7 @@ impl Recorded {
 }
 
 const COLUMNS: &str = "e.position, e.recorded_at, e.stream_id, e.version, e.project_no, e.type_no, e.type_version, \
-                       e.meta, e.payload, e.digest, s.key_no, s.key";
+                       e.meta, e.payload, s.key_no, s.key";
 
 impl Cell {
     /// The last position of the log; 0 where it is empty.
@@ -84,6 +112,9 @@ impl Cell {
     /// # Errors
     /// [`StoreError::Hole`] where a position is missing: commit order is position order, so a gap is never "not yet".
     pub async fn read_page(&self, after: i64, limit: i64) -> Result<Vec<Recorded>, StoreError> {
+        if let Some(recent) = self.recent().after(after, limit) {
+            return Ok(recent);
+        }
         let sql = format!(
             "SELECT {COLUMNS}
                FROM (SELECT * FROM log_events WHERE position > $1 ORDER BY position LIMIT $2) e
@@ -146,11 +177,12 @@ impl Cell {
             project_no,
             type_no,
             type_version,
-            digest: row.try_get("digest")?,
-            open: open.to_vec(),
-            personal: unseal(&key, Part::Payload, sealed)?,
-            meta_open: meta_open.to_vec(),
-            subject: unseal(&key, Part::Subject, sealed_subject)?,
+            plain: Plain {
+                open: open.to_vec(),
+                personal: unseal(&key, Part::Payload, sealed)?,
+                meta_open: meta_open.to_vec(),
+                subject: unseal(&key, Part::Subject, sealed_subject)?,
+            },
         })
     }
 }

@@ -13,11 +13,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::append::{append, chunk_verdict, double_takers, verdict};
+use crate::append::{Judged, append, chunk_verdict, double_takers, verdict};
 use crate::bulk::BulkControl;
 use crate::prepared::{ChunkVerdict, Prepared, Verdict};
+use crate::recent::Recent;
 use crate::streams::StreamCache;
-use crate::StoreError;
+use crate::{Recorded, StoreError};
 
 /// The most commands of one interactive batch (design: grows with load, bounded so that a batch stays a few milliseconds).
 const BATCH_COMMANDS: usize = 256;
@@ -39,6 +40,7 @@ pub(crate) struct Sequencer {
     pub(crate) interactive: mpsc::Receiver<Interactive>,
     pub(crate) bulk: mpsc::Receiver<Chunk>,
     pub(crate) cache: Arc<StreamCache>,
+    pub(crate) recent: Arc<Recent>,
     pub(crate) control: Arc<BulkControl>,
     pub(crate) waiting: Arc<AtomicUsize>,
     pub(crate) head: watch::Sender<i64>,
@@ -96,6 +98,7 @@ impl Sequencer {
                 *slot = verdict(&command.prepared, row);
             }
         }
+        self.publish(&commands, &judged);
         for (command, verdict) in batch.into_iter().zip(verdicts) {
             let answer = verdict.ok_or(StoreError::Malformed("verdict"));
             if let Ok(verdict) = &answer {
@@ -115,6 +118,9 @@ impl Sequencer {
         }
         let started = Instant::now();
         let answer = self.call(connection, true, &commands).await;
+        if let Ok(judged) = &answer {
+            self.publish(&commands, judged);
+        }
         let answer = answer.and_then(|judged| chunk_verdict(&commands, &judged));
         match &answer {
             Ok(ChunkVerdict::Accepted { last_position }) => {
@@ -142,7 +148,7 @@ impl Sequencer {
         connection: &mut Option<PoolConnection<Postgres>>,
         all_or_nothing: bool,
         commands: &[&Prepared],
-    ) -> Result<Vec<crate::append::Judged>, StoreError> {
+    ) -> Result<Vec<Judged>, StoreError> {
         let started = Instant::now();
         let link = match connection {
             Some(link) => link,
@@ -157,6 +163,26 @@ impl Sequencer {
         }
         metrics::histogram!("roster_append_seconds").record(started.elapsed().as_secs_f64());
         answer
+    }
+
+    /// Hands what was written to this server's own readers, before anyone hears of it.
+    fn publish(&self, commands: &[&Prepared], judged: &[Judged]) {
+        let mut written: Vec<(i64, &Prepared, &Judged)> = judged
+            .iter()
+            .filter_map(|row| match verdict(commands[row.index], row)? {
+                Verdict::Accepted { position, .. } => Some((position, commands[row.index], row)),
+                _ => None,
+            })
+            .collect();
+        written.sort_unstable_by_key(|(position, ..)| *position);
+        self.recent.push(
+            written
+                .iter()
+                .flat_map(|(position, command, row)| Recorded::committed(command, *position, row.recorded_at)),
+        );
+        for (_, command, _) in written.iter().filter(|(_, command, _)| command.closes) {
+            self.recent.scrub(command.stream);
+        }
     }
 
     /// Keeps the new state of an accepted command, and drops what a lost one relied on.
