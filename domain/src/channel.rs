@@ -21,7 +21,12 @@ pub enum Fact {
 
 impl Fact {
     /// Every fact.
-    pub const ALL: [Self; 4] = [Self::Phone, Self::Email, Self::ExternalUserId, Self::Username];
+    pub const ALL: [Self; 4] = [
+        Self::Phone,
+        Self::Email,
+        Self::ExternalUserId,
+        Self::Username,
+    ];
 
     /// The public word, as bindings and rules name it in `source`.
     pub const fn as_str(self) -> &'static str {
@@ -50,26 +55,67 @@ pub struct Channel {
 
 /// Every channel that needs no mention in a schema.
 pub const CATALOGUE: [Channel; 13] = [
-    Channel { name: "whatsapp", fact: Fact::Phone },
-    Channel { name: "sms", fact: Fact::Phone },
-    Channel { name: "slack", fact: Fact::Email },
-    Channel { name: "teams", fact: Fact::Email },
-    Channel { name: "email", fact: Fact::Email },
-    Channel { name: "web_widget", fact: Fact::Email },
-    Channel { name: "telegram", fact: Fact::ExternalUserId },
-    Channel { name: "instagram", fact: Fact::ExternalUserId },
-    Channel { name: "messenger", fact: Fact::ExternalUserId },
-    Channel { name: "discord", fact: Fact::ExternalUserId },
-    Channel { name: "line", fact: Fact::ExternalUserId },
-    Channel { name: "viber", fact: Fact::ExternalUserId },
-    Channel { name: "google_chat", fact: Fact::ExternalUserId },
+    Channel {
+        name: "whatsapp",
+        fact: Fact::Phone,
+    },
+    Channel {
+        name: "sms",
+        fact: Fact::Phone,
+    },
+    Channel {
+        name: "slack",
+        fact: Fact::Email,
+    },
+    Channel {
+        name: "teams",
+        fact: Fact::Email,
+    },
+    Channel {
+        name: "email",
+        fact: Fact::Email,
+    },
+    Channel {
+        name: "web_widget",
+        fact: Fact::Email,
+    },
+    Channel {
+        name: "telegram",
+        fact: Fact::ExternalUserId,
+    },
+    Channel {
+        name: "instagram",
+        fact: Fact::ExternalUserId,
+    },
+    Channel {
+        name: "messenger",
+        fact: Fact::ExternalUserId,
+    },
+    Channel {
+        name: "discord",
+        fact: Fact::ExternalUserId,
+    },
+    Channel {
+        name: "line",
+        fact: Fact::ExternalUserId,
+    },
+    Channel {
+        name: "viber",
+        fact: Fact::ExternalUserId,
+    },
+    Channel {
+        name: "google_chat",
+        fact: Fact::ExternalUserId,
+    },
 ];
 
 impl Channel {
     /// The channel of the catalogue with this name, whatever its case and the blanks around it.
     pub fn find(name: &str) -> Option<&'static Self> {
         let name = name.trim();
-        CATALOGUE.iter().find(|channel| channel.name.eq_ignore_ascii_case(name))
+        CATALOGUE
+            .iter()
+            .find(|channel| channel.name.eq_ignore_ascii_case(name))
     }
 }
 
@@ -84,7 +130,10 @@ mod tests {
 
     #[test]
     fn channels_are_found_without_regard_to_case() {
-        assert_eq!(Channel::find(" WhatsApp ").map(|channel| channel.fact), Some(Fact::Phone));
+        assert_eq!(
+            Channel::find(" WhatsApp ").map(|channel| channel.fact),
+            Some(Fact::Phone)
+        );
         assert_eq!(Channel::find("fax"), None);
     }
 
@@ -92,7 +141,11 @@ mod tests {
     fn the_names_of_the_catalogue_are_canonical_and_unique() {
         for (place, channel) in CATALOGUE.iter().enumerate() {
             assert_eq!(canonical_name(channel.name), channel.name);
-            assert!(CATALOGUE[..place].iter().all(|earlier| earlier.name != channel.name));
+            assert!(
+                CATALOGUE[..place]
+                    .iter()
+                    .all(|earlier| earlier.name != channel.name)
+            );
         }
     }
 

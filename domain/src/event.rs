@@ -60,7 +60,12 @@ pub trait StoredEvent: DomainEvent {
     fn encode(&self) -> Encoded;
 
     /// The event from any known shape; without `personal` the parts about a person are erased.
-    fn decode(type_no: i16, type_version: i16, open: &[u8], personal: Option<&[u8]>) -> Result<Self, DecodeError>;
+    fn decode(
+        type_no: i16,
+        type_version: i16,
+        open: &[u8],
+        personal: Option<&[u8]>,
+    ) -> Result<Self, DecodeError>;
 
     /// One event of each newest shape with fixed content: the golden files and the fingerprints come from these.
     fn samples() -> Vec<Self>;
@@ -75,8 +80,14 @@ pub fn to_bytes<T: Serialize>(shape: &T) -> Vec<u8> {
 }
 
 /// A frozen shape from its bytes; bytes left over are malformed too.
-pub fn from_bytes<T: DeserializeOwned>(event_type: (i16, i16), bytes: &[u8]) -> Result<T, DecodeError> {
-    let malformed = DecodeError::Malformed { type_no: event_type.0, type_version: event_type.1 };
+pub fn from_bytes<T: DeserializeOwned>(
+    event_type: (i16, i16),
+    bytes: &[u8],
+) -> Result<T, DecodeError> {
+    let malformed = DecodeError::Malformed {
+        type_no: event_type.0,
+        type_version: event_type.1,
+    };
     match postcard::take_from_bytes(bytes) {
         Ok((shape, [])) => Ok(shape),
         _ => Err(malformed),

@@ -53,7 +53,12 @@ impl Meta {
             request_id: self.request_id.clone(),
             traceparent: self.traceparent.clone(),
         };
-        (crate::event::to_bytes(&open), self.subject.known().map(|subject| subject.as_bytes().to_vec()))
+        (
+            crate::event::to_bytes(&open),
+            self.subject
+                .known()
+                .map(|subject| subject.as_bytes().to_vec()),
+        )
     }
 
     /// The cause from its bytes; `None` if they have another shape.

@@ -67,6 +67,9 @@ mod tests {
 
     #[test]
     fn debug_never_shows_the_value() {
-        assert_eq!(format!("{:?}", Personal::new("ada@example.org")), "<personal>");
+        assert_eq!(
+            format!("{:?}", Personal::new("ada@example.org")),
+            "<personal>"
+        );
     }
 }

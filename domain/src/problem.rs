@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct Problem {
     /// Where: the path of members, without the leading `body`.
     pub loc: Vec<String>,
-    /// A stable snake_case word for programs, such as `value_required`.
+    /// A stable `snake_case` word for programs, such as `value_required`.
     pub kind: String,
     /// A sentence for people.
     pub message: String,
@@ -20,7 +20,11 @@ impl Problem {
         I: IntoIterator<Item = S>,
         S: Into<String>,
     {
-        Self { loc: loc.into_iter().map(Into::into).collect(), kind: kind.into(), message: message.into() }
+        Self {
+            loc: loc.into_iter().map(Into::into).collect(),
+            kind: kind.into(),
+            message: message.into(),
+        }
     }
 
     /// The same finding one level deeper.

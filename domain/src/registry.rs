@@ -47,16 +47,20 @@ pub fn name_of(type_no: i16, type_version: i16) -> Option<&'static str> {
 fn collect<E: StoredEvent>(types: &mut Vec<RegisteredType>) {
     for sample in E::samples() {
         let encoded = sample.encode();
-        let Some(event_type) = E::TYPES
-            .iter()
-            .find(|known| (known.type_no, known.type_version) == (encoded.type_no, encoded.type_version))
-        else {
+        let Some(event_type) = E::TYPES.iter().find(|known| {
+            (known.type_no, known.type_version) == (encoded.type_no, encoded.type_version)
+        }) else {
             continue;
         };
         let mut hash = Sha256::new();
         hash.update(&encoded.open);
         hash.update(encoded.personal.as_deref().unwrap_or_default());
-        let fingerprint = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        types.push(RegisteredType { event_type: *event_type, fingerprint });
+        let mut first = [0; 8];
+        first.copy_from_slice(&hash.finalize()[..8]);
+        let fingerprint = format!("{:016x}", u64::from_be_bytes(first));
+        types.push(RegisteredType {
+            event_type: *event_type,
+            fingerprint,
+        });
     }
 }

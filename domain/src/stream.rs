@@ -48,22 +48,33 @@ impl std::fmt::Debug for Claim {
 impl Claim {
     /// The claim on a customer id.
     pub fn customer_id(customer_user_id: &str) -> Self {
-        Self { kind: claim_kind::CUSTOMER_ID, key: customer_user_id.into() }
+        Self {
+            kind: claim_kind::CUSTOMER_ID,
+            key: customer_user_id.into(),
+        }
     }
 
     /// The claim on the canonical value of a unique field.
     pub fn unique_value(field: &str, value: &str) -> Self {
-        Self { kind: claim_kind::UNIQUE_VALUE, key: format!("{field}\0{value}") }
+        Self {
+            kind: claim_kind::UNIQUE_VALUE,
+            key: format!("{field}\0{value}"),
+        }
     }
 
     /// The claim that marks a customer id as suppressed.
     pub fn suppressed(customer_user_id: &str) -> Self {
-        Self { kind: claim_kind::SUPPRESSED, key: customer_user_id.into() }
+        Self {
+            kind: claim_kind::SUPPRESSED,
+            key: customer_user_id.into(),
+        }
     }
 
     /// The field name of a [`claim_kind::UNIQUE_VALUE`] claim.
     pub fn field(&self) -> Option<&str> {
-        (self.kind == claim_kind::UNIQUE_VALUE).then(|| self.key.split('\0').next()).flatten()
+        (self.kind == claim_kind::UNIQUE_VALUE)
+            .then(|| self.key.split('\0').next())
+            .flatten()
     }
 }
 

@@ -63,7 +63,8 @@ mod tests {
     #[test]
     fn a_time_without_an_offset_is_refused() {
         assert!(serde_json::from_str::<Timestamp>("\"2026-01-01T00:00:00\"").is_err());
-        let noon: Timestamp = serde_json::from_str("\"2026-01-01T13:00:00+01:00\"").expect("an offset is given");
+        let noon: Timestamp =
+            serde_json::from_str("\"2026-01-01T13:00:00+01:00\"").expect("an offset is given");
         assert_eq!(noon.to_string(), "2026-01-01T12:00:00.000000Z");
     }
 }

@@ -1,5 +1,9 @@
 //! The test harness: a database for each test, cells over it, and servers as real processes.
 
+pub mod bench;
+pub mod client;
 pub mod cluster;
 pub mod database;
 pub mod log;
+pub mod node;
+pub mod server;

@@ -6,3 +6,5 @@ mod layers;
 mod log_append;
 #[path = "suite/log_hammer.rs"]
 mod log_hammer;
+#[path = "suite/projections_fold.rs"]
+mod projections_fold;

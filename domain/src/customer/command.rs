@@ -10,6 +10,10 @@ use crate::value::Value;
 
 /// A command on one customer.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every command is an upsert"
+)]
 pub enum CustomerCommand {
     /// Create the customer or change the record.
     Upsert(Upsert),
@@ -51,7 +55,10 @@ pub struct Upsert {
 
 impl std::fmt::Debug for Upsert {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Upsert").field("at", &self.at).finish_non_exhaustive()
+        formatter
+            .debug_struct("Upsert")
+            .field("at", &self.at)
+            .finish_non_exhaustive()
     }
 }
 
@@ -77,6 +84,9 @@ pub struct ApplySchema {
 
 impl std::fmt::Debug for ApplySchema {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("ApplySchema").field("at", &self.at).finish_non_exhaustive()
+        formatter
+            .debug_struct("ApplySchema")
+            .field("at", &self.at)
+            .finish_non_exhaustive()
     }
 }

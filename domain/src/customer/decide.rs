@@ -2,29 +2,56 @@
 
 use std::collections::BTreeMap;
 
-use super::{ApplySchema, Customer, CustomerCommand, CustomerEvent, CustomerRefusal, DataSource, ProfileChange};
-use super::{SourceKind, Tagging, Upsert};
+use super::{
+    ApplySchema, Customer, CustomerCommand, CustomerEvent, CustomerRefusal, DataSource,
+    ProfileChange,
+};
+use super::{SourceKind, Status, Tagging, Upsert};
 use crate::schema::Schema;
 use crate::value::{Profile, Value};
 use crate::{Personal, Problem};
 
 /// The events that a command causes; none where nothing changes.
-pub fn decide(customer: &Customer, command: &CustomerCommand) -> Result<Vec<CustomerEvent>, CustomerRefusal> {
+pub fn decide(
+    customer: &Customer,
+    command: &CustomerCommand,
+) -> Result<Vec<CustomerEvent>, CustomerRefusal> {
     match command {
         CustomerCommand::Upsert(upsert) if customer.is_active() => update(customer, upsert),
+        // A person who comes back after an erasure is another customer, with a stream of their own.
+        CustomerCommand::Upsert(_) if customer.status == Status::Erased => {
+            Err(CustomerRefusal::CustomerNotFound)
+        }
         CustomerCommand::Upsert(upsert) => register(upsert),
-        CustomerCommand::ApplySchema(apply) => apply_schema(customer, apply),
-        CustomerCommand::Erase { at } if customer.is_active() => Ok(vec![CustomerEvent::Erased { at: *at }]),
+        CustomerCommand::ApplySchema(apply) => Ok(apply_schema(customer, apply)),
+        CustomerCommand::Erase { at } if customer.is_active() => {
+            Ok(vec![CustomerEvent::Erased { at: *at }])
+        }
         CustomerCommand::Erase { .. } => Err(CustomerRefusal::CustomerNotFound),
     }
 }
 
 fn register(upsert: &Upsert) -> Result<Vec<CustomerEvent>, CustomerRefusal> {
-    if upsert.expected_version.is_some_and(|expected| expected != 0) {
+    if upsert
+        .expected_version
+        .is_some_and(|expected| expected != 0)
+    {
         return Err(CustomerRefusal::VersionConflict { current: 0 });
     }
-    let mut profile: Profile =
-        upsert.changes.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect();
+    let mut profile: Profile = upsert
+        .changes
+        .iter()
+        .filter_map(|(name, value)| Some((name.clone(), value.clone()?)))
+        .collect();
+    let primary_key = upsert.schema.primary_key();
+    if !profile.contains_key(primary_key) {
+        // The id of a new customer passes the rules of the field that it fills.
+        let id = Value::Text(upsert.customer_user_id.clone());
+        upsert
+            .schema
+            .read_stored(primary_key, &id)
+            .map_err(|problem| CustomerRefusal::Invalid(vec![problem]))?;
+    }
     agree_on_primary_key(&mut profile, upsert)?;
     let missing = missing_fields(&upsert.schema, &profile, |_| true);
     refuse(missing)?;
@@ -44,14 +71,25 @@ fn register(upsert: &Upsert) -> Result<Vec<CustomerEvent>, CustomerRefusal> {
 }
 
 fn update(customer: &Customer, upsert: &Upsert) -> Result<Vec<CustomerEvent>, CustomerRefusal> {
-    if upsert.expected_version.is_some_and(|expected| expected != customer.version) {
-        return Err(CustomerRefusal::VersionConflict { current: customer.version });
+    if upsert
+        .expected_version
+        .is_some_and(|expected| expected != customer.version)
+    {
+        return Err(CustomerRefusal::VersionConflict {
+            current: customer.version,
+        });
     }
     if upsert.skip_existing {
         return Ok(Vec::new());
     }
-    let Some(old) = customer.profile.known() else { return Err(CustomerRefusal::CustomerNotFound) };
-    let mut profile = if upsert.replace { Profile::new() } else { old.clone() };
+    let Some(old) = customer.profile.known() else {
+        return Err(CustomerRefusal::CustomerNotFound);
+    };
+    let mut profile = if upsert.replace {
+        Profile::new()
+    } else {
+        old.clone()
+    };
     for (name, value) in &upsert.changes {
         match value {
             Some(value) => profile.insert(name.clone(), value.clone()),
@@ -66,11 +104,20 @@ fn update(customer: &Customer, upsert: &Upsert) -> Result<Vec<CustomerEvent>, Cu
     check_size(&upsert.schema, &profile)?;
 
     let change = difference(old, &profile);
-    let enabled = upsert.enabled.filter(|enabled| *enabled != customer.enabled);
+    let enabled = upsert
+        .enabled
+        .filter(|enabled| *enabled != customer.enabled);
     let connector_enabled: BTreeMap<String, bool> = upsert
         .connector_enabled
         .iter()
-        .filter(|(channel, on)| customer.connector_enabled.get(*channel).copied().unwrap_or(true) != **on)
+        .filter(|(channel, on)| {
+            customer
+                .connector_enabled
+                .get(*channel)
+                .copied()
+                .unwrap_or(true)
+                != **on
+        })
         .map(|(channel, on)| (channel.clone(), *on))
         .collect();
     let source = new_source(customer, &upsert.tagging);
@@ -92,20 +139,23 @@ fn update(customer: &Customer, upsert: &Upsert) -> Result<Vec<CustomerEvent>, Cu
 /// The tag that an update writes, if it differs from the one the row has.
 fn new_source(customer: &Customer, tagging: &Tagging) -> Option<DataSource> {
     let wanted = match tagging {
-        Tagging::Keep => return None,
         Tagging::Set(source) => source,
         Tagging::Adopt(source) if customer.source.kind == SourceKind::Manual => source,
-        Tagging::Adopt(_) => return None,
+        Tagging::Keep | Tagging::Adopt(_) => return None,
     };
     (!wanted.same_source(&customer.source)).then(|| wanted.clone())
 }
 
 /// Re-reads the stored values of the fields whose meaning the schema changes, and takes the claims it asks for.
-fn apply_schema(customer: &Customer, apply: &ApplySchema) -> Result<Vec<CustomerEvent>, CustomerRefusal> {
-    let Some(old) = customer.profile.known().filter(|_| customer.is_active()) else { return Ok(Vec::new()) };
+fn apply_schema(customer: &Customer, apply: &ApplySchema) -> Vec<CustomerEvent> {
+    let Some(old) = customer.profile.known().filter(|_| customer.is_active()) else {
+        return Vec::new();
+    };
     let mut profile = old.clone();
-    for field in apply.schema.unique_fields() {
-        let Some(value) = old.get(field) else { continue };
+    for field in apply.schema.indexed_fields() {
+        let Some(value) = old.get(field) else {
+            continue;
+        };
         // A value that the new type cannot read stays as it is; reads mark the record as not valid.
         if let Ok(Some(canonical)) = apply.schema.read_stored(field, value) {
             profile.insert(field.to_owned(), canonical);
@@ -116,7 +166,7 @@ fn apply_schema(customer: &Customer, apply: &ApplySchema) -> Result<Vec<Customer
     let claimed = held(claimed, &profile);
     let change = difference(old, &profile);
     let fields = changed_fields(&change);
-    Ok(if !fields.is_empty() {
+    if !fields.is_empty() {
         vec![CustomerEvent::Updated {
             at: apply.at,
             fields,
@@ -127,21 +177,31 @@ fn apply_schema(customer: &Customer, apply: &ApplySchema) -> Result<Vec<Customer
             claimed,
         }]
     } else if claimed != customer.claimed {
-        vec![CustomerEvent::FieldsClaimed { at: apply.at, claimed }]
+        vec![CustomerEvent::FieldsClaimed {
+            at: apply.at,
+            claimed,
+        }]
     } else {
         Vec::new()
-    })
+    }
 }
 
 /// Fills an absent primary-key value from the id, and refuses one that differs.
 fn agree_on_primary_key(profile: &mut Profile, upsert: &Upsert) -> Result<(), CustomerRefusal> {
     let primary_key = upsert.schema.primary_key();
     match profile.get(primary_key) {
-        Some(value) if value.as_text() != upsert.customer_user_id => Err(CustomerRefusal::PrimaryKeyMismatch),
+        Some(value) if value.as_text() != upsert.customer_user_id => {
+            Err(CustomerRefusal::PrimaryKeyMismatch)
+        }
         Some(_) => Ok(()),
         None => {
             let id = Value::Text(upsert.customer_user_id.clone());
-            let value = upsert.schema.read_stored(primary_key, &id).ok().flatten().unwrap_or(id);
+            let value = upsert
+                .schema
+                .read_stored(primary_key, &id)
+                .ok()
+                .flatten()
+                .unwrap_or(id);
             if value.as_text() != upsert.customer_user_id {
                 return Err(CustomerRefusal::PrimaryKeyMismatch);
             }
@@ -151,7 +211,11 @@ fn agree_on_primary_key(profile: &mut Profile, upsert: &Upsert) -> Result<(), Cu
     }
 }
 
-fn missing_fields(schema: &Schema, profile: &Profile, asked: impl Fn(&str) -> bool) -> Vec<Problem> {
+fn missing_fields(
+    schema: &Schema,
+    profile: &Profile,
+    asked: impl Fn(&str) -> bool,
+) -> Vec<Problem> {
     schema
         .required_fields()
         .filter(|field| asked(field) && !profile.contains_key(*field))
@@ -164,11 +228,19 @@ fn check_size(schema: &Schema, profile: &Profile) -> Result<(), CustomerRefusal>
 }
 
 fn refuse(problems: Vec<Problem>) -> Result<(), CustomerRefusal> {
-    if problems.is_empty() { Ok(()) } else { Err(CustomerRefusal::Invalid(problems)) }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(CustomerRefusal::Invalid(problems))
+    }
 }
 
 fn claimed_fields(upsert: &Upsert, profile: &Profile) -> Vec<String> {
-    let unique = upsert.schema.unique_fields().map(str::to_owned).chain(upsert.pending_unique.iter().cloned());
+    let unique = upsert
+        .schema
+        .unique_fields()
+        .map(str::to_owned)
+        .chain(upsert.pending_unique.iter().cloned());
     held(unique.collect(), profile)
 }
 
@@ -187,7 +259,11 @@ fn difference(old: &Profile, new: &Profile) -> ProfileChange {
             .filter(|(name, value)| old.get(*name) != Some(*value))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect(),
-        cleared: old.keys().filter(|name| !new.contains_key(*name)).cloned().collect(),
+        cleared: old
+            .keys()
+            .filter(|name| !new.contains_key(*name))
+            .cloned()
+            .collect(),
     }
 }
 

@@ -152,11 +152,17 @@ impl From<ValueV1> for Value {
 }
 
 fn store_profile(profile: &Profile) -> Vec<(String, ValueV1)> {
-    profile.iter().map(|(name, value)| (name.clone(), value.into())).collect()
+    profile
+        .iter()
+        .map(|(name, value)| (name.clone(), value.into()))
+        .collect()
 }
 
 fn load_profile(stored: Vec<(String, ValueV1)>) -> Profile {
-    stored.into_iter().map(|(name, value)| (name, value.into())).collect()
+    stored
+        .into_iter()
+        .map(|(name, value)| (name, value.into()))
+        .collect()
 }
 
 impl DomainEvent for CustomerEvent {
@@ -177,15 +183,39 @@ impl DomainEvent for CustomerEvent {
 
 impl StoredEvent for CustomerEvent {
     const TYPES: &'static [EventType] = &[
-        EventType { type_no: REGISTERED, type_version: 1, name: "customer.registered" },
-        EventType { type_no: UPDATED, type_version: 1, name: "customer.updated" },
-        EventType { type_no: FIELDS_CLAIMED, type_version: 1, name: "customer.fields_claimed" },
-        EventType { type_no: ERASED, type_version: 1, name: "customer.erased" },
+        EventType {
+            type_no: REGISTERED,
+            type_version: 1,
+            name: "customer.registered",
+        },
+        EventType {
+            type_no: UPDATED,
+            type_version: 1,
+            name: "customer.updated",
+        },
+        EventType {
+            type_no: FIELDS_CLAIMED,
+            type_version: 1,
+            name: "customer.fields_claimed",
+        },
+        EventType {
+            type_no: ERASED,
+            type_version: 1,
+            name: "customer.erased",
+        },
     ];
 
     fn encode(&self) -> Encoded {
         let (type_no, open, personal) = match self {
-            Self::Registered { at, customer_user_id, profile, enabled, connector_enabled, source, claimed } => (
+            Self::Registered {
+                at,
+                customer_user_id,
+                profile,
+                enabled,
+                connector_enabled,
+                source,
+                claimed,
+            } => (
                 REGISTERED,
                 to_bytes(&RegisteredV1 {
                     at: at.0,
@@ -194,15 +224,26 @@ impl StoredEvent for CustomerEvent {
                     source: source.open(),
                     claimed: claimed.clone(),
                 }),
-                profile.known().zip(customer_user_id.known()).map(|(profile, customer_user_id)| {
-                    to_bytes(&RegisteredPersonalV1 {
-                        customer_user_id: customer_user_id.clone(),
-                        external_id: source.external_id(),
-                        profile: store_profile(profile),
-                    })
-                }),
+                profile
+                    .known()
+                    .zip(customer_user_id.known())
+                    .map(|(profile, customer_user_id)| {
+                        to_bytes(&RegisteredPersonalV1 {
+                            customer_user_id: customer_user_id.clone(),
+                            external_id: source.external_id(),
+                            profile: store_profile(profile),
+                        })
+                    }),
             ),
-            Self::Updated { at, fields, change, enabled, connector_enabled, source, claimed } => (
+            Self::Updated {
+                at,
+                fields,
+                change,
+                enabled,
+                connector_enabled,
+                source,
+                claimed,
+            } => (
                 UPDATED,
                 to_bytes(&UpdatedV1 {
                     at: at.0,
@@ -220,15 +261,30 @@ impl StoredEvent for CustomerEvent {
                     })
                 }),
             ),
-            Self::FieldsClaimed { at, claimed } => {
-                (FIELDS_CLAIMED, to_bytes(&FieldsClaimedV1 { at: at.0, claimed: claimed.clone() }), None)
-            }
+            Self::FieldsClaimed { at, claimed } => (
+                FIELDS_CLAIMED,
+                to_bytes(&FieldsClaimedV1 {
+                    at: at.0,
+                    claimed: claimed.clone(),
+                }),
+                None,
+            ),
             Self::Erased { at } => (ERASED, to_bytes(&ErasedV1 { at: at.0 }), None),
         };
-        Encoded { type_no, type_version: 1, open, personal }
+        Encoded {
+            type_no,
+            type_version: 1,
+            open,
+            personal,
+        }
     }
 
-    fn decode(type_no: i16, type_version: i16, open: &[u8], personal: Option<&[u8]>) -> Result<Self, DecodeError> {
+    fn decode(
+        type_no: i16,
+        type_version: i16,
+        open: &[u8],
+        personal: Option<&[u8]>,
+    ) -> Result<Self, DecodeError> {
         let id = (type_no, type_version);
         Ok(match id {
             (REGISTERED, 1) => {
@@ -255,11 +311,15 @@ impl StoredEvent for CustomerEvent {
             }
             (UPDATED, 1) => {
                 let open: UpdatedV1 = from_bytes(id, open)?;
-                let personal: Option<UpdatedPersonalV1> = personal.map(|bytes| from_bytes(id, bytes)).transpose()?;
+                let personal: Option<UpdatedPersonalV1> =
+                    personal.map(|bytes| from_bytes(id, bytes)).transpose()?;
                 let (external_id, change) = match personal {
                     Some(part) => (
                         Personal::Known(part.external_id),
-                        Personal::Known(ProfileChange { set: load_profile(part.set), cleared: part.cleared }),
+                        Personal::Known(ProfileChange {
+                            set: load_profile(part.set),
+                            cleared: part.cleared,
+                        }),
                     ),
                     None => (Personal::Erased, Personal::Erased),
                 };
@@ -269,19 +329,31 @@ impl StoredEvent for CustomerEvent {
                     change,
                     enabled: open.enabled,
                     connector_enabled: open.connector_enabled.into_iter().collect(),
-                    source: open.source.map(|source| DataSource::join(source, external_id)),
+                    source: open
+                        .source
+                        .map(|source| DataSource::join(source, external_id)),
                     claimed: open.claimed,
                 }
             }
             (FIELDS_CLAIMED, 1) => {
                 let open: FieldsClaimedV1 = from_bytes(id, open)?;
-                Self::FieldsClaimed { at: Timestamp(open.at), claimed: open.claimed }
+                Self::FieldsClaimed {
+                    at: Timestamp(open.at),
+                    claimed: open.claimed,
+                }
             }
             (ERASED, 1) => {
                 let open: ErasedV1 = from_bytes(id, open)?;
-                Self::Erased { at: Timestamp(open.at) }
+                Self::Erased {
+                    at: Timestamp(open.at),
+                }
             }
-            _ => return Err(DecodeError::UnknownType { type_no, type_version }),
+            _ => {
+                return Err(DecodeError::UnknownType {
+                    type_no,
+                    type_version,
+                });
+            }
         })
     }
 
@@ -307,13 +379,19 @@ impl StoredEvent for CustomerEvent {
             Self::Updated {
                 at,
                 fields: vec!["email".into(), "name".into()],
-                change: Personal::new(ProfileChange { set: profile, cleared: vec!["name".into()] }),
+                change: Personal::new(ProfileChange {
+                    set: profile,
+                    cleared: vec!["name".into()],
+                }),
                 enabled: Some(false),
                 connector_enabled: [("sms".to_owned(), true)].into(),
                 source: Some(source),
                 claimed: vec!["email".into()],
             },
-            Self::FieldsClaimed { at, claimed: vec!["email".into(), "phone".into()] },
+            Self::FieldsClaimed {
+                at,
+                claimed: vec!["email".into(), "phone".into()],
+            },
             Self::Erased { at },
         ]
     }

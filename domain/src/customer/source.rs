@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::{Personal, Timestamp};
 
 /// The kind of a data source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceKind {
     /// Written by hand or by an API client without a tag.

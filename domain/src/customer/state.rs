@@ -95,7 +95,15 @@ impl Customer {
                     updated_at: at,
                 };
             }
-            CustomerEvent::Updated { at, fields: _, change, enabled, connector_enabled, source, claimed } => {
+            CustomerEvent::Updated {
+                at,
+                fields: _,
+                change,
+                enabled,
+                connector_enabled,
+                source,
+                claimed,
+            } => {
                 match (&mut self.profile, change) {
                     (Personal::Known(profile), Personal::Known(change)) => {
                         for name in &change.cleared {
@@ -138,7 +146,12 @@ impl Customer {
 
 /// Profile `full_name`, `name`, first and last name, e-mail, else the id.
 pub fn display_name(profile: &Profile, customer_user_id: &str) -> String {
-    let text = |name: &str| profile.get(name).map(crate::value::Value::as_text).filter(|text| !text.is_empty());
+    let text = |name: &str| {
+        profile
+            .get(name)
+            .map(crate::value::Value::as_text)
+            .filter(|text| !text.is_empty())
+    };
     if let Some(name) = text("full_name").or_else(|| text("name")) {
         return name.into();
     }
@@ -154,16 +167,21 @@ impl Stream for Customer {
     const STATE_VERSION: i32 = 1;
 
     fn claims(&self) -> Vec<Claim> {
-        let (true, Some(id), Some(profile)) =
-            (self.is_active(), self.customer_user_id.known(), self.profile.known())
-        else {
+        let (true, Some(id), Some(profile)) = (
+            self.is_active(),
+            self.customer_user_id.known(),
+            self.profile.known(),
+        ) else {
             return Vec::new();
         };
-        let unique = self
-            .claimed
-            .iter()
-            .filter_map(|field| profile.get(field).map(|value| Claim::unique_value(field, value.as_text())));
-        std::iter::once(Claim::customer_id(id)).chain(unique).collect()
+        let unique = self.claimed.iter().filter_map(|field| {
+            profile
+                .get(field)
+                .map(|value| Claim::unique_value(field, value.as_text()))
+        });
+        std::iter::once(Claim::customer_id(id))
+            .chain(unique)
+            .collect()
     }
 
     fn is_closed(&self) -> bool {

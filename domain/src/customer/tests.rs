@@ -1,0 +1,8 @@
+//! What a customer does.
+
+mod given;
+mod lifecycle;
+mod properties;
+mod schema;
+mod sources;
+mod values;

@@ -6,40 +6,64 @@ use super::{Import, ImportCommand, ImportEvent, ImportRefusal};
 pub fn decide(import: &Import, command: &ImportCommand) -> Result<Vec<ImportEvent>, ImportRefusal> {
     match command {
         ImportCommand::Start { .. } if import.is_started() => Err(ImportRefusal::AlreadyStarted),
-        ImportCommand::Start { body_offset, staged_bytes, .. } if body_offset > staged_bytes => {
-            Err(ImportRefusal::OffsetOutOfOrder)
-        }
+        ImportCommand::Start {
+            body_offset,
+            staged_bytes,
+            ..
+        } if body_offset > staged_bytes => Err(ImportRefusal::OffsetOutOfOrder),
         ImportCommand::Start { .. } => Ok(start(command).into_iter().collect()),
         _ if !import.is_started() || import.is_expired => Err(ImportRefusal::ImportNotFound),
-        ImportCommand::ApplyChunk { .. } if import.status.is_final() => Err(ImportRefusal::AlreadyFinished),
-        ImportCommand::ApplyChunk { rows, counts, .. } if *rows != counts.total() => Err(ImportRefusal::CountsDisagree),
-        ImportCommand::ApplyChunk { next_offset, rows, .. }
-            if *next_offset > import.staged_bytes
-                || *next_offset < import.next_offset
-                || (*rows > 0 && *next_offset == import.next_offset) =>
+        ImportCommand::ApplyChunk { .. } if import.status.is_final() => {
+            Err(ImportRefusal::AlreadyFinished)
+        }
+        ImportCommand::ApplyChunk { rows, counts, .. } if *rows != counts.total() => {
+            Err(ImportRefusal::CountsDisagree)
+        }
+        ImportCommand::ApplyChunk {
+            next_offset, rows, ..
+        } if *next_offset > import.staged_bytes
+            || *next_offset < import.next_offset
+            || (*rows > 0 && *next_offset == import.next_offset) =>
         {
             Err(ImportRefusal::OffsetOutOfOrder)
         }
-        ImportCommand::ApplyChunk { at, next_offset, rows, counts, warnings, issues } => {
-            Ok(vec![ImportEvent::ChunkApplied {
-                at: *at,
-                next_offset: *next_offset,
-                rows: *rows,
-                counts: *counts,
-                warnings: *warnings,
-                issues: issues.clone(),
-            }])
+        ImportCommand::ApplyChunk {
+            at,
+            next_offset,
+            rows,
+            counts,
+            warnings,
+            issues,
+        } => Ok(vec![ImportEvent::ChunkApplied {
+            at: *at,
+            next_offset: *next_offset,
+            rows: *rows,
+            counts: *counts,
+            warnings: *warnings,
+            issues: issues.clone(),
+        }]),
+        ImportCommand::RequestCancel { .. }
+            if import.status.is_final() || import.cancel_requested =>
+        {
+            Ok(Vec::new())
         }
-        ImportCommand::RequestCancel { .. } if import.status.is_final() || import.cancel_requested => Ok(Vec::new()),
         ImportCommand::RequestCancel { at } => Ok(vec![ImportEvent::CancelRequested { at: *at }]),
-        ImportCommand::Finish { status, .. } if !status.is_final() => Err(ImportRefusal::StatusNotFinal),
+        ImportCommand::Finish { status, .. } if !status.is_final() => {
+            Err(ImportRefusal::StatusNotFinal)
+        }
         // A worker that resumes after a crash may end the import again.
         ImportCommand::Finish { status, .. } if import.status == *status => Ok(Vec::new()),
-        ImportCommand::Finish { .. } if import.status.is_final() => Err(ImportRefusal::AlreadyFinished),
-        ImportCommand::Finish { at, status, reason } => {
-            Ok(vec![ImportEvent::Finished { at: *at, status: *status, reason: reason.clone() }])
+        ImportCommand::Finish { .. } if import.status.is_final() => {
+            Err(ImportRefusal::AlreadyFinished)
         }
-        ImportCommand::Expire { .. } if !import.status.is_final() => Err(ImportRefusal::NotFinished),
+        ImportCommand::Finish { at, status, reason } => Ok(vec![ImportEvent::Finished {
+            at: *at,
+            status: *status,
+            reason: reason.clone(),
+        }]),
+        ImportCommand::Expire { .. } if !import.status.is_final() => {
+            Err(ImportRefusal::NotFinished)
+        }
         ImportCommand::Expire { at } => Ok(vec![ImportEvent::Expired { at: *at }]),
     }
 }

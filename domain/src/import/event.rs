@@ -159,7 +159,11 @@ impl From<IssueV1> for StoredIssue {
     fn from(issue: IssueV1) -> Self {
         Self {
             row: issue.row,
-            severity: if issue.is_warning { Severity::Warning } else { Severity::Failed },
+            severity: if issue.is_warning {
+                Severity::Warning
+            } else {
+                Severity::Failed
+            },
             field: issue.field,
             code: issue.code,
             message: issue.message,
@@ -188,11 +192,31 @@ impl DomainEvent for ImportEvent {
 
 impl StoredEvent for ImportEvent {
     const TYPES: &'static [EventType] = &[
-        EventType { type_no: STARTED, type_version: 1, name: "import.started" },
-        EventType { type_no: CHUNK_APPLIED, type_version: 1, name: "import.chunk_applied" },
-        EventType { type_no: CANCEL_REQUESTED, type_version: 1, name: "import.cancel_requested" },
-        EventType { type_no: FINISHED, type_version: 1, name: "import.finished" },
-        EventType { type_no: EXPIRED, type_version: 1, name: "import.expired" },
+        EventType {
+            type_no: STARTED,
+            type_version: 1,
+            name: "import.started",
+        },
+        EventType {
+            type_no: CHUNK_APPLIED,
+            type_version: 1,
+            name: "import.chunk_applied",
+        },
+        EventType {
+            type_no: CANCEL_REQUESTED,
+            type_version: 1,
+            name: "import.cancel_requested",
+        },
+        EventType {
+            type_no: FINISHED,
+            type_version: 1,
+            name: "import.finished",
+        },
+        EventType {
+            type_no: EXPIRED,
+            type_version: 1,
+            name: "import.expired",
+        },
     ];
 
     fn encode(&self) -> Encoded {
@@ -225,7 +249,14 @@ impl StoredEvent for ImportEvent {
                     staged_bytes: *staged_bytes,
                 }),
             ),
-            Self::ChunkApplied { at, next_offset, rows, counts, warnings, issues } => (
+            Self::ChunkApplied {
+                at,
+                next_offset,
+                rows,
+                counts,
+                warnings,
+                issues,
+            } => (
                 CHUNK_APPLIED,
                 to_bytes(&ChunkAppliedV1 {
                     at: at.0,
@@ -240,16 +271,33 @@ impl StoredEvent for ImportEvent {
                     issues: issues.iter().map(IssueV1::from).collect(),
                 }),
             ),
-            Self::CancelRequested { at } => (CANCEL_REQUESTED, to_bytes(&CancelRequestedV1 { at: at.0 })),
-            Self::Finished { at, status, reason } => {
-                (FINISHED, to_bytes(&FinishedV1 { at: at.0, status: status.number(), reason: reason.clone() }))
+            Self::CancelRequested { at } => {
+                (CANCEL_REQUESTED, to_bytes(&CancelRequestedV1 { at: at.0 }))
             }
+            Self::Finished { at, status, reason } => (
+                FINISHED,
+                to_bytes(&FinishedV1 {
+                    at: at.0,
+                    status: status.number(),
+                    reason: reason.clone(),
+                }),
+            ),
             Self::Expired { at } => (EXPIRED, to_bytes(&ExpiredV1 { at: at.0 })),
         };
-        Encoded { type_no, type_version: 1, open, personal: None }
+        Encoded {
+            type_no,
+            type_version: 1,
+            open,
+            personal: None,
+        }
     }
 
-    fn decode(type_no: i16, type_version: i16, open: &[u8], _: Option<&[u8]>) -> Result<Self, DecodeError> {
+    fn decode(
+        type_no: i16,
+        type_version: i16,
+        open: &[u8],
+        _: Option<&[u8]>,
+    ) -> Result<Self, DecodeError> {
         let id = (type_no, type_version);
         Ok(match id {
             (STARTED, 1) => {
@@ -259,8 +307,16 @@ impl StoredEvent for ImportEvent {
                     id: Uuid::from_bytes(open.id),
                     provider: open.provider,
                     delimiter: open.delimiter,
-                    on_conflict: if open.skips_existing { OnConflict::Skip } else { OnConflict::Update },
-                    empty_cells: if open.keeps_empty { EmptyCells::Keep } else { EmptyCells::Clear },
+                    on_conflict: if open.skips_existing {
+                        OnConflict::Skip
+                    } else {
+                        OnConflict::Update
+                    },
+                    empty_cells: if open.keeps_empty {
+                        EmptyCells::Keep
+                    } else {
+                        EmptyCells::Clear
+                    },
                     dry_run: open.dry_run,
                     header: open.header,
                     body_offset: open.body_offset,
@@ -287,19 +343,35 @@ impl StoredEvent for ImportEvent {
             }
             (CANCEL_REQUESTED, 1) => {
                 let open: CancelRequestedV1 = from_bytes(id, open)?;
-                Self::CancelRequested { at: Timestamp(open.at) }
+                Self::CancelRequested {
+                    at: Timestamp(open.at),
+                }
             }
             (FINISHED, 1) => {
                 let open: FinishedV1 = from_bytes(id, open)?;
-                let status = ImportStatus::from_number(open.status)
-                    .ok_or(DecodeError::Malformed { type_no, type_version })?;
-                Self::Finished { at: Timestamp(open.at), status, reason: open.reason }
+                let status =
+                    ImportStatus::from_number(open.status).ok_or(DecodeError::Malformed {
+                        type_no,
+                        type_version,
+                    })?;
+                Self::Finished {
+                    at: Timestamp(open.at),
+                    status,
+                    reason: open.reason,
+                }
             }
             (EXPIRED, 1) => {
                 let open: ExpiredV1 = from_bytes(id, open)?;
-                Self::Expired { at: Timestamp(open.at) }
+                Self::Expired {
+                    at: Timestamp(open.at),
+                }
             }
-            _ => return Err(DecodeError::UnknownType { type_no, type_version }),
+            _ => {
+                return Err(DecodeError::UnknownType {
+                    type_no,
+                    type_version,
+                });
+            }
         })
     }
 
@@ -315,7 +387,12 @@ impl StoredEvent for ImportEvent {
             about: Some(id),
             detail: vec![1, 2, 250],
         };
-        let failed = StoredIssue { severity: Severity::Failed, field: None, about: None, ..issue.clone() };
+        let failed = StoredIssue {
+            severity: Severity::Failed,
+            field: None,
+            about: None,
+            ..issue.clone()
+        };
         vec![
             Self::Started {
                 at,
@@ -334,12 +411,22 @@ impl StoredEvent for ImportEvent {
                 at,
                 next_offset: 1_048_576,
                 rows: 15,
-                counts: Counts { created: 5, updated: 4, unchanged: 3, skipped: 2, failed: 1 },
+                counts: Counts {
+                    created: 5,
+                    updated: 4,
+                    unchanged: 3,
+                    skipped: 2,
+                    failed: 1,
+                },
                 warnings: 1,
                 issues: vec![issue, failed],
             },
             Self::CancelRequested { at },
-            Self::Finished { at, status: ImportStatus::Interrupted, reason: Some("the body is gone".into()) },
+            Self::Finished {
+                at,
+                status: ImportStatus::Interrupted,
+                reason: Some("the body is gone".into()),
+            },
             Self::Expired { at },
         ]
     }

@@ -26,7 +26,7 @@ pub struct StoredIssue {
     pub severity: Severity,
     /// The field that it is about.
     pub field: Option<String>,
-    /// A stable snake_case word.
+    /// A stable `snake_case` word.
     pub code: String,
     /// A sentence for people, without any value of the row.
     pub message: String,
@@ -61,7 +61,10 @@ impl fmt::Debug for IssueDetail {
 impl IssueDetail {
     /// The bytes to seal: one byte for the version of the shape, then the shape.
     pub fn encode(&self) -> Vec<u8> {
-        let shape = IssueDetailV1 { customer_user_id: self.customer_user_id.clone(), cells: self.cells.clone() };
+        let shape = IssueDetailV1 {
+            customer_user_id: self.customer_user_id.clone(),
+            cells: self.cells.clone(),
+        };
         let mut bytes = vec![1];
         bytes.extend(to_bytes(&shape));
         bytes
@@ -69,8 +72,16 @@ impl IssueDetail {
 
     /// The detail from opened bytes; `None` if they have another shape.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (1, shape) = bytes.split_first().map(|(version, shape)| (*version, shape))? else { return None };
+        let (1, shape) = bytes
+            .split_first()
+            .map(|(version, shape)| (*version, shape))?
+        else {
+            return None;
+        };
         let shape: IssueDetailV1 = from_bytes((0, 1), shape).ok()?;
-        Some(Self { customer_user_id: shape.customer_user_id, cells: shape.cells })
+        Some(Self {
+            customer_user_id: shape.customer_user_id,
+            cells: shape.cells,
+        })
     }
 }

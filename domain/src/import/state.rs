@@ -62,7 +62,10 @@ impl Import {
 
     /// How far it is by bytes, 0 to 100; 100 only once it completed.
     pub fn progress_pct(&self) -> u8 {
-        if matches!(self.status, ImportStatus::Completed | ImportStatus::CompletedWithErrors) {
+        if matches!(
+            self.status,
+            ImportStatus::Completed | ImportStatus::CompletedWithErrors
+        ) {
             return 100;
         }
         let all = self.staged_bytes.saturating_sub(self.body_offset).max(1);
@@ -72,12 +75,19 @@ impl Import {
 
     /// The status of an import whose every row is read.
     pub const fn completed_status(&self) -> ImportStatus {
-        if self.counts.failed == 0 { ImportStatus::Completed } else { ImportStatus::CompletedWithErrors }
+        if self.counts.failed == 0 {
+            ImportStatus::Completed
+        } else {
+            ImportStatus::CompletedWithErrors
+        }
     }
 
     /// The claim that an unfinished import holds.
     pub fn open_claim(id: Uuid) -> Claim {
-        Claim { kind: claim_kind::OPEN_JOB, key: format!("import\0{id}") }
+        Claim {
+            kind: claim_kind::OPEN_JOB,
+            key: format!("import\0{id}"),
+        }
     }
 
     /// The state after one more event.
@@ -113,7 +123,14 @@ impl Import {
                     ..Self::default()
                 };
             }
-            ImportEvent::ChunkApplied { at, next_offset, rows, counts, warnings, issues: _ } => {
+            ImportEvent::ChunkApplied {
+                at,
+                next_offset,
+                rows,
+                counts,
+                warnings,
+                issues: _,
+            } => {
                 self.next_offset = next_offset;
                 self.rows = self.rows.saturating_add(rows);
                 self.counts = self.counts.plus(counts);
@@ -145,7 +162,11 @@ impl Stream for Import {
 
     fn claims(&self) -> Vec<Claim> {
         let is_open = self.is_started() && !self.status.is_final();
-        if is_open { vec![Self::open_claim(self.id)] } else { Vec::new() }
+        if is_open {
+            vec![Self::open_claim(self.id)]
+        } else {
+            Vec::new()
+        }
     }
 
     fn is_closed(&self) -> bool {

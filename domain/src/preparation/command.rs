@@ -8,6 +8,10 @@ use crate::schema::Definition;
 
 /// A command on one preparation.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "these commands are rare and short-lived"
+)]
 pub enum PreparationCommand {
     /// Start the job.
     Start {

@@ -11,6 +11,10 @@ use crate::schema::{Definition, sample_definition};
 /// A change of one preparation. Customers appear by their opaque reference: everything is open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "these events are rare and short-lived"
+)]
 pub enum PreparationEvent {
     /// The job runs from here on.
     Started {
@@ -142,15 +146,37 @@ impl DomainEvent for PreparationEvent {
 
 impl StoredEvent for PreparationEvent {
     const TYPES: &'static [EventType] = &[
-        EventType { type_no: STARTED, type_version: 1, name: "preparation.started" },
-        EventType { type_no: PROGRESSED, type_version: 1, name: "preparation.progressed" },
-        EventType { type_no: DUPLICATE_FOUND, type_version: 1, name: "preparation.duplicate_found" },
-        EventType { type_no: FINISHED, type_version: 1, name: "preparation.finished" },
+        EventType {
+            type_no: STARTED,
+            type_version: 1,
+            name: "preparation.started",
+        },
+        EventType {
+            type_no: PROGRESSED,
+            type_version: 1,
+            name: "preparation.progressed",
+        },
+        EventType {
+            type_no: DUPLICATE_FOUND,
+            type_version: 1,
+            name: "preparation.duplicate_found",
+        },
+        EventType {
+            type_no: FINISHED,
+            type_version: 1,
+            name: "preparation.finished",
+        },
     ];
 
     fn encode(&self) -> Encoded {
         let (type_no, open) = match self {
-            Self::Started { at, schema_stream, definition, fields, total } => (
+            Self::Started {
+                at,
+                schema_stream,
+                definition,
+                fields,
+                total,
+            } => (
                 STARTED,
                 to_bytes(&StartedV1 {
                     at: at.0,
@@ -160,10 +186,24 @@ impl StoredEvent for PreparationEvent {
                     total: *total,
                 }),
             ),
-            Self::Progressed { at, checked, cursor } => {
-                (PROGRESSED, to_bytes(&ProgressedV1 { at: at.0, checked: *checked, cursor: cursor.clone() }))
-            }
-            Self::DuplicateFound { at, field, customer_ref, holder_ref } => (
+            Self::Progressed {
+                at,
+                checked,
+                cursor,
+            } => (
+                PROGRESSED,
+                to_bytes(&ProgressedV1 {
+                    at: at.0,
+                    checked: *checked,
+                    cursor: cursor.clone(),
+                }),
+            ),
+            Self::DuplicateFound {
+                at,
+                field,
+                customer_ref,
+                holder_ref,
+            } => (
                 DUPLICATE_FOUND,
                 to_bytes(&DuplicateFoundV1 {
                     at: at.0,
@@ -172,16 +212,33 @@ impl StoredEvent for PreparationEvent {
                     holder_ref: holder_ref.into_bytes(),
                 }),
             ),
-            Self::Finished { at, outcome } => {
-                (FINISHED, to_bytes(&FinishedV1 { at: at.0, outcome: outcome.number() }))
-            }
+            Self::Finished { at, outcome } => (
+                FINISHED,
+                to_bytes(&FinishedV1 {
+                    at: at.0,
+                    outcome: outcome.number(),
+                }),
+            ),
         };
-        Encoded { type_no, type_version: 1, open, personal: None }
+        Encoded {
+            type_no,
+            type_version: 1,
+            open,
+            personal: None,
+        }
     }
 
-    fn decode(type_no: i16, type_version: i16, open: &[u8], _: Option<&[u8]>) -> Result<Self, DecodeError> {
+    fn decode(
+        type_no: i16,
+        type_version: i16,
+        open: &[u8],
+        _: Option<&[u8]>,
+    ) -> Result<Self, DecodeError> {
         let id = (type_no, type_version);
-        let malformed = || DecodeError::Malformed { type_no, type_version };
+        let malformed = || DecodeError::Malformed {
+            type_no,
+            type_version,
+        };
         Ok(match id {
             (STARTED, 1) => {
                 let open: StartedV1 = from_bytes(id, open)?;
@@ -195,7 +252,11 @@ impl StoredEvent for PreparationEvent {
             }
             (PROGRESSED, 1) => {
                 let open: ProgressedV1 = from_bytes(id, open)?;
-                Self::Progressed { at: Timestamp(open.at), checked: open.checked, cursor: open.cursor }
+                Self::Progressed {
+                    at: Timestamp(open.at),
+                    checked: open.checked,
+                    cursor: open.cursor,
+                }
             }
             (DUPLICATE_FOUND, 1) => {
                 let open: DuplicateFoundV1 = from_bytes(id, open)?;
@@ -209,9 +270,17 @@ impl StoredEvent for PreparationEvent {
             (FINISHED, 1) => {
                 let open: FinishedV1 = from_bytes(id, open)?;
                 let outcome = Outcome::from_number(open.outcome).ok_or_else(malformed)?;
-                Self::Finished { at: Timestamp(open.at), outcome }
+                Self::Finished {
+                    at: Timestamp(open.at),
+                    outcome,
+                }
             }
-            _ => return Err(DecodeError::UnknownType { type_no, type_version }),
+            _ => {
+                return Err(DecodeError::UnknownType {
+                    type_no,
+                    type_version,
+                });
+            }
         })
     }
 
@@ -226,9 +295,21 @@ impl StoredEvent for PreparationEvent {
                 fields: vec!["email".into()],
                 total: 25_000,
             },
-            Self::Progressed { at, checked: 500, cursor: vec![0, 127, 255] },
-            Self::DuplicateFound { at, field: "email".into(), customer_ref: id(2), holder_ref: id(3) },
-            Self::Finished { at, outcome: Outcome::Duplicates },
+            Self::Progressed {
+                at,
+                checked: 500,
+                cursor: vec![0, 127, 255],
+            },
+            Self::DuplicateFound {
+                at,
+                field: "email".into(),
+                customer_ref: id(2),
+                holder_ref: id(3),
+            },
+            Self::Finished {
+                at,
+                outcome: Outcome::Duplicates,
+            },
         ]
     }
 }

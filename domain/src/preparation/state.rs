@@ -66,13 +66,22 @@ impl Preparation {
 
     /// The claim that a running job holds: one preparation a project.
     pub fn open_claim(schema_stream: Uuid) -> Claim {
-        Claim { kind: claim_kind::OPEN_JOB, key: format!("preparation\0{schema_stream}") }
+        Claim {
+            kind: claim_kind::OPEN_JOB,
+            key: format!("preparation\0{schema_stream}"),
+        }
     }
 
     /// The state after one more event.
     pub fn fold(&mut self, event: PreparationEvent) {
         match event {
-            PreparationEvent::Started { at, schema_stream, definition, fields, total } => {
+            PreparationEvent::Started {
+                at,
+                schema_stream,
+                definition,
+                fields,
+                total,
+            } => {
                 *self = Self {
                     schema_stream,
                     definition,
@@ -82,13 +91,26 @@ impl Preparation {
                     ..Self::default()
                 };
             }
-            PreparationEvent::Progressed { at: _, checked, cursor } => {
+            PreparationEvent::Progressed {
+                at: _,
+                checked,
+                cursor,
+            } => {
                 self.checked = checked;
                 self.cursor = cursor;
             }
-            PreparationEvent::DuplicateFound { at: _, field, customer_ref, holder_ref } => {
+            PreparationEvent::DuplicateFound {
+                at: _,
+                field,
+                customer_ref,
+                holder_ref,
+            } => {
                 if self.duplicates.len() < MOST_DUPLICATES {
-                    self.duplicates.push(Duplicate { field, customer_ref, holder_ref });
+                    self.duplicates.push(Duplicate {
+                        field,
+                        customer_ref,
+                        holder_ref,
+                    });
                 }
             }
             PreparationEvent::Finished { at, outcome } => {
@@ -104,6 +126,10 @@ impl Stream for Preparation {
     const STATE_VERSION: i32 = 1;
 
     fn claims(&self) -> Vec<Claim> {
-        if self.is_running() { vec![Self::open_claim(self.schema_stream)] } else { Vec::new() }
+        if self.is_running() {
+            vec![Self::open_claim(self.schema_stream)]
+        } else {
+            Vec::new()
+        }
     }
 }

@@ -6,7 +6,8 @@ use super::definition::{Definition, FieldType};
 ///
 /// Ids never change and equal the canonical primary-key value, so another type or region counts too.
 pub fn primary_key_changed(old: &Definition, new: &Definition) -> bool {
-    old.primary_key != new.primary_key || reading(old, &old.primary_key) != reading(new, &new.primary_key)
+    old.primary_key != new.primary_key
+        || reading(old, &old.primary_key) != reading(new, &new.primary_key)
 }
 
 /// The fields whose stored values must be read anew or claimed before the new definition may take effect.
@@ -15,11 +16,16 @@ pub fn primary_key_changed(old: &Definition, new: &Definition) -> bool {
 /// schema counts as a string. A field that is no longer unique needs nothing: its claims go with the next change of
 /// each customer. The primary key is not among them: it may not change.
 pub fn preparation_fields(old: &Definition, new: &Definition) -> Vec<String> {
-    let is_unique = |definition: &Definition, name: &str| definition.field(name).is_some_and(|field| field.unique);
+    let is_unique = |definition: &Definition, name: &str| {
+        definition.field(name).is_some_and(|field| field.unique)
+    };
     new.indexed_fields()
         .into_iter()
         .filter(|name| *name != new.primary_key && *name != super::definition::CUSTOMER_USER_ID)
-        .filter(|name| (is_unique(new, name) && !is_unique(old, name)) || reading(old, name) != reading(new, name))
+        .filter(|name| {
+            (is_unique(new, name) && !is_unique(old, name))
+                || reading(old, name) != reading(new, name)
+        })
         .map(str::to_owned)
         .collect()
 }
@@ -28,5 +34,7 @@ pub fn preparation_fields(old: &Definition, new: &Definition) -> Vec<String> {
 fn reading<'a>(definition: &'a Definition, name: &str) -> (FieldType, Option<&'a str>) {
     definition
         .field(name)
-        .map_or((FieldType::String, None), |field| (field.field_type, field.default_region.as_deref()))
+        .map_or((FieldType::String, None), |field| {
+            (field.field_type, field.default_region.as_deref())
+        })
 }

@@ -30,17 +30,36 @@ impl Definition {
     pub fn check(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if self.fields.len() > MOST_FIELDS {
-            return vec![Problem::new(["fields"], "too_many_fields", "a schema has at most 512 fields")];
+            return vec![Problem::new(
+                ["fields"],
+                "too_many_fields",
+                "a schema has at most 512 fields",
+            )];
         }
         if self.to_json().len() > LARGEST {
-            return vec![Problem::new([""; 0], "schema_too_large", "a schema has at most 256 KiB")];
+            return vec![Problem::new(
+                [""; 0],
+                "schema_too_large",
+                "a schema has at most 256 KiB",
+            )];
         }
         self.check_fields(&mut problems);
         self.check_channels(&mut problems);
         if self.field(&self.primary_key).is_none() {
-            problems.push(Problem::new(["primary_key"], "primary_key_unknown", "the primary key must be one of the fields"));
-        } else if self.field(&self.primary_key).is_some_and(|field| field.field_type == FieldType::Boolean) {
-            problems.push(Problem::new(["primary_key"], "primary_key_type", "a truth value identifies nobody"));
+            problems.push(Problem::new(
+                ["primary_key"],
+                "primary_key_unknown",
+                "the primary key must be one of the fields",
+            ));
+        } else if self
+            .field(&self.primary_key)
+            .is_some_and(|field| field.field_type == FieldType::Boolean)
+        {
+            problems.push(Problem::new(
+                ["primary_key"],
+                "primary_key_type",
+                "a truth value identifies nobody",
+            ));
         }
         if self.looked_up().len() > MOST_UNIQUE {
             let message = "at most 8 fields may be unique, counting fields of bindings and match rules and the primary key";
@@ -52,10 +71,25 @@ impl Definition {
 
     /// The fields that count towards the limit of unique ones.
     fn looked_up(&self) -> BTreeSet<&str> {
-        let unique = self.fields.iter().filter(|field| field.unique).map(|field| field.name.as_str());
-        let bound = self.connector_bindings.iter().map(|binding| binding.profile_field.as_str());
-        let ruled = self.match_rules.iter().filter(|rule| rule.channel != "*").map(|rule| rule.field.as_str());
-        let mut names: BTreeSet<&str> = unique.chain(bound).chain(ruled).chain([self.primary_key.as_str()]).collect();
+        let unique = self
+            .fields
+            .iter()
+            .filter(|field| field.unique)
+            .map(|field| field.name.as_str());
+        let bound = self
+            .connector_bindings
+            .iter()
+            .map(|binding| binding.profile_field.as_str());
+        let ruled = self
+            .match_rules
+            .iter()
+            .filter(|rule| rule.channel != "*")
+            .map(|rule| rule.field.as_str());
+        let mut names: BTreeSet<&str> = unique
+            .chain(bound)
+            .chain(ruled)
+            .chain([self.primary_key.as_str()])
+            .collect();
         if self.primary_key == CUSTOMER_USER_ID {
             names.remove(CUSTOMER_USER_ID);
         }
@@ -67,12 +101,30 @@ impl Definition {
         for (place, field) in self.fields.iter().enumerate() {
             let mut found = check_field(field);
             if !names.insert(field.name.as_str()) {
-                found.push(Problem::new(["name"], "field_duplicate", "another field has this name"));
+                found.push(Problem::new(
+                    ["name"],
+                    "field_duplicate",
+                    "another field has this name",
+                ));
             }
-            problems.extend(found.into_iter().map(|problem| problem.under(&place.to_string()).under("fields")));
+            problems.extend(
+                found
+                    .into_iter()
+                    .map(|problem| problem.under(&place.to_string()).under("fields")),
+            );
         }
-        if self.fields.iter().filter(|field| field.pattern.is_some()).count() > MOST_PATTERNS {
-            problems.push(Problem::new(["fields"], "too_many_patterns", "at most 64 fields may have a pattern"));
+        if self
+            .fields
+            .iter()
+            .filter(|field| field.pattern.is_some())
+            .count()
+            > MOST_PATTERNS
+        {
+            problems.push(Problem::new(
+                ["fields"],
+                "too_many_patterns",
+                "at most 64 fields may have a pattern",
+            ));
         }
     }
 
@@ -82,17 +134,39 @@ impl Definition {
             ("match_rules", self.match_rules.len()),
             ("match_messages", self.match_messages.channels.len()),
         ];
-        for (name, _) in lists.into_iter().filter(|(_, length)| *length > MOST_CHANNELS) {
-            problems.push(Problem::new([name], "too_many_channels", "at most 128 entries are allowed"));
+        for (name, _) in lists
+            .into_iter()
+            .filter(|(_, length)| *length > MOST_CHANNELS)
+        {
+            problems.push(Problem::new(
+                [name],
+                "too_many_channels",
+                "at most 128 entries are allowed",
+            ));
         }
-        for (place, binding) in self.connector_bindings.iter().enumerate().take(MOST_CHANNELS) {
+        for (place, binding) in self
+            .connector_bindings
+            .iter()
+            .enumerate()
+            .take(MOST_CHANNELS)
+        {
             let place = place.to_string();
-            let at = |member: &str| ["connector_bindings".to_owned(), place.clone(), member.to_owned()];
+            let at = |member: &str| {
+                [
+                    "connector_bindings".to_owned(),
+                    place.clone(),
+                    member.to_owned(),
+                ]
+            };
             if !is_channel(&binding.channel) {
                 problems.push(Problem::new(at("channel"), "channel_invalid", CHANNEL));
             }
             if !is_field_name(&binding.profile_field) {
-                problems.push(Problem::new(at("profile_field"), "field_name_invalid", NAME));
+                problems.push(Problem::new(
+                    at("profile_field"),
+                    "field_name_invalid",
+                    NAME,
+                ));
             }
             check_text(binding.label.as_deref(), problems, || at("label"));
         }
@@ -103,7 +177,11 @@ impl Definition {
                 problems.push(Problem::new(at("channel"), "channel_invalid", CHANNEL));
             }
             if rule.source.is_none() && Channel::find(&rule.channel).is_none() {
-                problems.push(Problem::new(at("source"), "value_required", "this channel has no fact of its own"));
+                problems.push(Problem::new(
+                    at("source"),
+                    "value_required",
+                    "this channel has no fact of its own",
+                ));
             }
             if !is_field_name(&rule.field) {
                 problems.push(Problem::new(at("field"), "field_name_invalid", NAME));
@@ -114,7 +192,11 @@ impl Definition {
         }
         for (channel, messages) in self.match_messages.channels.iter().take(MOST_CHANNELS) {
             if !is_channel(channel) {
-                problems.push(Problem::new(["match_messages", "channels"], "channel_invalid", CHANNEL));
+                problems.push(Problem::new(
+                    ["match_messages", "channels"],
+                    "channel_invalid",
+                    CHANNEL,
+                ));
             }
             for (member, text) in messages.texts() {
                 check_text(text, problems, || ["match_messages", "channels", member]);
@@ -128,42 +210,81 @@ const CHANNEL: &str = "must match [a-z0-9][a-z0-9_.-]{0,63}";
 
 fn check_field(field: &Field) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let mut refuse = |member: &str, kind: &str, message: &str| problems.push(Problem::new([member], kind, message));
+    let mut refuse = |member: &str, kind: &str, message: &str| {
+        problems.push(Problem::new([member], kind, message));
+    };
     if !is_field_name(&field.name) {
         refuse("name", "field_name_invalid", NAME);
     }
     if field.field_type != FieldType::String && !field.allowed_values.is_empty() {
-        refuse("allowed_values", "rule_not_applicable", "only a string field may have allowed values");
+        refuse(
+            "allowed_values",
+            "rule_not_applicable",
+            "only a string field may have allowed values",
+        );
     }
     if field.allowed_values.len() > MOST_ALLOWED_VALUES
-        || field.allowed_values.iter().any(|value| is_too_long(value) || value.contains('\0'))
+        || field
+            .allowed_values
+            .iter()
+            .any(|value| is_too_long(value) || value.contains('\0'))
     {
-        refuse("allowed_values", "text_too_long", "at most 1000 values of at most 1000 characters, without U+0000");
+        refuse(
+            "allowed_values",
+            "text_too_long",
+            "at most 1000 values of at most 1000 characters, without U+0000",
+        );
     }
     if let Some(pattern) = &field.pattern {
         if field.field_type == FieldType::Boolean {
-            refuse("pattern", "rule_not_applicable", "a truth value has no pattern");
-        } else if is_too_long(pattern) || pattern.contains('\0') || compile_pattern(pattern).is_none() {
+            refuse(
+                "pattern",
+                "rule_not_applicable",
+                "a truth value has no pattern",
+            );
+        } else if is_too_long(pattern)
+            || pattern.contains('\0')
+            || compile_pattern(pattern).is_none()
+        {
             let message = "must be a regular expression without look-around or back-references, and not too large";
             refuse("pattern", "pattern_invalid", message);
         }
     }
-    let limits = [("min_value", &field.min_value), ("max_value", &field.max_value)];
+    let limits = [
+        ("min_value", &field.min_value),
+        ("max_value", &field.max_value),
+    ];
     for (member, _) in limits.into_iter().filter(|(_, limit)| limit.is_some()) {
         if field.field_type != FieldType::Number {
-            refuse(member, "rule_not_applicable", "only a number field may have limits");
+            refuse(
+                member,
+                "rule_not_applicable",
+                "only a number field may have limits",
+            );
         }
     }
     if let (Some(least), Some(most)) = (&field.min_value, &field.max_value)
         && least > most
     {
-        refuse("min_value", "limits_reversed", "must not be greater than max_value");
+        refuse(
+            "min_value",
+            "limits_reversed",
+            "must not be greater than max_value",
+        );
     }
     if let Some(region) = &field.default_region {
         if field.field_type != FieldType::Phone {
-            refuse("default_region", "rule_not_applicable", "only a phone field may have a region");
+            refuse(
+                "default_region",
+                "rule_not_applicable",
+                "only a phone field may have a region",
+            );
         } else if Region::find(region).is_none() {
-            refuse("default_region", "region_unknown", "must be an ISO 3166-1 alpha-2 code of a region with telephones");
+            refuse(
+                "default_region",
+                "region_unknown",
+                "must be an ISO 3166-1 alpha-2 code of a region with telephones",
+            );
         }
     }
     check_text(field.label.as_deref(), &mut problems, || ["label"]);
@@ -176,7 +297,11 @@ fn check_text<const N: usize, S: Into<String>>(
     at: impl Fn() -> [S; N],
 ) {
     if text.is_some_and(|text| is_too_long(text) || text.contains('\0')) {
-        problems.push(Problem::new(at(), "text_too_long", "at most 1000 characters, without U+0000"));
+        problems.push(Problem::new(
+            at(),
+            "text_too_long",
+            "at most 1000 characters, without U+0000",
+        ));
     }
 }
 
@@ -187,8 +312,13 @@ fn is_too_long(text: &str) -> bool {
 /// Whether a schema may have a field of this name.
 fn is_field_name(name: &str) -> bool {
     name.len() <= 64
-        && name.bytes().next().is_some_and(|first| first == b'_' || first.is_ascii_alphabetic())
-        && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+        && name
+            .bytes()
+            .next()
+            .is_some_and(|first| first == b'_' || first.is_ascii_alphabetic())
+        && name
+            .bytes()
+            .all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
         && name != "enabled"
 }
 
@@ -196,5 +326,7 @@ fn is_channel(name: &str) -> bool {
     let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     name.len() <= 64
         && name.bytes().next().is_some_and(is_letter)
-        && name.bytes().all(|byte| is_letter(byte) || b"_.-".contains(&byte))
+        && name
+            .bytes()
+            .all(|byte| is_letter(byte) || b"_.-".contains(&byte))
 }

@@ -7,6 +7,10 @@ use crate::Timestamp;
 
 /// A command on the schema of one project.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "these commands are rare and short-lived"
+)]
 pub enum SchemaCommand {
     /// Put another definition into effect, or start to prepare it.
     Replace {

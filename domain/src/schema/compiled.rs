@@ -52,7 +52,9 @@ impl CompiledField {
     fn compile(field: &Field) -> Self {
         let mut allowed = HashMap::new();
         for spelling in &field.allowed_values {
-            allowed.entry(spelling.to_lowercase()).or_insert_with(|| spelling.clone());
+            allowed
+                .entry(spelling.to_lowercase())
+                .or_insert_with(|| spelling.clone());
         }
         Self {
             pattern: field.pattern.as_deref().and_then(compile_pattern),
@@ -65,9 +67,16 @@ impl CompiledField {
 
 /// A pattern that a whole value matches, in linear time and bounded memory; `None` if it is none.
 pub(super) fn compile_pattern(pattern: &str) -> Option<Regex> {
-    let build = |text: &str| RegexBuilder::new(text).size_limit(PATTERN_MEMORY).dfa_size_limit(PATTERN_MEMORY).build();
+    let build = |text: &str| {
+        RegexBuilder::new(text)
+            .size_limit(PATTERN_MEMORY)
+            .dfa_size_limit(PATTERN_MEMORY)
+            .build()
+    };
     // A pattern with unbalanced brackets could become whole by the wrapping.
-    build(pattern).and_then(|_| build(&format!(r"\A(?:{pattern})\z"))).ok()
+    build(pattern)
+        .and_then(|_| build(&format!(r"\A(?:{pattern})\z")))
+        .ok()
 }
 
 impl Schema {
@@ -78,10 +87,28 @@ impl Schema {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let fields: Vec<CompiledField> = definition.fields.iter().map(CompiledField::compile).collect();
-        let places = fields.iter().enumerate().map(|(place, field)| (field.name().to_owned(), place)).collect();
-        let indexed = definition.indexed_fields().into_iter().map(str::to_owned).collect();
-        Ok(Self { definition, version, fields, places, indexed })
+        let fields: Vec<CompiledField> = definition
+            .fields
+            .iter()
+            .map(CompiledField::compile)
+            .collect();
+        let places = fields
+            .iter()
+            .enumerate()
+            .map(|(place, field)| (field.name().to_owned(), place))
+            .collect();
+        let indexed = definition
+            .indexed_fields()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        Ok(Self {
+            definition,
+            version,
+            fields,
+            places,
+            indexed,
+        })
     }
 
     /// The normalised definition.
@@ -101,7 +128,9 @@ impl Schema {
 
     /// The field with this name; `None` for extra fields.
     pub fn field(&self, name: &str) -> Option<&CompiledField> {
-        self.places.get(name).and_then(|place| self.fields.get(*place))
+        self.places
+            .get(name)
+            .and_then(|place| self.fields.get(*place))
     }
 
     /// The fields in schema order.
@@ -109,30 +138,39 @@ impl Schema {
         self.fields.iter()
     }
 
-    /// The fields that a customer must have a value of; not the primary key, which the id always fills.
+    /// The fields that a customer must have a value of; not those that hold the id, which every customer has.
     pub fn required_fields(&self) -> impl Iterator<Item = &str> {
         let required = self.fields.iter().filter(|field| field.definition.required);
-        required.map(CompiledField::name).filter(|name| *name != self.primary_key())
+        required
+            .map(CompiledField::name)
+            .filter(|name| !self.is_id(name))
     }
 
     /// The fields marked unique; not the primary key nor `customer_user_id`, which the claim on the id keeps unique.
     pub fn unique_fields(&self) -> impl Iterator<Item = &str> {
         let unique = self.fields.iter().filter(|field| field.definition.unique);
-        unique.map(CompiledField::name).filter(|name| !self.is_id(name))
+        unique
+            .map(CompiledField::name)
+            .filter(|name| !self.is_id(name))
     }
 
     /// The fields whose values are looked up (unique, bound, in rules), in byte order; not those that hold the id.
     pub fn indexed_fields(&self) -> impl Iterator<Item = &str> {
-        self.indexed.iter().map(String::as_str).filter(|name| !self.is_id(name))
+        self.indexed
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !self.is_id(name))
     }
 
+    /// Whether a field holds the id: the primary key, and `customer_user_id` where another field is the primary key.
     fn is_id(&self, name: &str) -> bool {
         name == self.primary_key() || name == CUSTOMER_USER_ID
     }
 
     /// Whether the values of a field are telephone numbers.
     pub fn is_phone(&self, name: &str) -> bool {
-        self.field(name).is_some_and(|field| field.field_type() == FieldType::Phone)
+        self.field(name)
+            .is_some_and(|field| field.field_type() == FieldType::Phone)
     }
 
     /// The canonical name of a channel of the catalogue or of this schema.
@@ -142,22 +180,43 @@ impl Schema {
         if is_known {
             Ok(name)
         } else {
-            Err(Problem::new(["channel"], "channel_unknown", "must be a channel of the catalogue or of the schema"))
+            Err(Problem::new(
+                ["channel"],
+                "channel_unknown",
+                "must be a channel of the catalogue or of the schema",
+            ))
         }
     }
 
     /// The channels that bindings and rules name, in that order; a channel may come twice.
     pub fn channels(&self) -> impl Iterator<Item = &str> {
-        let bound = self.definition.connector_bindings.iter().map(|binding| binding.channel.as_str());
-        let ruled = self.definition.match_rules.iter().map(|rule| rule.channel.as_str());
+        let bound = self
+            .definition
+            .connector_bindings
+            .iter()
+            .map(|binding| binding.channel.as_str());
+        let ruled = self
+            .definition
+            .match_rules
+            .iter()
+            .map(|rule| rule.channel.as_str());
         bound.chain(ruled.filter(|channel| *channel != "*"))
     }
 
     /// The field that holds the identity on a channel: of its binding, else of its first rule, else
     /// `<channel>_primary_key`. The name is canonical.
     pub fn bound_field(&self, channel: &str) -> String {
-        let binding = self.definition.connector_bindings.iter().find(|binding| binding.channel == channel);
-        let rule = || self.definition.match_rules.iter().find(|rule| rule.channel == channel);
+        let binding = self
+            .definition
+            .connector_bindings
+            .iter()
+            .find(|binding| binding.channel == channel);
+        let rule = || {
+            self.definition
+                .match_rules
+                .iter()
+                .find(|rule| rule.channel == channel)
+        };
         match (binding, rule()) {
             (Some(binding), _) => binding.profile_field.clone(),
             (None, Some(rule)) => rule.field.clone(),
@@ -171,23 +230,33 @@ impl Schema {
     /// reach; a new customer's id passes them when it is registered.
     pub fn canonical_id(&self, text: &str) -> Result<String, Problem> {
         let id = value::customer_user_id(text)?;
-        let Some(field) = self.field(self.primary_key()) else { return Ok(id) };
+        let Some(field) = self.field(self.primary_key()) else {
+            return Ok(id);
+        };
         let spelled = field.canonical(&Input::Text(id)).map_err(|mut problem| {
             problem.loc = vec![CUSTOMER_USER_ID.into()];
             problem
         })?;
         match spelled {
             Some(value) => value::customer_user_id(field.preferred_spelling(value.as_text())),
-            None => Err(Problem::new([CUSTOMER_USER_ID], "value_required", "an id is required")),
+            None => Err(Problem::new(
+                [CUSTOMER_USER_ID],
+                "value_required",
+                "an id is required",
+            )),
         }
     }
 
     /// Whether every value is what the schema would keep, and none is missing.
     pub fn profile_valid(&self, profile: &Profile) -> bool {
-        self.fields.iter().all(|field| match profile.get(field.name()) {
-            Some(value) => field.read(&Input::from(value)).is_ok_and(|read| read.as_ref() == Some(value)),
-            None => !field.definition.required,
-        })
+        self.fields
+            .iter()
+            .all(|field| match profile.get(field.name()) {
+                Some(value) => field
+                    .read(&Input::from(value))
+                    .is_ok_and(|read| read.as_ref() == Some(value)),
+                None => !field.definition.required || self.is_id(field.name()),
+            })
     }
 
     /// The changes of an upsert by field, `None` where the value is cleared. Every problem is found, at most 64.
@@ -206,6 +275,10 @@ impl Schema {
             }
         }
         problems.truncate(64);
-        if problems.is_empty() { Ok(changes) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(changes)
+        } else {
+            Err(problems)
+        }
     }
 }

@@ -185,7 +185,11 @@ impl Messages {
 
 impl Default for Definition {
     fn default() -> Self {
-        let id = Field { required: true, unique: true, ..Field::new(CUSTOMER_USER_ID, FieldType::String) };
+        let id = Field {
+            required: true,
+            unique: true,
+            ..Field::new(CUSTOMER_USER_ID, FieldType::String)
+        };
         Self {
             primary_key: CUSTOMER_USER_ID.into(),
             fields: vec![
@@ -228,8 +232,10 @@ impl Definition {
             trim(&mut rule.field);
         }
         let channels = std::mem::take(&mut self.match_messages.channels);
-        self.match_messages.channels =
-            channels.into_iter().map(|(name, messages)| (channel::canonical_name(&name), messages)).collect();
+        self.match_messages.channels = channels
+            .into_iter()
+            .map(|(name, messages)| (channel::canonical_name(&name), messages))
+            .collect();
         self
     }
 
@@ -240,8 +246,15 @@ impl Definition {
 
     /// The names whose values are looked up: unique, bound and in rules. Without doubles, in byte order.
     pub fn indexed_fields(&self) -> Vec<&str> {
-        let unique = self.fields.iter().filter(|field| field.unique).map(|field| field.name.as_str());
-        let bound = self.connector_bindings.iter().map(|binding| binding.profile_field.as_str());
+        let unique = self
+            .fields
+            .iter()
+            .filter(|field| field.unique)
+            .map(|field| field.name.as_str());
+        let bound = self
+            .connector_bindings
+            .iter()
+            .map(|binding| binding.profile_field.as_str());
         let ruled = self.match_rules.iter().map(|rule| rule.field.as_str());
         let mut names: Vec<&str> = unique.chain(bound).chain(ruled).collect();
         names.sort_unstable();
@@ -265,7 +278,10 @@ pub mod as_text {
     use super::Definition;
 
     /// Writes a definition.
-    pub fn serialize<S: Serializer>(definition: &Definition, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(
+        definition: &Definition,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
             definition.serialize(serializer)
         } else {
@@ -288,7 +304,9 @@ fn yes() -> bool {
     true
 }
 
-fn null_is_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+fn null_is_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 

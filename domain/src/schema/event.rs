@@ -112,15 +112,36 @@ impl DomainEvent for SchemaEvent {
 
 impl StoredEvent for SchemaEvent {
     const TYPES: &'static [EventType] = &[
-        EventType { type_no: REPLACED, type_version: 1, name: "schema.replaced" },
-        EventType { type_no: PREPARATION_STARTED, type_version: 1, name: "schema.preparation_started" },
-        EventType { type_no: PREPARATION_VOIDED, type_version: 1, name: "schema.preparation_voided" },
-        EventType { type_no: PREPARATION_ENDED, type_version: 1, name: "schema.preparation_ended" },
+        EventType {
+            type_no: REPLACED,
+            type_version: 1,
+            name: "schema.replaced",
+        },
+        EventType {
+            type_no: PREPARATION_STARTED,
+            type_version: 1,
+            name: "schema.preparation_started",
+        },
+        EventType {
+            type_no: PREPARATION_VOIDED,
+            type_version: 1,
+            name: "schema.preparation_voided",
+        },
+        EventType {
+            type_no: PREPARATION_ENDED,
+            type_version: 1,
+            name: "schema.preparation_ended",
+        },
     ];
 
     fn encode(&self) -> Encoded {
         let (type_no, open) = match self {
-            Self::Replaced { at, version, definition, preparation_id } => (
+            Self::Replaced {
+                at,
+                version,
+                definition,
+                preparation_id,
+            } => (
                 REPLACED,
                 to_bytes(&ReplacedV1 {
                     at: at.0,
@@ -129,7 +150,12 @@ impl StoredEvent for SchemaEvent {
                     preparation_id: preparation_id.map(Uuid::into_bytes),
                 }),
             ),
-            Self::PreparationStarted { at, preparation_id, definition, fields } => (
+            Self::PreparationStarted {
+                at,
+                preparation_id,
+                definition,
+                fields,
+            } => (
                 PREPARATION_STARTED,
                 to_bytes(&PreparationStartedV1 {
                     at: at.0,
@@ -138,7 +164,11 @@ impl StoredEvent for SchemaEvent {
                     fields: fields.clone(),
                 }),
             ),
-            Self::PreparationVoided { at, preparation_id, field } => (
+            Self::PreparationVoided {
+                at,
+                preparation_id,
+                field,
+            } => (
                 PREPARATION_VOIDED,
                 to_bytes(&PreparationVoidedV1 {
                     at: at.0,
@@ -146,7 +176,11 @@ impl StoredEvent for SchemaEvent {
                     field: field.clone(),
                 }),
             ),
-            Self::PreparationEnded { at, preparation_id, ready } => (
+            Self::PreparationEnded {
+                at,
+                preparation_id,
+                ready,
+            } => (
                 PREPARATION_ENDED,
                 to_bytes(&PreparationEndedV1 {
                     at: at.0,
@@ -155,13 +189,26 @@ impl StoredEvent for SchemaEvent {
                 }),
             ),
         };
-        Encoded { type_no, type_version: 1, open, personal: None }
+        Encoded {
+            type_no,
+            type_version: 1,
+            open,
+            personal: None,
+        }
     }
 
-    fn decode(type_no: i16, type_version: i16, open: &[u8], _: Option<&[u8]>) -> Result<Self, DecodeError> {
+    fn decode(
+        type_no: i16,
+        type_version: i16,
+        open: &[u8],
+        _: Option<&[u8]>,
+    ) -> Result<Self, DecodeError> {
         let id = (type_no, type_version);
         let definition = |text: &str| {
-            serde_json::from_str::<Definition>(text).map_err(|_| DecodeError::Malformed { type_no, type_version })
+            serde_json::from_str::<Definition>(text).map_err(|_| DecodeError::Malformed {
+                type_no,
+                type_version,
+            })
         };
         Ok(match id {
             (REPLACED, 1) => {
@@ -198,7 +245,12 @@ impl StoredEvent for SchemaEvent {
                     ready: open.ready,
                 }
             }
-            _ => return Err(DecodeError::UnknownType { type_no, type_version }),
+            _ => {
+                return Err(DecodeError::UnknownType {
+                    type_no,
+                    type_version,
+                });
+            }
         })
     }
 
@@ -213,9 +265,22 @@ impl StoredEvent for SchemaEvent {
                 definition: definition.clone(),
                 preparation_id: Some(preparation_id),
             },
-            Self::PreparationStarted { at, preparation_id, definition, fields: vec!["email".into()] },
-            Self::PreparationVoided { at, preparation_id, field: "email".into() },
-            Self::PreparationEnded { at, preparation_id, ready: true },
+            Self::PreparationStarted {
+                at,
+                preparation_id,
+                definition,
+                fields: vec!["email".into()],
+            },
+            Self::PreparationVoided {
+                at,
+                preparation_id,
+                field: "email".into(),
+            },
+            Self::PreparationEnded {
+                at,
+                preparation_id,
+                ready: true,
+            },
         ]
     }
 }
@@ -226,7 +291,10 @@ pub(crate) fn sample_definition() -> Definition {
     use crate::channel::Fact;
     use crate::value::number::Decimal;
 
-    let messages = Messages { matched: Some("Hello {display_name}".into()), ..Messages::default() };
+    let messages = Messages {
+        matched: Some("Hello {display_name}".into()),
+        ..Messages::default()
+    };
     let mut definition = Definition {
         connector_bindings: vec![ConnectorBinding {
             channel: "whatsapp".into(),
@@ -263,7 +331,10 @@ pub(crate) fn sample_definition() -> Definition {
             allowed_values: vec!["Gold".into(), "Silver".into()],
             ..Field::new("plan", FieldType::String)
         },
-        Field { pattern: Some("[A-Z]{2}[0-9]+".into()), ..Field::new("code", FieldType::String) },
+        Field {
+            pattern: Some("[A-Z]{2}[0-9]+".into()),
+            ..Field::new("code", FieldType::String)
+        },
         Field::new("vip", FieldType::Boolean),
     ]);
     definition

@@ -24,7 +24,8 @@ pub use command::SchemaCommand;
 pub use compiled::{CompiledField, Schema};
 pub use decide::decide;
 pub use definition::{
-    CUSTOMER_USER_ID, ConnectorBinding, Definition, Field, FieldType, MatchMessages, MatchRule, Messages,
+    CUSTOMER_USER_ID, ConnectorBinding, Definition, Field, FieldType, MatchMessages, MatchRule,
+    Messages,
 };
 pub use event::SchemaEvent;
 pub(crate) use event::sample_definition;

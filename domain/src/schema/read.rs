@@ -58,13 +58,30 @@ impl Schema {
     /// What is too much: more than 64 fields outside the schema, or more than 64 KiB in all.
     pub fn check_profile_size(&self, profile: &Profile) -> Vec<Problem> {
         let mut problems = Vec::new();
-        if profile.len() > MOST_EXTRA && profile.keys().filter(|name| self.field(name).is_none()).count() > MOST_EXTRA {
-            problems.push(Problem::new(["profile"], "too_many_fields", "at most 64 fields outside the schema"));
+        if profile.len() > MOST_EXTRA
+            && profile
+                .keys()
+                .filter(|name| self.field(name).is_none())
+                .count()
+                > MOST_EXTRA
+        {
+            problems.push(Problem::new(
+                ["profile"],
+                "too_many_fields",
+                "at most 64 fields outside the schema",
+            ));
         }
         // Six bytes are the longest escape of one byte in JSON.
-        let size: usize = profile.iter().map(|(name, value)| name.len() + value.as_text().len() + 6).sum();
+        let size: usize = profile
+            .iter()
+            .map(|(name, value)| name.len() + value.as_text().len() + 6)
+            .sum();
         if size * 6 > LARGEST_PROFILE && value::profile_json(profile).len() > LARGEST_PROFILE {
-            problems.push(Problem::new(["profile"], "profile_too_large", "a profile has at most 64 KiB"));
+            problems.push(Problem::new(
+                ["profile"],
+                "profile_too_large",
+                "a profile has at most 64 KiB",
+            ));
         }
         problems
     }
@@ -73,24 +90,48 @@ impl Schema {
 impl CompiledField {
     /// The canonical value of an input, held against every rule of the field.
     pub(super) fn read(&self, input: &Input) -> Result<Option<Value>, Problem> {
-        let Some(value) = self.canonical(input)? else { return Ok(None) };
+        let Some(value) = self.canonical(input)? else {
+            return Ok(None);
+        };
         let value = match value {
-            Value::Text(text) if !self.allowed.is_empty() => match self.allowed.get(&text.to_lowercase()) {
-                Some(spelling) => return Ok(Some(Value::Text(spelling.clone()))),
-                None => return Err(problem("value_not_allowed", "must be one of the allowed values")),
-            },
+            Value::Text(text) if !self.allowed.is_empty() => {
+                match self.allowed.get(&text.to_lowercase()) {
+                    Some(spelling) => return Ok(Some(Value::Text(spelling.clone()))),
+                    None => {
+                        return Err(problem(
+                            "value_not_allowed",
+                            "must be one of the allowed values",
+                        ));
+                    }
+                }
+            }
             other => other,
         };
-        if self.pattern.as_ref().is_some_and(|pattern| !pattern.is_match(value.as_text())) {
-            return Err(problem("pattern_mismatch", "must match the pattern of the field"));
+        if self
+            .pattern
+            .as_ref()
+            .is_some_and(|pattern| !pattern.is_match(value.as_text()))
+        {
+            return Err(problem(
+                "pattern_mismatch",
+                "must match the pattern of the field",
+            ));
         }
         if let Value::Number(digits) = &value {
-            let compared = |limit: Option<&number::Decimal>| limit.map(|limit| number::compare(digits, limit.as_str()));
+            let compared = |limit: Option<&number::Decimal>| {
+                limit.map(|limit| number::compare(digits, limit.as_str()))
+            };
             if compared(self.definition().min_value.as_ref()) == Some(Ordering::Less) {
-                return Err(problem("value_too_small", "must not be smaller than the field's min_value"));
+                return Err(problem(
+                    "value_too_small",
+                    "must not be smaller than the field's min_value",
+                ));
             }
             if compared(self.definition().max_value.as_ref()) == Some(Ordering::Greater) {
-                return Err(problem("value_too_large", "must not be greater than the field's max_value"));
+                return Err(problem(
+                    "value_too_large",
+                    "must not be greater than the field's max_value",
+                ));
             }
         }
         Ok(Some(value))
@@ -123,8 +164,14 @@ impl CompiledField {
         };
         value.map(Some).ok_or_else(|| match self.field_type() {
             FieldType::Email => problem("email_invalid", "must be an e-mail address"),
-            FieldType::Phone => problem("phone_invalid", "must be a telephone number of 7 to 15 digits"),
-            FieldType::Number => problem("number_invalid", "must be a decimal number of at most 100 digits"),
+            FieldType::Phone => problem(
+                "phone_invalid",
+                "must be a telephone number of 7 to 15 digits",
+            ),
+            FieldType::Number => problem(
+                "number_invalid",
+                "must be a decimal number of at most 100 digits",
+            ),
             FieldType::Boolean => problem("boolean_invalid", "must be true or false"),
             FieldType::String => problem("value_type", "must be text"),
         })
@@ -135,19 +182,29 @@ impl CompiledField {
         if self.allowed.is_empty() {
             return text;
         }
-        self.allowed.get(&text.to_lowercase()).map_or(text, String::as_str)
+        self.allowed
+            .get(&text.to_lowercase())
+            .map_or(text, String::as_str)
     }
 }
 
 fn read_extra(input: &Input) -> Result<Option<Value>, Problem> {
-    let too_large = || problem("text_too_long", "a value outside the schema has at most 4 KiB");
+    let too_large = || {
+        problem(
+            "text_too_long",
+            "a value outside the schema has at most 4 KiB",
+        )
+    };
     match input {
         Input::Null => Ok(None),
         Input::Nested => Err(nested()),
         Input::Bool(flag) => Ok(Some(Value::Bool(*flag))),
         Input::Number(text) => match number::canonical(text) {
             Some(digits) => Ok(Some(Value::Number(digits))),
-            None => Err(problem("number_invalid", "must be a decimal number of at most 100 digits")),
+            None => Err(problem(
+                "number_invalid",
+                "must be a decimal number of at most 100 digits",
+            )),
         },
         Input::Text(text) => match text::canonical(text).ok_or_else(nul)? {
             "" => Ok(None),
@@ -164,7 +221,10 @@ fn check_extra_name(name: &str) -> Result<(), Problem> {
         return Err(problem("field_name_invalid", message));
     }
     if name == "enabled" || name == CUSTOMER_USER_ID {
-        return Err(problem("field_name_reserved", "the name belongs to the record, not to the profile"));
+        return Err(problem(
+            "field_name_reserved",
+            "the name belongs to the record, not to the profile",
+        ));
     }
     Ok(())
 }
@@ -174,7 +234,10 @@ fn problem(kind: &str, message: &str) -> Problem {
 }
 
 fn nested() -> Problem {
-    problem("value_type", "must be text, a number, a truth value or null")
+    problem(
+        "value_type",
+        "must be text, a number, a truth value or null",
+    )
 }
 
 fn nul() -> Problem {

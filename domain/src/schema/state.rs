@@ -51,34 +51,80 @@ pub enum PendingStatus {
 impl ProjectSchema {
     /// The fields that writes must claim although they are not unique yet; empty unless a preparation is alive.
     pub fn pending_unique(&self) -> Vec<String> {
-        let Some(pending) = self.pending.as_ref().filter(|pending| pending.status != PendingStatus::Voided) else {
+        let Some(pending) = self
+            .pending
+            .as_ref()
+            .filter(|pending| pending.status != PendingStatus::Voided)
+        else {
             return Vec::new();
         };
-        let is_unique = |name: &String| pending.definition.field(name).is_some_and(|field| field.unique);
-        pending.fields.iter().filter(|name| is_unique(name)).cloned().collect()
+        let is_unique = |name: &String| {
+            pending
+                .definition
+                .field(name)
+                .is_some_and(|field| field.unique)
+        };
+        pending
+            .fields
+            .iter()
+            .filter(|name| is_unique(name))
+            .cloned()
+            .collect()
     }
 
     /// The state after one more event.
     pub fn fold(&mut self, event: SchemaEvent) {
         match event {
-            SchemaEvent::Replaced { at, version, definition, preparation_id: _ } => {
-                *self = Self { version, definition, updated_at: Some(at), pending: None };
+            SchemaEvent::Replaced {
+                at,
+                version,
+                definition,
+                preparation_id: _,
+            } => {
+                *self = Self {
+                    version,
+                    definition,
+                    updated_at: Some(at),
+                    pending: None,
+                };
             }
-            SchemaEvent::PreparationStarted { at: _, preparation_id, definition, fields } => {
-                self.pending = Some(Pending { preparation_id, definition, fields, status: PendingStatus::Running });
+            SchemaEvent::PreparationStarted {
+                at: _,
+                preparation_id,
+                definition,
+                fields,
+            } => {
+                self.pending = Some(Pending {
+                    preparation_id,
+                    definition,
+                    fields,
+                    status: PendingStatus::Running,
+                });
             }
             SchemaEvent::PreparationVoided { preparation_id, .. } => {
                 self.set_status(preparation_id, PendingStatus::Voided);
             }
-            SchemaEvent::PreparationEnded { at: _, preparation_id, ready } => {
-                let status = if ready { PendingStatus::Ready } else { PendingStatus::Voided };
+            SchemaEvent::PreparationEnded {
+                at: _,
+                preparation_id,
+                ready,
+            } => {
+                let status = if ready {
+                    PendingStatus::Ready
+                } else {
+                    PendingStatus::Voided
+                };
                 self.set_status(preparation_id, status);
             }
         }
     }
 
     fn set_status(&mut self, preparation_id: Uuid, status: PendingStatus) {
-        if let Some(pending) = self.pending.as_mut().filter(|pending| pending.preparation_id == preparation_id) {
+        if let Some(pending) = self
+            .pending
+            .as_mut()
+            .filter(|pending| pending.preparation_id == preparation_id)
+        {
             pending.status = status;
         }
     }

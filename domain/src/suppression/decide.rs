@@ -8,11 +8,17 @@ pub fn decide(
     command: &SuppressionCommand,
 ) -> Result<Vec<SuppressionEvent>, SuppressionRefusal> {
     match command {
-        SuppressionCommand::Add { .. } if suppression.is_removed => Err(SuppressionRefusal::SuppressionNotFound),
-        SuppressionCommand::Add { .. } if suppression.is_added() => Ok(Vec::new()),
-        SuppressionCommand::Add { at, customer_user_id } => {
-            Ok(vec![SuppressionEvent::Added { at: *at, customer_user_id: customer_user_id.clone() }])
+        SuppressionCommand::Add { .. } if suppression.is_removed => {
+            Err(SuppressionRefusal::SuppressionNotFound)
         }
+        SuppressionCommand::Add { .. } if suppression.is_added() => Ok(Vec::new()),
+        SuppressionCommand::Add {
+            at,
+            customer_user_id,
+        } => Ok(vec![SuppressionEvent::Added {
+            at: *at,
+            customer_user_id: customer_user_id.clone(),
+        }]),
         SuppressionCommand::Remove { at } if suppression.is_added() => {
             Ok(vec![SuppressionEvent::Removed { at: *at }])
         }

@@ -60,28 +60,54 @@ impl DomainEvent for SuppressionEvent {
 
 impl StoredEvent for SuppressionEvent {
     const TYPES: &'static [EventType] = &[
-        EventType { type_no: ADDED, type_version: 1, name: "suppression.added" },
-        EventType { type_no: REMOVED, type_version: 1, name: "suppression.removed" },
+        EventType {
+            type_no: ADDED,
+            type_version: 1,
+            name: "suppression.added",
+        },
+        EventType {
+            type_no: REMOVED,
+            type_version: 1,
+            name: "suppression.removed",
+        },
     ];
 
     fn encode(&self) -> Encoded {
         let (type_no, open, personal) = match self {
-            Self::Added { at, customer_user_id } => (
+            Self::Added {
+                at,
+                customer_user_id,
+            } => (
                 ADDED,
                 to_bytes(&AddedV1 { at: at.0 }),
-                customer_user_id.known().map(|id| to_bytes(&AddedPersonalV1 { customer_user_id: id.clone() })),
+                customer_user_id.known().map(|id| {
+                    to_bytes(&AddedPersonalV1 {
+                        customer_user_id: id.clone(),
+                    })
+                }),
             ),
             Self::Removed { at } => (REMOVED, to_bytes(&RemovedV1 { at: at.0 }), None),
         };
-        Encoded { type_no, type_version: 1, open, personal }
+        Encoded {
+            type_no,
+            type_version: 1,
+            open,
+            personal,
+        }
     }
 
-    fn decode(type_no: i16, type_version: i16, open: &[u8], personal: Option<&[u8]>) -> Result<Self, DecodeError> {
+    fn decode(
+        type_no: i16,
+        type_version: i16,
+        open: &[u8],
+        personal: Option<&[u8]>,
+    ) -> Result<Self, DecodeError> {
         let id = (type_no, type_version);
         Ok(match id {
             (ADDED, 1) => {
                 let open: AddedV1 = from_bytes(id, open)?;
-                let personal: Option<AddedPersonalV1> = personal.map(|bytes| from_bytes(id, bytes)).transpose()?;
+                let personal: Option<AddedPersonalV1> =
+                    personal.map(|bytes| from_bytes(id, bytes)).transpose()?;
                 Self::Added {
                     at: Timestamp(open.at),
                     customer_user_id: personal.map(|part| part.customer_user_id).into(),
@@ -89,14 +115,27 @@ impl StoredEvent for SuppressionEvent {
             }
             (REMOVED, 1) => {
                 let open: RemovedV1 = from_bytes(id, open)?;
-                Self::Removed { at: Timestamp(open.at) }
+                Self::Removed {
+                    at: Timestamp(open.at),
+                }
             }
-            _ => return Err(DecodeError::UnknownType { type_no, type_version }),
+            _ => {
+                return Err(DecodeError::UnknownType {
+                    type_no,
+                    type_version,
+                });
+            }
         })
     }
 
     fn samples() -> Vec<Self> {
         let at = Timestamp(1_767_225_600_000_000);
-        vec![Self::Added { at, customer_user_id: Personal::new("ada".into()) }, Self::Removed { at }]
+        vec![
+            Self::Added {
+                at,
+                customer_user_id: Personal::new("ada".into()),
+            },
+            Self::Removed { at },
+        ]
     }
 }

@@ -26,8 +26,15 @@ impl Suppression {
     /// The state after one more event.
     pub fn fold(&mut self, event: SuppressionEvent) {
         match event {
-            SuppressionEvent::Added { at, customer_user_id } => {
-                *self = Self { customer_user_id, added_at: Some(at), is_removed: false };
+            SuppressionEvent::Added {
+                at,
+                customer_user_id,
+            } => {
+                *self = Self {
+                    customer_user_id,
+                    added_at: Some(at),
+                    is_removed: false,
+                };
             }
             SuppressionEvent::Removed { at: _ } => {
                 self.customer_user_id = Personal::Erased;

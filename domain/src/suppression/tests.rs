@@ -9,11 +9,17 @@ use crate::{Personal, Timestamp};
 const AT: Timestamp = Timestamp(1_767_225_600_000_000);
 
 fn added() -> SuppressionEvent {
-    SuppressionEvent::Added { at: AT, customer_user_id: Personal::new("ada".into()) }
+    SuppressionEvent::Added {
+        at: AT,
+        customer_user_id: Personal::new("ada".into()),
+    }
 }
 
 fn add() -> SuppressionCommand {
-    SuppressionCommand::Add { at: AT, customer_user_id: Personal::new("ada".into()) }
+    SuppressionCommand::Add {
+        at: AT,
+        customer_user_id: Personal::new("ada".into()),
+    }
 }
 
 fn suppressions() -> TestFramework<Suppression> {
@@ -22,19 +28,37 @@ fn suppressions() -> TestFramework<Suppression> {
 
 #[test]
 fn an_id_is_suppressed_once() {
-    suppressions().given_no_previous_events().when(add()).then_expect_events(vec![added()]);
-    suppressions().given(vec![added()]).when(add()).then_expect_events(vec![]);
+    suppressions()
+        .given_no_previous_events()
+        .when(add())
+        .then_expect_events(vec![added()]);
+    suppressions()
+        .given(vec![added()])
+        .when(add())
+        .then_expect_events(vec![]);
 }
 
 #[test]
 fn only_a_suppressed_id_can_be_released() {
     let remove = || SuppressionCommand::Remove { at: AT };
     let removed = || SuppressionEvent::Removed { at: AT };
-    suppressions().given(vec![added()]).when(remove()).then_expect_events(vec![removed()]);
+    suppressions()
+        .given(vec![added()])
+        .when(remove())
+        .then_expect_events(vec![removed()]);
     let refused = SuppressionRefusal::SuppressionNotFound;
-    suppressions().given_no_previous_events().when(remove()).then_expect_error(refused);
-    suppressions().given(vec![added(), removed()]).when(remove()).then_expect_error(refused);
-    suppressions().given(vec![added(), removed()]).when(add()).then_expect_error(refused);
+    suppressions()
+        .given_no_previous_events()
+        .when(remove())
+        .then_expect_error(refused);
+    suppressions()
+        .given(vec![added(), removed()])
+        .when(remove())
+        .then_expect_error(refused);
+    suppressions()
+        .given(vec![added(), removed()])
+        .when(add())
+        .then_expect_error(refused);
 }
 
 #[test]

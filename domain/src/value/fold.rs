@@ -12,7 +12,11 @@ pub fn fold(text: &str) -> String {
         }
     } else {
         // The acute accent on its own decomposes into a blank and a mark, so apostrophes are mapped first.
-        let letters = text.chars().map(straight).nfkd().filter(|letter| !is_combining_mark(*letter));
+        let letters = text
+            .chars()
+            .map(straight)
+            .nfkd()
+            .filter(|letter| !is_combining_mark(*letter));
         for letter in letters.flat_map(char::to_lowercase) {
             folded.push(letter);
         }
@@ -38,8 +42,9 @@ impl Folded {
 /// One character for every apostrophe or single quote, and one for both forms of the small sigma.
 const fn straight(letter: char) -> char {
     match letter {
-        '`' | '\u{b4}' | '\u{2b9}' | '\u{2bb}' | '\u{2bc}' | '\u{2bd}' | '\u{2c8}' | '\u{55a}' | '\u{2018}' | '\u{2019}'
-        | '\u{201a}' | '\u{201b}' | '\u{2032}' | '\u{2035}' | '\u{ff07}' | '\u{ff40}' => '\'',
+        '`' | '\u{b4}' | '\u{2b9}' | '\u{2bb}' | '\u{2bc}' | '\u{2bd}' | '\u{2c8}' | '\u{55a}'
+        | '\u{2018}' | '\u{2019}' | '\u{201a}' | '\u{201b}' | '\u{2032}' | '\u{2035}'
+        | '\u{ff07}' | '\u{ff40}' => '\'',
         '\u{3c2}' => '\u{3c3}',
         other => other,
     }

@@ -10,7 +10,7 @@ const LONGEST: usize = 256;
 
 /// The canonical external user id on a channel; `None` where the text is none.
 ///
-/// whatsapp and sms: `+digits`. email, web_widget and teams: lower case. slack: lower case if it has `@`. telegram:
+/// whatsapp and sms: `+digits`. email, `web_widget` and teams: lower case. slack: lower case if it has `@`. telegram:
 /// lower case if it starts with `@`. Everything else, also channels outside the catalogue: as it is. All are trimmed,
 /// have 1 to 256 characters and no controls. The wildcard `*` is the caller's business.
 pub fn canonical(channel: &str, external_user_id: &str) -> Option<String> {
@@ -28,7 +28,11 @@ pub fn canonical(channel: &str, external_user_id: &str) -> Option<String> {
         Some("telegram") => id.starts_with('@'),
         _ => false,
     };
-    Some(if folds { id.to_lowercase() } else { id.to_owned() })
+    Some(if folds {
+        id.to_lowercase()
+    } else {
+        id.to_owned()
+    })
 }
 
 #[cfg(test)]
@@ -53,13 +57,22 @@ mod tests {
             ("discord", " 80351110224678912 ", "80351110224678912"),
             ("pager", "X-1", "X-1"),
         ] {
-            assert_eq!(canonical(channel, text).as_deref(), Some(expected), "{channel} {text}");
+            assert_eq!(
+                canonical(channel, text).as_deref(),
+                Some(expected),
+                "{channel} {text}"
+            );
         }
     }
 
     #[test]
     fn what_identifies_nobody_is_refused() {
-        for (channel, text) in [("whatsapp", "ada"), ("line", "  "), ("line", "a\0b"), ("line", "a\nb")] {
+        for (channel, text) in [
+            ("whatsapp", "ada"),
+            ("line", "  "),
+            ("line", "a\0b"),
+            ("line", "a\nb"),
+        ] {
             assert_eq!(canonical(channel, text), None, "{channel} {text:?}");
         }
         assert_eq!(canonical("line", &"x".repeat(257)), None);

@@ -86,7 +86,10 @@ mod tests {
 
     #[test]
     fn numbers_keep_their_digits() {
-        assert_eq!(input("12345678901234567890.50"), Input::Number("12345678901234567890.50".into()));
+        assert_eq!(
+            input("12345678901234567890.50"),
+            Input::Number("12345678901234567890.50".into())
+        );
         assert_eq!(input("-1e3"), Input::Number("-1e3".into()));
     }
 
@@ -101,7 +104,8 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_one_input() {
-        let raw = RawValue::from_string(format!("{}1{}", "[".repeat(100), "]".repeat(100))).expect("valid JSON");
+        let raw = RawValue::from_string(format!("{}1{}", "[".repeat(100), "]".repeat(100)))
+            .expect("valid JSON");
         assert_eq!(Input::from_json(&raw), Input::Nested);
     }
 
@@ -115,12 +119,18 @@ mod tests {
     #[test]
     fn a_profile_is_an_object_in_the_order_of_its_names() {
         let profile: Profile = [
-            ("b".to_owned(), Value::Number("0.10".trim_end_matches('0').into())),
+            (
+                "b".to_owned(),
+                Value::Number("0.10".trim_end_matches('0').into()),
+            ),
             ("a\"".to_owned(), Value::Text("x\ty".into())),
             ("c".to_owned(), Value::Bool(false)),
         ]
         .into();
-        assert_eq!(profile_json(&profile), r#"{"a\"":"x\ty","b":0.1,"c":false}"#);
+        assert_eq!(
+            profile_json(&profile),
+            r#"{"a\"":"x\ty","b":0.1,"c":false}"#
+        );
         assert_eq!(profile_json(&Profile::new()), "{}");
     }
 

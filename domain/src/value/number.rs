@@ -38,7 +38,11 @@ pub fn canonical(text: &str) -> Option<String> {
     if !is_digits(&whole) || !is_digits(fraction) || whole.len() + fraction.len() == 0 {
         return None;
     }
-    spell(negative, &format!("{whole}{fraction}"), i64::try_from(whole.len()).ok()? + exponent)
+    spell(
+        negative,
+        &format!("{whole}{fraction}"),
+        i64::try_from(whole.len()).ok()? + exponent,
+    )
 }
 
 /// Exponents beyond four digits cannot give a bounded number, unless it is zero.
@@ -48,7 +52,11 @@ fn read_exponent(text: &str) -> Option<i64> {
         return None;
     }
     let size = digits.trim_start_matches('0');
-    let size = if size.len() > 4 { 10_000 } else { format!("0{size}").parse().ok()? };
+    let size = if size.len() > 4 {
+        10_000
+    } else {
+        format!("0{size}").parse().ok()?
+    };
     Some(if text.starts_with('-') { -size } else { size })
 }
 
@@ -57,7 +65,9 @@ fn without_commas(whole: &str) -> Option<String> {
     let mut groups = whole.split(',');
     let first = groups.next()?;
     let rest: Vec<&str> = groups.collect();
-    let Some((last, middle)) = rest.split_last() else { return Some(first.into()) };
+    let Some((last, middle)) = rest.split_last() else {
+        return Some(first.into());
+    };
     let fits = (1..=3).contains(&first.len())
         && middle.iter().all(|group| (2..=3).contains(&group.len()))
         && last.len() == 3;
@@ -147,7 +157,9 @@ impl fmt::Debug for Decimal {
 
 impl Serialize for Decimal {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        RawValue::from_string(self.0.clone()).map_err(S::Error::custom)?.serialize(serializer)
+        RawValue::from_string(self.0.clone())
+            .map_err(S::Error::custom)?
+            .serialize(serializer)
     }
 }
 
@@ -190,7 +202,10 @@ mod tests {
             ("12,34,567", "1234567"),
             ("1e3", "1000"),
             ("1.5e-3", "0.0015"),
-            ("12345678901234567890.123456789", "12345678901234567890.123456789"),
+            (
+                "12345678901234567890.123456789",
+                "12345678901234567890.123456789",
+            ),
         ] {
             assert_eq!(canonical(text).as_deref(), Some(expected), "{text}");
         }
@@ -199,8 +214,29 @@ mod tests {
     #[test]
     fn what_is_no_bounded_decimal_is_refused() {
         for text in [
-            "", "-", "+", ".", "e3", "1e", "1e+", "1,5", "1,23", "12,3456", ",123", "1,,234", "1.2.3", "1.2,345", "0x1",
-            "NaN", "inf", "1 2", "--1", "1e101", "1e-101", "1e99999999999999999999", "१",
+            "",
+            "-",
+            "+",
+            ".",
+            "e3",
+            "1e",
+            "1e+",
+            "1,5",
+            "1,23",
+            "12,3456",
+            ",123",
+            "1,,234",
+            "1.2.3",
+            "1.2,345",
+            "0x1",
+            "NaN",
+            "inf",
+            "1 2",
+            "--1",
+            "1e101",
+            "1e-101",
+            "1e99999999999999999999",
+            "१",
         ] {
             assert_eq!(canonical(text), None, "{text}");
         }
@@ -210,7 +246,9 @@ mod tests {
 
     #[test]
     fn numbers_compare_by_size() {
-        let sorted = ["-100", "-12.5", "-12", "-0.01", "0", "0.009", "0.1", "0.11", "2", "10", "10.5"];
+        let sorted = [
+            "-100", "-12.5", "-12", "-0.01", "0", "0.009", "0.1", "0.11", "2", "10", "10.5",
+        ];
         for (place, left) in sorted.iter().enumerate() {
             for (other, right) in sorted.iter().enumerate() {
                 assert_eq!(compare(left, right), place.cmp(&other), "{left} {right}");

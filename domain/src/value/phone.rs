@@ -45,7 +45,9 @@ impl Dialled {
         let mut is_international = false;
         for letter in text.chars() {
             match letter {
-                '+' | '\u{ff0b}' if digits.is_empty() && !is_international => is_international = true,
+                '+' | '\u{ff0b}' if digits.is_empty() && !is_international => {
+                    is_international = true;
+                }
                 _ => match ascii_digit(letter) {
                     Some(digit) => digits.push(digit),
                     None if is_separator(letter) => {}
@@ -54,10 +56,13 @@ impl Dialled {
             }
         }
         while let Some(rest) = digits.strip_prefix("00") {
-            digits = rest.to_owned();
+            digits = String::from(rest);
             is_international = true;
         }
-        (!digits.is_empty()).then_some(Self { digits, is_international })
+        (!digits.is_empty()).then_some(Self {
+            digits,
+            is_international,
+        })
     }
 
     fn international(&self) -> String {

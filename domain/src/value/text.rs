@@ -15,13 +15,25 @@ pub fn canonical(text: &str) -> Option<&str> {
 pub fn customer_user_id(text: &str) -> Result<String, Problem> {
     let id = text.trim();
     if id.is_empty() {
-        return Err(Problem::new(["customer_user_id"], "value_required", "an id is required"));
+        return Err(Problem::new(
+            ["customer_user_id"],
+            "value_required",
+            "an id is required",
+        ));
     }
     if id.len() > LONGEST_ID && id.chars().count() > LONGEST_ID {
-        return Err(Problem::new(["customer_user_id"], "text_too_long", "an id has at most 256 characters"));
+        return Err(Problem::new(
+            ["customer_user_id"],
+            "text_too_long",
+            "an id has at most 256 characters",
+        ));
     }
     if id.chars().any(char::is_control) {
-        return Err(Problem::new(["customer_user_id"], "text_control", "an id has no control characters"));
+        return Err(Problem::new(
+            ["customer_user_id"],
+            "text_control",
+            "an id has no control characters",
+        ));
     }
     Ok(id.into())
 }
@@ -41,7 +53,10 @@ mod tests {
 
     #[test]
     fn ids_are_trimmed_and_keep_their_case() {
-        assert_eq!(customer_user_id("  Ada Lovelace\n").as_deref(), Ok("Ada Lovelace"));
+        assert_eq!(
+            customer_user_id("  Ada Lovelace\n").as_deref(),
+            Ok("Ada Lovelace")
+        );
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use crate::channel::Fact;
 use crate::schema::{
-    ConnectorBinding, Definition, Field, FieldType, MatchRule, preparation_fields, primary_key_changed,
+    ConnectorBinding, Definition, Field, FieldType, MatchRule, preparation_fields,
+    primary_key_changed,
 };
 
 fn changed(change: impl FnOnce(&mut Definition)) -> Definition {
@@ -23,7 +24,12 @@ fn bound(definition: &mut Definition) {
 
 fn ruled(definition: &mut Definition) {
     let source = Some(Fact::Email);
-    definition.match_rules.push(MatchRule { channel: "*".into(), field: "full_name".into(), source, fallback: false });
+    definition.match_rules.push(MatchRule {
+        channel: "*".into(),
+        field: "full_name".into(),
+        source,
+        fallback: false,
+    });
 }
 
 fn prepared(old: &Definition, new: &Definition) -> Vec<String> {
@@ -32,7 +38,11 @@ fn prepared(old: &Definition, new: &Definition) -> Vec<String> {
 
 #[test]
 fn fields_come_and_go_freely() {
-    let more = changed(|definition| definition.fields.push(Field::new("city", FieldType::Number)));
+    let more = changed(|definition| {
+        definition
+            .fields
+            .push(Field::new("city", FieldType::Number));
+    });
     let none: [&str; 0] = [];
     assert_eq!(prepared(&Definition::default(), &more), none);
     assert_eq!(prepared(&more, &Definition::default()), none);
@@ -46,14 +56,18 @@ fn a_field_made_unique_is_prepared_and_one_that_no_longer_is_is_not() {
     assert!(prepared(&unique, &Definition::default()).is_empty());
     assert!(prepared(&unique, &unique).is_empty());
     let new = changed(|definition| {
-        definition.fields.push(Field { unique: true, ..Field::new("badge", FieldType::String) });
+        definition.fields.push(Field {
+            unique: true,
+            ..Field::new("badge", FieldType::String)
+        });
     });
     assert_eq!(prepared(&Definition::default(), &new), ["badge"]);
 }
 
 #[test]
 fn type_and_region_matter_where_values_are_looked_up() {
-    let region = |definition: &mut Definition| definition.fields[2].default_region = Some("DE".into());
+    let region =
+        |definition: &mut Definition| definition.fields[2].default_region = Some("DE".into());
     assert!(prepared(&Definition::default(), &changed(region)).is_empty());
     let bound_region = changed(|definition| {
         bound(definition);

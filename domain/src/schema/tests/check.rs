@@ -1,7 +1,8 @@
 //! What a definition may not say, and how it travels.
 
 use crate::schema::{
-    ConnectorBinding, Definition, Field, FieldType, MatchRule, ProjectSchema, Schema, SchemaEvent, sample_definition,
+    ConnectorBinding, Definition, Field, FieldType, MatchRule, ProjectSchema, Schema, SchemaEvent,
+    sample_definition,
 };
 use crate::value::number::Decimal;
 use crate::{Timestamp, event};
@@ -30,7 +31,12 @@ fn binding(channel: &str, field: &str) -> ConnectorBinding {
 }
 
 fn rule(channel: &str, field: &str) -> MatchRule {
-    MatchRule { channel: channel.into(), field: field.into(), source: None, fallback: false }
+    MatchRule {
+        channel: channel.into(),
+        field: field.into(),
+        source: None,
+        fallback: false,
+    }
 }
 
 #[test]
@@ -42,7 +48,11 @@ fn the_default_and_the_sample_are_allowed() {
 #[test]
 fn the_default_has_the_fields_that_clients_expect() {
     let definition = Definition::default();
-    let names: Vec<_> = definition.fields.iter().map(|field| (field.name.as_str(), field.field_type)).collect();
+    let names: Vec<_> = definition
+        .fields
+        .iter()
+        .map(|field| (field.name.as_str(), field.field_type))
+        .collect();
     assert_eq!(
         names,
         [
@@ -58,21 +68,35 @@ fn the_default_has_the_fields_that_clients_expect() {
 #[test]
 fn names_are_words_and_not_enabled() {
     for name in ["", "1a", "a b", "a-b", "enabled", "é", &"a".repeat(65)] {
-        assert_eq!(field_kinds(Field::new(name, FieldType::String)), ["field_name_invalid"], "{name}");
+        assert_eq!(
+            field_kinds(Field::new(name, FieldType::String)),
+            ["field_name_invalid"],
+            "{name}"
+        );
     }
     for name in ["_", "A1_b", &"a".repeat(64)] {
-        assert_eq!(field_kinds(Field::new(name, FieldType::String)), [""; 0], "{name}");
+        assert_eq!(
+            field_kinds(Field::new(name, FieldType::String)),
+            [""; 0],
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn names_are_unique() {
-    assert_eq!(field_kinds(Field::new("email", FieldType::String)), ["field_duplicate"]);
+    assert_eq!(
+        field_kinds(Field::new("email", FieldType::String)),
+        ["field_duplicate"]
+    );
 }
 
 #[test]
 fn the_primary_key_is_one_of_the_fields() {
-    assert_eq!(kinds(|definition| definition.primary_key = "badge".into()), ["primary_key_unknown"]);
+    assert_eq!(
+        kinds(|definition| definition.primary_key = "badge".into()),
+        ["primary_key_unknown"]
+    );
 }
 
 #[test]
@@ -80,18 +104,46 @@ fn rules_fit_the_type() {
     let base = |field_type| Field::new("f", field_type);
     let allowed = || vec!["a".to_owned()];
     let pattern = || Some("a+".to_owned());
-    for field_type in [FieldType::Boolean, FieldType::Email, FieldType::Phone, FieldType::Number] {
-        let field = Field { allowed_values: allowed(), ..base(field_type) };
+    for field_type in [
+        FieldType::Boolean,
+        FieldType::Email,
+        FieldType::Phone,
+        FieldType::Number,
+    ] {
+        let field = Field {
+            allowed_values: allowed(),
+            ..base(field_type)
+        };
         assert_eq!(field_kinds(field), ["rule_not_applicable"]);
     }
-    let boolean = Field { pattern: pattern(), ..base(FieldType::Boolean) };
+    let boolean = Field {
+        pattern: pattern(),
+        ..base(FieldType::Boolean)
+    };
     assert_eq!(field_kinds(boolean), ["rule_not_applicable"]);
-    for field_type in [FieldType::String, FieldType::Email, FieldType::Phone, FieldType::Number] {
-        assert_eq!(field_kinds(Field { pattern: pattern(), ..base(field_type) }), [""; 0]);
+    for field_type in [
+        FieldType::String,
+        FieldType::Email,
+        FieldType::Phone,
+        FieldType::Number,
+    ] {
+        assert_eq!(
+            field_kinds(Field {
+                pattern: pattern(),
+                ..base(field_type)
+            }),
+            [""; 0]
+        );
     }
-    let region = Field { default_region: Some("de".into()), ..base(FieldType::Phone) };
+    let region = Field {
+        default_region: Some("de".into()),
+        ..base(FieldType::Phone)
+    };
     assert_eq!(field_kinds(region), [""; 0]);
-    let region = Field { default_region: Some("Germany".into()), ..base(FieldType::Phone) };
+    let region = Field {
+        default_region: Some("Germany".into()),
+        ..base(FieldType::Phone)
+    };
     assert_eq!(field_kinds(region), ["region_unknown"]);
 }
 
@@ -99,7 +151,10 @@ fn rules_fit_the_type() {
 fn patterns_are_linear_and_small() {
     let long = "a".repeat(1_001);
     for pattern in ["(", "a)(b", "(?=a)", r"(a)\1", r"\w{1000}{1000}", &long] {
-        let field = Field { pattern: Some(pattern.into()), ..Field::new("f", FieldType::String) };
+        let field = Field {
+            pattern: Some(pattern.into()),
+            ..Field::new("f", FieldType::String)
+        };
         assert_eq!(field_kinds(field), ["pattern_invalid"], "{pattern:.20}");
     }
 }
@@ -120,11 +175,17 @@ fn limits_are_in_order() {
 fn at_most_8_fields_are_unique() {
     let unique = |definition: &mut Definition, count: usize| {
         for place in 0..count {
-            definition.fields.push(Field { unique: true, ..Field::new(&format!("u{place}"), FieldType::String) });
+            definition.fields.push(Field {
+                unique: true,
+                ..Field::new(&format!("u{place}"), FieldType::String)
+            });
         }
     };
     assert_eq!(kinds(|definition| unique(definition, 8)), [""; 0]);
-    assert_eq!(kinds(|definition| unique(definition, 9)), ["too_many_unique_fields"]);
+    assert_eq!(
+        kinds(|definition| unique(definition, 9)),
+        ["too_many_unique_fields"]
+    );
     let with_rules = |channel: &'static str| {
         kinds(|definition| {
             unique(definition, 7);
@@ -147,10 +208,22 @@ fn at_most_8_fields_are_unique() {
 
 #[test]
 fn channels_are_words_and_a_wildcard_rule_names_its_fact() {
-    assert_eq!(kinds(|definition| definition.connector_bindings.push(binding("My Fax", "f"))), ["channel_invalid"]);
-    assert_eq!(kinds(|definition| definition.connector_bindings.push(binding("*", "f"))), ["channel_invalid"]);
-    assert_eq!(kinds(|definition| definition.match_rules.push(rule("*", "email"))), ["value_required"]);
-    assert_eq!(kinds(|definition| definition.match_rules.push(rule("SMS", "phone"))), [""; 0]);
+    assert_eq!(
+        kinds(|definition| definition.connector_bindings.push(binding("My Fax", "f"))),
+        ["channel_invalid"]
+    );
+    assert_eq!(
+        kinds(|definition| definition.connector_bindings.push(binding("*", "f"))),
+        ["channel_invalid"]
+    );
+    assert_eq!(
+        kinds(|definition| definition.match_rules.push(rule("*", "email"))),
+        ["value_required"]
+    );
+    assert_eq!(
+        kinds(|definition| definition.match_rules.push(rule("SMS", "phone"))),
+        [""; 0]
+    );
 }
 
 #[test]
@@ -159,9 +232,17 @@ fn problems_say_where_and_are_bounded() {
     definition.fields[2].name = "a b".into();
     let problems = Schema::compile(definition, 1).expect_err("a bad name");
     assert_eq!(problems[0].loc, ["fields", "2", "name"]);
-    let many = kinds(|definition| definition.fields.extend((0..100).map(|_| Field::new("", FieldType::String))));
+    let many = kinds(|definition| {
+        definition
+            .fields
+            .extend((0..100).map(|_| Field::new("", FieldType::String)));
+    });
     assert_eq!(many.len(), 64);
-    let too_many = kinds(|definition| definition.fields.extend((0..600).map(|_| Field::new("", FieldType::String))));
+    let too_many = kinds(|definition| {
+        definition
+            .fields
+            .extend((0..600).map(|_| Field::new("", FieldType::String)));
+    });
     assert_eq!(too_many, ["too_many_fields"]);
 }
 
@@ -173,9 +254,13 @@ fn what_get_answers_upsert_takes() {
         assert_eq!(again, definition);
         assert_eq!(again.clone().normalised(), again);
         let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
-        assert_eq!(serde_json::from_value::<Definition>(value).is_ok(), true);
+        assert!(serde_json::from_value::<Definition>(value).is_ok());
     }
-    assert!(sample_definition().to_json().contains(r#""max_value":12345678901234567890.5"#));
+    assert!(
+        sample_definition()
+            .to_json()
+            .contains(r#""max_value":12345678901234567890.5"#)
+    );
 }
 
 #[test]
@@ -209,5 +294,8 @@ fn the_state_survives_a_positional_snapshot() {
         definition: sample_definition(),
         fields: vec!["email".into()],
     });
-    assert_eq!(event::from_bytes::<ProjectSchema>((0, 0), &event::to_bytes(&schema)), Ok(schema));
+    assert_eq!(
+        event::from_bytes::<ProjectSchema>((0, 0), &event::to_bytes(&schema)),
+        Ok(schema)
+    );
 }

@@ -33,26 +33,49 @@ fn each_type_has_its_canonical_form() {
     let schema = schema_of([
         Field::new("points", FieldType::Number),
         Field::new("vip", FieldType::Boolean),
-        Field { default_region: Some("DE".into()), ..Field::new("mobile", FieldType::Phone) },
+        Field {
+            default_region: Some("DE".into()),
+            ..Field::new("mobile", FieldType::Phone)
+        },
     ]);
     for (field, input, expected) in [
-        ("email", text(" Ada@Example.ORG "), stored("ada@example.org")),
+        (
+            "email",
+            text(" Ada@Example.ORG "),
+            stored("ada@example.org"),
+        ),
         ("phone", text("0049 170 1234567"), stored("+491701234567")),
-        ("phone", Input::Number("491701234567".into()), stored("+491701234567")),
+        (
+            "phone",
+            Input::Number("491701234567".into()),
+            stored("+491701234567"),
+        ),
         ("mobile", text("0170 1234567"), stored("+491701234567")),
         ("full_name", text(" Ada  L. "), stored("Ada  L.")),
         ("full_name", Input::Number("1.50".into()), stored("1.50")),
         ("full_name", Input::Bool(true), stored("true")),
         ("points", text("1,234.50"), Value::Number("1234.5".into())),
-        ("points", Input::Number("-0".into()), Value::Number("0".into())),
+        (
+            "points",
+            Input::Number("-0".into()),
+            Value::Number("0".into()),
+        ),
         ("vip", text("Yes"), Value::Bool(true)),
         ("vip", Input::Number("0".into()), Value::Bool(false)),
         ("vip", Input::Bool(true), Value::Bool(true)),
-        ("extra", Input::Number("1e2".into()), Value::Number("100".into())),
+        (
+            "extra",
+            Input::Number("1e2".into()),
+            Value::Number("100".into()),
+        ),
         ("Extra name", text(" x "), stored("x")),
         ("extra", Input::Bool(false), Value::Bool(false)),
     ] {
-        assert_eq!(schema.read_value(field, &input), Ok(Some(expected)), "{field}");
+        assert_eq!(
+            schema.read_value(field, &input),
+            Ok(Some(expected)),
+            "{field}"
+        );
     }
 }
 
@@ -68,7 +91,10 @@ fn empty_means_absent() {
 
 #[test]
 fn what_a_type_cannot_read_is_refused() {
-    let schema = schema_of([Field::new("points", FieldType::Number), Field::new("vip", FieldType::Boolean)]);
+    let schema = schema_of([
+        Field::new("points", FieldType::Number),
+        Field::new("vip", FieldType::Boolean),
+    ]);
     assert_eq!(kind(&schema, "email", &text("ada")), "email_invalid");
     assert_eq!(kind(&schema, "email", &Input::Bool(true)), "value_type");
     assert_eq!(kind(&schema, "phone", &text("12")), "phone_invalid");
@@ -78,31 +104,57 @@ fn what_a_type_cannot_read_is_refused() {
     assert_eq!(kind(&schema, "extra", &Input::Nested), "value_type");
     assert_eq!(kind(&schema, "full_name", &text("a\0b")), "text_nul");
     assert_eq!(kind(&schema, "extra", &text("a\0b")), "text_nul");
-    assert_eq!(kind(&schema, "extra", &text(&"x".repeat(4_097))), "text_too_long");
+    assert_eq!(
+        kind(&schema, "extra", &text(&"x".repeat(4_097))),
+        "text_too_long"
+    );
 }
 
 #[test]
 fn names_outside_the_schema_are_bounded_and_not_reserved() {
     let schema = schema_of([]);
     for name in ["", " a", "a\0", "a\nb", &"a".repeat(129)] {
-        assert_eq!(kind(&schema, name, &Input::Null), "field_name_invalid", "{name:?}");
+        assert_eq!(
+            kind(&schema, name, &Input::Null),
+            "field_name_invalid",
+            "{name:?}"
+        );
     }
-    assert_eq!(kind(&schema, "enabled", &Input::Bool(true)), "field_name_reserved");
-    assert!(schema.read_value(&"ä".repeat(128), &Input::Bool(true)).is_ok());
+    assert_eq!(
+        kind(&schema, "enabled", &Input::Bool(true)),
+        "field_name_reserved"
+    );
+    assert!(
+        schema
+            .read_value(&"ä".repeat(128), &Input::Bool(true))
+            .is_ok()
+    );
 }
 
 #[test]
 fn allowed_values_match_without_case_and_keep_their_spelling() {
-    let plan = Field { allowed_values: vec!["Gold".into(), "Früh".into()], ..Field::new("plan", FieldType::String) };
+    let plan = Field {
+        allowed_values: vec!["Gold".into(), "Früh".into()],
+        ..Field::new("plan", FieldType::String)
+    };
     let schema = schema_of([plan]);
-    assert_eq!(schema.read_value("plan", &text(" gOLD ")), Ok(Some(stored("Gold"))));
-    assert_eq!(schema.read_value("plan", &text("FRÜH")), Ok(Some(stored("Früh"))));
+    assert_eq!(
+        schema.read_value("plan", &text(" gOLD ")),
+        Ok(Some(stored("Gold")))
+    );
+    assert_eq!(
+        schema.read_value("plan", &text("FRÜH")),
+        Ok(Some(stored("Früh")))
+    );
     assert_eq!(kind(&schema, "plan", &text("bronze")), "value_not_allowed");
 }
 
 #[test]
 fn a_pattern_matches_the_whole_value() {
-    let code = Field { pattern: Some("[a-z]+|[0-9]+".into()), ..Field::new("code", FieldType::String) };
+    let code = Field {
+        pattern: Some("[a-z]+|[0-9]+".into()),
+        ..Field::new("code", FieldType::String)
+    };
     let schema = schema_of([code]);
     assert!(schema.read_value("code", &text("abc")).is_ok());
     assert!(schema.read_value("code", &text("123")).is_ok());
@@ -119,7 +171,10 @@ fn numbers_stay_within_their_limits() {
     };
     let schema = schema_of([points]);
     for inside in ["-1.5", "0", "10.000"] {
-        assert!(schema.read_value("points", &text(inside)).is_ok(), "{inside}");
+        assert!(
+            schema.read_value("points", &text(inside)).is_ok(),
+            "{inside}"
+        );
     }
     assert_eq!(kind(&schema, "points", &text("-1.51")), "value_too_small");
     assert_eq!(kind(&schema, "points", &text("10.0001")), "value_too_large");
@@ -129,34 +184,63 @@ fn numbers_stay_within_their_limits() {
 fn a_profile_is_read_whole_and_every_problem_is_named() {
     let schema = schema_of([]);
     let inputs = |email: &str| {
-        [("email".to_owned(), text(email)), ("phone".to_owned(), Input::Null), ("enabled".to_owned(), Input::Null)]
+        [
+            ("email".to_owned(), text(email)),
+            ("phone".to_owned(), Input::Null),
+            ("enabled".to_owned(), Input::Null),
+        ]
     };
-    let good = schema.read_profile(inputs("a@b.co").into_iter().take(2)).expect("valid");
+    let good = schema
+        .read_profile(inputs("a@b.co").into_iter().take(2))
+        .expect("valid");
     assert_eq!(good["email"], Some(stored("a@b.co")));
     assert_eq!(good["phone"], None);
-    let problems = schema.read_profile(inputs("ada")).expect_err("two problems");
-    let kinds: Vec<_> = problems.iter().map(|problem| problem.kind.as_str()).collect();
+    let problems = schema
+        .read_profile(inputs("ada"))
+        .expect_err("two problems");
+    let kinds: Vec<_> = problems
+        .iter()
+        .map(|problem| problem.kind.as_str())
+        .collect();
     assert_eq!(kinds, ["email_invalid", "field_name_reserved"]);
 }
 
 #[test]
 fn an_id_is_spelled_as_the_primary_key_but_not_held_against_its_rules() {
     let schema = |field: Field| {
-        let mut definition = Definition { primary_key: field.name.clone(), ..Definition::default() };
+        let mut definition = Definition {
+            primary_key: field.name.clone(),
+            ..Definition::default()
+        };
         definition.fields.push(field);
         Schema::compile(definition, 1).expect("a valid schema")
     };
     let mail = schema(Field::new("mail", FieldType::Email));
     assert_eq!(mail.canonical_id(" Ada@B.co ").as_deref(), Ok("ada@b.co"));
     let problem = mail.canonical_id("ada").expect_err("no address");
-    assert_eq!((problem.loc, problem.kind.as_str()), (vec!["customer_user_id".to_owned()], "email_invalid"));
-    let mobile = schema(Field { default_region: Some("DE".into()), ..Field::new("mobile", FieldType::Phone) });
-    assert_eq!(mobile.canonical_id("0170 1234567").as_deref(), Ok("+491701234567"));
+    assert_eq!(
+        (problem.loc, problem.kind.as_str()),
+        (vec!["customer_user_id".to_owned()], "email_invalid")
+    );
+    let mobile = schema(Field {
+        default_region: Some("DE".into()),
+        ..Field::new("mobile", FieldType::Phone)
+    });
+    assert_eq!(
+        mobile.canonical_id("0170 1234567").as_deref(),
+        Ok("+491701234567")
+    );
     let number = schema(Field::new("number", FieldType::Number));
     assert_eq!(number.canonical_id("007").as_deref(), Ok("7"));
-    let code = schema(Field { pattern: Some("[0-9]+".into()), ..Field::new("code", FieldType::String) });
+    let code = schema(Field {
+        pattern: Some("[0-9]+".into()),
+        ..Field::new("code", FieldType::String)
+    });
     assert_eq!(code.canonical_id(" Ada ").as_deref(), Ok("Ada"));
-    let plan = schema(Field { allowed_values: vec!["Gold".into()], ..Field::new("plan", FieldType::String) });
+    let plan = schema(Field {
+        allowed_values: vec!["Gold".into()],
+        ..Field::new("plan", FieldType::String)
+    });
     assert_eq!(plan.canonical_id("GOLD").as_deref(), Ok("Gold"));
     assert_eq!(plan.canonical_id("tin").as_deref(), Ok("tin"));
     assert!(code.canonical_id(" ").is_err());
@@ -165,28 +249,56 @@ fn an_id_is_spelled_as_the_primary_key_but_not_held_against_its_rules() {
 
 #[test]
 fn a_profile_is_valid_when_it_is_what_the_schema_would_keep() {
-    let schema = schema_of([Field { required: true, ..Field::new("city", FieldType::String) }]);
+    let schema = schema_of([Field {
+        required: true,
+        ..Field::new("city", FieldType::String)
+    }]);
     let profile = |entries: &[(&str, &str)]| -> Profile {
-        entries.iter().map(|(name, value)| ((*name).to_owned(), stored(value))).collect()
+        entries
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), stored(value)))
+            .collect()
     };
-    assert!(schema.profile_valid(&profile(&[("customer_user_id", "1"), ("city", "Rome"), ("extra", "x")])));
+    assert!(schema.profile_valid(&profile(&[
+        ("customer_user_id", "1"),
+        ("city", "Rome"),
+        ("extra", "x")
+    ])));
     assert!(!schema.profile_valid(&profile(&[("customer_user_id", "1")])));
-    assert!(!schema.profile_valid(&profile(&[("customer_user_id", "1"), ("city", "Rome"), ("email", "ada")])));
-    assert!(!schema.profile_valid(&profile(&[("customer_user_id", "1"), ("city", "Rome"), ("email", "A@B.co")])));
+    assert!(!schema.profile_valid(&profile(&[
+        ("customer_user_id", "1"),
+        ("city", "Rome"),
+        ("email", "ada")
+    ])));
+    assert!(!schema.profile_valid(&profile(&[
+        ("customer_user_id", "1"),
+        ("city", "Rome"),
+        ("email", "A@B.co")
+    ])));
 }
 
 #[test]
 fn profiles_are_bounded() {
     let schema = schema_of([]);
     let extra = |count: usize| -> Profile {
-        (0..count).map(|place| (format!("x{place}"), Value::Bool(true))).chain([("email".into(), stored("a@b.co"))]).collect()
+        (0..count)
+            .map(|place| (format!("x{place}"), Value::Bool(true)))
+            .chain([("email".into(), stored("a@b.co"))])
+            .collect()
     };
     assert!(schema.check_profile_size(&extra(64)).is_empty());
-    assert_eq!(schema.check_profile_size(&extra(65))[0].kind, "too_many_fields");
-    let sized = |bytes: usize| -> Profile { [("full_name".to_owned(), stored(&"x".repeat(bytes)))].into() };
+    assert_eq!(
+        schema.check_profile_size(&extra(65))[0].kind,
+        "too_many_fields"
+    );
+    let sized =
+        |bytes: usize| -> Profile { [("full_name".to_owned(), stored(&"x".repeat(bytes)))].into() };
     // {"full_name":"…"} is 16 bytes around the value.
     assert!(schema.check_profile_size(&sized(65_536 - 16)).is_empty());
-    assert_eq!(schema.check_profile_size(&sized(65_536 - 15))[0].kind, "profile_too_large");
+    assert_eq!(
+        schema.check_profile_size(&sized(65_536 - 15))[0].kind,
+        "profile_too_large"
+    );
 }
 
 #[test]
@@ -203,7 +315,10 @@ fn the_lists_of_fields_leave_the_id_out() {
     assert_eq!(schema.version(), 4);
     assert_eq!(schema.required_fields().collect::<Vec<_>>(), ["email"]);
     assert_eq!(schema.unique_fields().collect::<Vec<_>>(), ["email"]);
-    assert_eq!(schema.indexed_fields().collect::<Vec<_>>(), ["email", "phone"]);
+    assert_eq!(
+        schema.indexed_fields().collect::<Vec<_>>(),
+        ["email", "phone"]
+    );
     assert!(schema.is_phone("phone") && !schema.is_phone("email") && !schema.is_phone("mobile"));
 }
 
@@ -219,8 +334,14 @@ fn channels_come_from_the_catalogue_or_the_schema() {
     let schema = Schema::compile(definition, 1).expect("a valid schema");
     assert_eq!(schema.channel(" PAGER").as_deref(), Ok("pager"));
     assert_eq!(schema.channel("Slack").as_deref(), Ok("slack"));
-    assert_eq!(schema.channel("fax").expect_err("unknown").kind, "channel_unknown");
-    assert_eq!(schema.channel("*").expect_err("no channel").kind, "channel_unknown");
+    assert_eq!(
+        schema.channel("fax").expect_err("unknown").kind,
+        "channel_unknown"
+    );
+    assert_eq!(
+        schema.channel("*").expect_err("no channel").kind,
+        "channel_unknown"
+    );
     assert_eq!(schema.bound_field("whatsapp"), "phone");
     assert_eq!(schema.bound_field("pager"), "code");
     assert_eq!(schema.bound_field("slack"), "slack_primary_key");
@@ -229,9 +350,16 @@ fn channels_come_from_the_catalogue_or_the_schema() {
 #[test]
 fn a_pending_schema_respells_what_it_can_read() {
     let mut definition = Definition::default();
-    definition.fields[3] = Field { unique: true, ..Field::new("full_name", FieldType::Email) };
+    definition.fields[3] = Field {
+        unique: true,
+        ..Field::new("full_name", FieldType::Email)
+    };
     let pending = Schema::compile(definition, 2).expect("a valid schema");
-    let mut changes = [("full_name".to_owned(), Some(stored("A@B.co"))), ("phone".to_owned(), None)].into();
+    let mut changes = [
+        ("full_name".to_owned(), Some(stored("A@B.co"))),
+        ("phone".to_owned(), None),
+    ]
+    .into();
     pending.respell(&mut changes);
     assert_eq!(changes["full_name"], Some(stored("a@b.co")));
     let mut unreadable = [("full_name".to_owned(), Some(stored("Ada")))].into();

@@ -30,24 +30,52 @@ fn twenty_spellings_of_one_number_meet() {
         "\u{202a}+49 170 1234567\u{202c}",
         "\t+49 170\n1234567 ",
     ] {
-        assert_eq!(international(text).as_deref(), Some("+491701234567"), "{text:?}");
-        assert_eq!(typed(text, None).as_deref(), Some("+491701234567"), "{text:?}");
+        assert_eq!(
+            international(text).as_deref(),
+            Some("+491701234567"),
+            "{text:?}"
+        );
+        assert_eq!(
+            typed(text, None).as_deref(),
+            Some("+491701234567"),
+            "{text:?}"
+        );
     }
 }
 
 #[test]
 fn a_number_has_7_to_15_digits_and_nothing_else() {
-    for text in ["", "+", "00", "123456", "1234567890123456", "+49 170 CALL", "+49+170123456", "170+1234567", "a", "*"] {
+    for text in [
+        "",
+        "+",
+        "00",
+        "123456",
+        "1234567890123456",
+        "+49 170 CALL",
+        "+49+170123456",
+        "170+1234567",
+        "a",
+        "*",
+    ] {
         assert_eq!(international(text), None, "{text:?}");
     }
     assert_eq!(international("1234567").as_deref(), Some("+1234567"));
-    assert_eq!(international("00 123456789012345").as_deref(), Some("+123456789012345"));
+    assert_eq!(
+        international("00 123456789012345").as_deref(),
+        Some("+123456789012345")
+    );
 }
 
 #[test]
 fn an_italian_zero_stays() {
-    assert_eq!(international("+39 (0)6 698 12345").as_deref(), Some("+390669812345"));
-    assert_eq!(international("+44 (0)20 7946 0958").as_deref(), Some("+442079460958"));
+    assert_eq!(
+        international("+39 (0)6 698 12345").as_deref(),
+        Some("+390669812345")
+    );
+    assert_eq!(
+        international("+44 (0)20 7946 0958").as_deref(),
+        Some("+442079460958")
+    );
 }
 
 #[test]
@@ -73,14 +101,21 @@ fn typed_numbers_use_the_region_of_their_field() {
         ("HU", "06 20 123 4567", "+36201234567"),
     ] {
         let rules = Region::find(region).expect("a region");
-        assert_eq!(typed(text, Some(&rules)).as_deref(), Some(expected), "{region} {text}");
+        assert_eq!(
+            typed(text, Some(&rules)).as_deref(),
+            Some(expected),
+            "{region} {text}"
+        );
     }
 }
 
 #[test]
 fn without_a_region_a_typed_number_is_international() {
     assert_eq!(typed("0170 1234567", None).as_deref(), Some("+01701234567"));
-    assert_eq!(typed("(415) 555-2671", None).as_deref(), Some("+4155552671"));
+    assert_eq!(
+        typed("(415) 555-2671", None).as_deref(),
+        Some("+4155552671")
+    );
 }
 
 proptest! {

@@ -1,0 +1,3 @@
+//! What an SDK asks about its own credential.
+
+pub(crate) mod validate;

@@ -1,0 +1,17 @@
+//! The project users API: the dialect that the customer directory's own console and SDKs speak.
+//!
+//! Owns shapes and paths, one endpoint a file. Leaves rules to the domain, permissions to the table of `roster-commands`,
+//! and what all surfaces share to `roster-http`.
+
+mod csv_file;
+mod fields;
+mod filters;
+mod keys;
+mod page;
+mod record;
+mod routes;
+mod schema;
+mod scim;
+mod users;
+
+pub use routes::{BASE, all, surface};

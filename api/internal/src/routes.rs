@@ -1,0 +1,166 @@
+//! The table of routes: the router, the documentation and the authorisation-coverage test all come from it.
+
+use roster_http::{App, Effect, RouteInfo, Surface};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// Where the routes of the directory are.
+pub const BASE: &str = "/directory-sync/internal/volt/project-users";
+
+macro_rules! endpoints {
+    ($($first:ident $(:: $rest:ident)*;)*) => {
+        fn handlers() -> OpenApiRouter<App> {
+            OpenApiRouter::new()$(.routes(routes!(crate::$first $(::$rest)* ::handler)))*
+        }
+
+        fn table() -> Vec<RouteInfo> {
+            vec![$(RouteInfo::of::<crate::$first $(::$rest)* ::Request>(BASE),)*]
+        }
+    };
+}
+
+endpoints! {
+    schema::get;
+    schema::upsert;
+    schema::preparation;
+    users::list;
+    users::get;
+    users::upsert;
+    users::upsert_bulk;
+    users::delete;
+    users::suppressions::list;
+    users::suppressions::remove;
+    users::data_sources;
+    users::import_csv;
+    users::imports::get;
+    users::imports::list;
+    users::imports::errors;
+    users::imports::cancel;
+    users::export_csv;
+    scim::enable;
+    scim::disable;
+    scim::status;
+}
+
+/// Every route, with what it needs and does.
+pub fn all() -> Vec<RouteInfo> {
+    let validate = RouteInfo {
+        method: "POST",
+        path: crate::keys::validate::PATH.to_owned(),
+        operation: None,
+        effect: Effect::Reads,
+    };
+    table().into_iter().chain([validate]).collect()
+}
+
+/// The surface, ready for the router of `roster-http`.
+pub fn surface() -> Surface {
+    let router = OpenApiRouter::new()
+        .nest(BASE, handlers())
+        .routes(routes!(crate::keys::validate::handler));
+    Surface {
+        router,
+        routes: all(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use roster_commands::authority::{Operation, TABLE};
+
+    use roster_http::openapi;
+
+    use super::{all, surface};
+
+    /// Rows of the table whose routes come with later surfaces.
+    const LATER: [Operation; 10] = [
+        Operation::PurgeCustomers,
+        Operation::PreviewPurge,
+        Operation::PurgeByFilter,
+        Operation::GetPurge,
+        Operation::ListPurges,
+        Operation::CancelPurge,
+        Operation::AttachChannelGrant,
+        Operation::RevokeChannelGrant,
+        Operation::ListChannelAccess,
+        Operation::SetConnectorEnabled,
+    ];
+
+    #[test]
+    fn every_documented_path_is_in_the_table() {
+        let documented: BTreeSet<String> = surface()
+            .router
+            .get_openapi()
+            .paths
+            .paths
+            .keys()
+            .cloned()
+            .collect();
+        let listed: BTreeSet<String> = all().into_iter().map(|route| route.path).collect();
+        assert_eq!(documented, listed);
+        assert_eq!(listed.len(), all().len());
+    }
+
+    #[test]
+    fn every_operation_has_one_route() {
+        for permission in TABLE {
+            let routes = all()
+                .iter()
+                .filter(|route| route.operation == Some(permission.operation))
+                .count();
+            let expected = usize::from(!LATER.contains(&permission.operation));
+            assert_eq!(routes, expected, "{}", permission.route);
+        }
+    }
+
+    #[test]
+    fn every_route_documents_scope_security_and_refusals() {
+        let document = openapi(vec![surface()]);
+        let mut ids = BTreeSet::new();
+        for route in all() {
+            let operation = &document["paths"][&route.path]["post"];
+            assert!(
+                ids.insert(operation["operationId"].to_string()),
+                "{} is documented twice",
+                route.path
+            );
+            let guarded: &[&str] = if route.operation.is_some() {
+                &["401", "403", "429"]
+            } else {
+                &[]
+            };
+            for status in ["413", "415", "422"].iter().chain(guarded) {
+                assert!(
+                    operation["responses"][status].is_object(),
+                    "{} lacks {status}",
+                    route.path
+                );
+            }
+            let body =
+                operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str();
+            let body = body
+                .unwrap_or_default()
+                .replace("#/components/schemas/", "");
+            let properties = &document["components"]["schemas"][&body]["properties"];
+            assert_eq!(
+                properties["project_id"].is_object(),
+                route.operation.is_some(),
+                "{}",
+                route.path
+            );
+        }
+        assert!(document["components"]["securitySchemes"]["bearer"].is_object());
+    }
+
+    #[test]
+    fn only_key_validation_is_open() {
+        let open: Vec<String> = all()
+            .into_iter()
+            .filter(|route| route.operation.is_none())
+            .map(|route| route.path)
+            .collect();
+        assert_eq!(open, ["/auth/key/validate/api"]);
+    }
+}

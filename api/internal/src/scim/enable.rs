@@ -1,0 +1,30 @@
+//! `scim/enable`: switches SCIM provisioning on.
+
+use axum::response::Response;
+use roster_commands::authority::Operation;
+use roster_http::{ApiError, Effect, Endpoint, Scoped};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+/// Nothing but the scope.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = EnableScimRequest)]
+pub(crate) struct Request {}
+
+impl Endpoint for Request {
+    const OPERATION: Operation = Operation::EnableScim;
+    const EFFECT: Effect = Effect::Sets;
+}
+
+/// Switch SCIM provisioning on
+#[utoipa::path(
+    post,
+    path = "/scim/enable",
+    tag = "scim",
+    request_body = Request,
+    responses((status = 501, description = "`not_available`"))
+)]
+pub(crate) async fn handler(_: Scoped<Request>) -> Result<Response, ApiError> {
+    super::not_available()
+}

@@ -1,0 +1,12 @@
+//! The customers of a project.
+
+pub(crate) mod data_sources;
+pub(crate) mod delete;
+pub(crate) mod export_csv;
+pub(crate) mod get;
+pub(crate) mod import_csv;
+pub(crate) mod imports;
+pub(crate) mod list;
+pub(crate) mod suppressions;
+pub(crate) mod upsert;
+pub(crate) mod upsert_bulk;

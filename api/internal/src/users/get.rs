@@ -1,0 +1,134 @@
+//! `users/get`: one customer with everything that hangs on it.
+
+use axum::extract::State;
+use axum::response::Response;
+use roster_commands::authority::Operation;
+use roster_commands::{CommandError, FindBy, NotFound};
+use roster_domain::Problem;
+use roster_http::{ApiError, App, Effect, Endpoint, Scoped, respond};
+use roster_projections::customers;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::fields::{self, Values};
+use crate::record::Record;
+
+/// Whom: by id, or by the value of one unique field.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = GetUserRequest)]
+pub(crate) struct Request {
+    /// The id.
+    #[serde(default, deserialize_with = "fields::text")]
+    customer_user_id: Option<String>,
+    /// One unique field and its value, such as `{"email": "ada@example.org"}`, instead of the id.
+    #[schema(value_type = Option<Object>)]
+    fields: Option<Values>,
+}
+
+impl Endpoint for Request {
+    const OPERATION: Operation = Operation::GetCustomer;
+    const EFFECT: Effect = Effect::Reads;
+}
+
+impl Request {
+    fn find_by(self) -> Result<FindBy, ApiError> {
+        let mut fields = self.fields.unwrap_or_default().0;
+        match (self.customer_user_id, fields.len()) {
+            (Some(id), 0) => Ok(FindBy::Id(id)),
+            (None, 1) => {
+                let (name, value) = fields.remove(0);
+                Ok(FindBy::Field(name, value))
+            }
+            (None, 0) => Err(ApiError::body(Problem::new(
+                ["customer_user_id"],
+                "missing",
+                "a required member is missing",
+            ))),
+            _ => {
+                let message = "expected customer_user_id or one unique field";
+                Err(ApiError::body(Problem::new(
+                    ["fields"],
+                    "ambiguous",
+                    message,
+                )))
+            }
+        }
+    }
+}
+
+/// A customer with links and access.
+#[derive(Serialize, ToSchema)]
+#[schema(as = GetUserResponse)]
+pub(crate) struct Answer {
+    customer_user_id: String,
+    customer_enabled: bool,
+    display_name: String,
+    user: Record,
+    /// Connector identities that are linked to the customer.
+    #[schema(value_type = Vec<Object>)]
+    identities: [(); 0],
+    /// What the customer may use on which channel.
+    #[schema(value_type = Vec<Object>)]
+    channel_access: [(); 0],
+}
+
+/// Read one customer
+#[utoipa::path(
+    post,
+    path = "/users/get",
+    tag = "users",
+    request_body = Request,
+    responses(
+        (status = 200, description = "The customer", body = Answer),
+        (status = 404, description = "`customer_not_found`"),
+    )
+)]
+pub(crate) async fn handler(
+    State(app): State<App>,
+    call: Scoped<Request>,
+) -> Result<Response, ApiError> {
+    let by = call.input.find_by()?;
+    let cell = app.directory().cell();
+    let project = cell
+        .project(&call.context.scope)
+        .await
+        .map_err(CommandError::from)?;
+    let project = project.ok_or(NotFound::Customer)?;
+    let schema = app.schema(Some(project.no)).await?;
+    let row = match by {
+        FindBy::Id(id) => {
+            let id = schema.canonical_id(&id).map_err(ApiError::body)?;
+            customers::get(cell.pool(), project.no, &id).await?
+        }
+        by @ FindBy::Field(..) => {
+            let found = app.directory().find_customer(&call.context, by).await;
+            match found.map_err(about_fields)? {
+                Some(stream) => customers::get_by_stream(cell.pool(), project.no, stream).await?,
+                None => None,
+            }
+        }
+    };
+    let row = row.ok_or(NotFound::Customer)?;
+    Ok(respond::ok(&Answer {
+        customer_user_id: row.customer_user_id.clone(),
+        customer_enabled: row.enabled,
+        display_name: row.display_name.clone(),
+        user: Record::of_row(row, &schema)?,
+        identities: [],
+        channel_access: [],
+    }))
+}
+
+/// The use case names a field; the body has it under `fields`.
+fn about_fields(error: CommandError) -> CommandError {
+    match error {
+        CommandError::Invalid(problems) => CommandError::Invalid(
+            problems
+                .into_iter()
+                .map(|problem| problem.under("fields"))
+                .collect(),
+        ),
+        other => other,
+    }
+}

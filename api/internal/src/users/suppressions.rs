@@ -1,0 +1,4 @@
+//! Ids that imports and syncs skip.
+
+pub(crate) mod list;
+pub(crate) mod remove;

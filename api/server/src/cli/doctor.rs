@@ -1,0 +1,74 @@
+//! `roster doctor`: looks at everything that a server needs, and says for each whether it is fine.
+
+mod database;
+mod machine;
+
+use std::process::ExitCode;
+
+use crate::bus::{BusAddress, BusError};
+use crate::config::{ConfigError, Configuration, Settings};
+use crate::output;
+
+/// The lines of the report.
+#[derive(Default)]
+struct Report {
+    failed: bool,
+    broken: Option<std::io::Error>,
+}
+
+impl Report {
+    fn ok(&mut self, what: &str, found: impl std::fmt::Display) {
+        self.line("ok  ", what, found);
+    }
+
+    fn warn(&mut self, what: &str, found: impl std::fmt::Display) {
+        self.line("warn", what, found);
+    }
+
+    fn fail(&mut self, what: &str, found: impl std::fmt::Display) {
+        self.failed = true;
+        self.line("FAIL", what, found);
+    }
+
+    fn line(&mut self, verdict: &str, what: &str, found: impl std::fmt::Display) {
+        if let Err(error) = output::line(format_args!("{verdict}  {what:<15} {found}")) {
+            self.broken.get_or_insert(error);
+        }
+    }
+}
+
+pub(super) async fn run(loaded: Result<Configuration, ConfigError>) -> anyhow::Result<ExitCode> {
+    let mut report = Report::default();
+    match loaded {
+        Err(error) => report.fail("configuration", error),
+        Ok(Configuration { settings, .. }) => {
+            report.ok("configuration", "every setting is known and fits");
+            machine::check(&mut report, &settings);
+            database::check(&mut report, &settings).await;
+            bus(&mut report, &settings).await;
+        }
+    }
+    if let Some(error) = report.broken {
+        return Err(error.into());
+    }
+    Ok(if report.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+async fn bus(report: &mut Report, settings: &Settings) {
+    let known = || {
+        let ready = crate::ready::read(&settings.ready_path()).ok().filter(|_| settings.is_managed())?;
+        ready.nats_url.map(Into::into)
+    };
+    let Some(url) = settings.nats.url.clone().or_else(known) else {
+        let found = if settings.is_managed() { "`roster serve` will start it" } else { "not configured: no bus" };
+        return report.ok("nats", found);
+    };
+    let address = BusAddress { url, credentials_file: settings.nats.credentials_file.clone() };
+    match address.connect().await {
+        Ok((_, version)) => report.ok("nats", format_args!("{version} with JetStream")),
+        Err(error @ BusError::Unreachable(_)) => {
+            report.warn("nats", format_args!("{error}; a server would serve, and events would wait"));
+        }
+        Err(error) => report.fail("nats", error),
+    }
+}

@@ -1,0 +1,114 @@
+//! The cell that is served: migration, log, projections, jobs and what HTTP needs.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use roster_commands::clock::{Clock, Ids, SystemClock, SystemIds};
+use roster_commands::keys::Keys;
+use roster_commands::{Directory, JobOptions, Jobs, Limits};
+use roster_http::{App, AppParts, Rate};
+use roster_projections::{ProjectionOptions, Projections};
+use roster_store::{Cell, CellConfig, Vault, migrate};
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::bus::{self, BusAddress};
+use crate::config::{LimitSettings, Settings};
+use crate::{session, telemetry, token_keys};
+
+/// A cell with everything that runs on it.
+pub(crate) struct Served {
+    pub(crate) directory: Directory,
+    pub(crate) projections: Projections,
+    /// What the log is reached with.
+    pub(crate) service_url: SecretString,
+    app: App,
+}
+
+impl Served {
+    /// Migrates where that is wanted, then starts the log, the projections and the jobs.
+    pub(crate) async fn start(
+        settings: &Settings,
+        tracker: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let vault = session::vault(settings)?;
+        let metrics = telemetry::start_metrics(tracker, stop.clone())?;
+        let address = settings
+            .nats
+            .url
+            .clone()
+            .map(|url| BusAddress { url, credentials_file: settings.nats.credentials_file.clone() });
+        let tokens = token_keys::start(&settings.auth, tracker, stop.clone()).await?;
+        let service_url = migrated(settings, &vault).await?;
+        let bus = bus::follow(address, tracker, stop.clone()).await?;
+        let config = CellConfig {
+            name: settings.cell.clone(),
+            database_url: service_url.clone(),
+            pool_size: settings.database.pool_size,
+            cache_streams: settings.cache.streams,
+        };
+        let cell = Cell::open(config, vault, tracker, stop.clone()).await.context("open the cell")?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let ids: Arc<dyn Ids> = Arc::new(SystemIds);
+        let limits = Limits {
+            import_bytes: settings.limits.import_bytes,
+            schema_in_request: settings.limits.schema_in_request,
+        };
+        let owner = ids.stream_id().to_string();
+        let directory = Directory::new(cell.clone(), Arc::clone(&clock), ids, limits);
+        let projections =
+            Projections::start(cell.clone(), ProjectionOptions { owner }, tracker, stop.clone());
+        let pause = settings.import.chunk_pause_ms;
+        let options = JobOptions {
+            at_once: settings.jobs.at_once,
+            chunk_pause: (pause > 0).then(|| Duration::from_millis(pause)),
+            ..JobOptions::default()
+        };
+        Jobs::start(directory.clone(), options, tracker.clone(), stop.clone());
+        let app = App::new(AppParts {
+            directory: directory.clone(),
+            projections: projections.clone(),
+            keys: Keys::new(cell.pool().clone(), clock),
+            tokens,
+            limits: http_limits(&settings.limits),
+            metrics: Some(metrics),
+            bus,
+        });
+        Ok(Self { directory, projections, service_url, app })
+    }
+
+    /// Every HTTP surface.
+    pub(crate) fn router(&self) -> Router {
+        roster_http::router(self.app.clone(), vec![roster_internal::surface()])
+    }
+}
+
+/// Migrates with the owner's URL, where there is one and nobody else does it; gives the service's.
+async fn migrated(settings: &Settings, vault: &Vault) -> anyhow::Result<SecretString> {
+    let Some(owner) = settings.database.url.as_ref().filter(|_| settings.migrate) else {
+        return session::service_url(settings, vault);
+    };
+    let derived = migrate::migrate(owner, &settings.cell, vault)
+        .await
+        .context("migrate (with `migrate = false` a server leaves it to `roster migrate`)")?;
+    tracing::info!(cell = settings.cell, "migrated");
+    Ok(settings.database.service_url.clone().unwrap_or(derived))
+}
+
+fn http_limits(settings: &LimitSettings) -> roster_http::Limits {
+    let rate = NonZeroU32::new(settings.rate_per_second).map(|per_second| Rate {
+        per_second,
+        burst: NonZeroU32::new(settings.rate_burst).unwrap_or(per_second.saturating_mul(NonZeroU32::MIN.saturating_add(1))),
+    });
+    roster_http::Limits {
+        body_bytes: settings.body_bytes,
+        request_timeout: Duration::from_millis(settings.request_timeout_ms),
+        concurrent_requests: settings.concurrent_requests,
+        rate,
+    }
+}

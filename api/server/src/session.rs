@@ -1,0 +1,70 @@
+//! How a command reaches the database of its settings: URLs, key-encryption key, an open cell.
+
+use anyhow::{Context, bail};
+use roster_store::{Cell, CellConfig, Vault, migrate};
+use secrecy::{ExposeSecret, SecretString};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Settings;
+use crate::ready;
+
+/// Connections of a command that is no server.
+const POOL: u32 = 4;
+
+/// The key-encryption key of the settings; without one, that of the servers started in the data folder.
+pub(crate) fn vault(settings: &Settings) -> anyhow::Result<Vault> {
+    if let Some(kek) = &settings.keys.kek {
+        return Vault::parse(kek.expose_secret()).context("setting keys.kek");
+    }
+    if !settings.is_managed() {
+        bail!("no key-encryption key: set ROSTER_KEK_FILE to a file with 64 hexadecimal digits (`openssl rand -hex 32`)");
+    }
+    let path = settings.own_kek();
+    let text = std::fs::read_to_string(&path).with_context(|| format!("key file {}", path.display()))?;
+    Vault::parse(&text).with_context(|| format!("key file {}", path.display()))
+}
+
+/// The URL of the service's role: as set, or derived from the owner's.
+pub(crate) fn service_url(settings: &Settings, vault: &Vault) -> anyhow::Result<SecretString> {
+    let database = &settings.database;
+    match (&database.service_url, &database.url) {
+        (Some(service), _) => Ok(service.clone()),
+        (None, Some(owner)) => Ok(migrate::service_url(owner, &settings.cell, vault)?),
+        (None, None) => {
+            let path = settings.ready_path();
+            let ready = ready::read(&path)
+                .with_context(|| format!("no database: set DATABASE_URL, or start `roster serve` here ({})", path.display()))?;
+            Ok(migrate::service_url(&ready.database_url.into(), &settings.cell, vault)?)
+        }
+    }
+}
+
+/// An open cell for a command that ends.
+pub(crate) struct Session {
+    pub(crate) cell: Cell,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Session {
+    pub(crate) async fn open(settings: &Settings) -> anyhow::Result<Self> {
+        let vault = vault(settings)?;
+        let config = CellConfig {
+            name: settings.cell.clone(),
+            database_url: service_url(settings, &vault)?,
+            pool_size: POOL,
+            cache_streams: 1,
+        };
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        let cell = Cell::open(config, vault, &tracker, stop.clone()).await?;
+        Ok(Self { cell, tracker, stop })
+    }
+
+    pub(crate) async fn close(self) {
+        self.stop.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+        self.cell.pool().close().await;
+    }
+}

@@ -1,0 +1,145 @@
+//! Use cases on customers: upsert, bulk upsert, erase, find.
+//!
+//! A customer that was seen before costs one round trip, the append; another costs one more for its claim and state.
+
+mod erase;
+mod find;
+mod upsert;
+
+use std::collections::BTreeMap;
+
+use roster_domain::customer::{Customer, CustomerRefusal, DataSource, SourceKind};
+use roster_domain::stream::Claim;
+use roster_domain::value::Input;
+use roster_domain::{Personal, Problem, Timestamp};
+use roster_store::{Loaded, Project};
+use uuid::Uuid;
+
+pub use erase::Erased;
+pub use find::FindBy;
+
+use crate::{CommandError, Directory, NotFound};
+
+/// A customer as a caller wants it.
+#[derive(Clone, Default)]
+pub struct UpsertInput {
+    /// The id; the primary-key value where it is absent.
+    pub customer_user_id: Option<String>,
+    /// Values by field, as they came in.
+    pub profile: Vec<(String, Input)>,
+    /// The new switch.
+    pub enabled: Option<bool>,
+    /// New channel switches.
+    pub connector_enabled: BTreeMap<String, bool>,
+    /// The new tag; an absent one is never changed.
+    pub data_source: Option<DataSourceInput>,
+    /// Whether fields not named are cleared.
+    pub replace: bool,
+    /// The record version that the caller saw; 0 means "must not exist".
+    pub expected_version: Option<i32>,
+}
+
+impl std::fmt::Debug for UpsertInput {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("UpsertInput").field("fields", &self.profile.len()).finish_non_exhaustive()
+    }
+}
+
+/// A data source tag as a caller wants it.
+#[derive(Clone, Debug)]
+pub struct DataSourceInput {
+    /// The kind.
+    pub kind: SourceKind,
+    /// Such as `csv_file`.
+    pub provider: Option<String>,
+    /// The saved connection, for kind `directory_sync`.
+    pub connection_id: Option<String>,
+    /// The row's id at the source.
+    pub external_id: Personal<Option<String>>,
+    /// When the source last confirmed the row.
+    pub synced_at: Option<Timestamp>,
+}
+
+impl DataSourceInput {
+    /// The tag, if what it names can exist.
+    fn check(&self) -> Result<DataSource, CommandError> {
+        if self.kind == SourceKind::DirectorySync {
+            return Err(CommandError::NotFound(NotFound::Connection));
+        }
+        if self.connection_id.is_some() {
+            let loc = ["data_source", "connection_id"];
+            let message = "only rows of kind directory_sync have a connection";
+            return Err(CommandError::invalid(Problem::new(loc, "connection_not_allowed", message)));
+        }
+        Ok(DataSource {
+            kind: self.kind,
+            provider: self.provider.clone(),
+            connection_id: None,
+            external_id: self.external_id.clone(),
+            synced_at: self.synced_at,
+        })
+    }
+}
+
+/// What an upsert made of a customer.
+#[derive(Clone, Debug)]
+pub struct Upserted {
+    /// The customer after it.
+    pub customer: Customer,
+    /// The customer's stream: the opaque reference.
+    pub stream: Uuid,
+    /// Whether the customer is new.
+    pub created: bool,
+    /// Whether anything changed.
+    pub changed: bool,
+}
+
+impl From<CustomerRefusal> for CommandError {
+    fn from(refusal: CustomerRefusal) -> Self {
+        match refusal {
+            CustomerRefusal::CustomerNotFound => Self::NotFound(NotFound::Customer),
+            CustomerRefusal::VersionConflict { current } => Self::VersionConflict { current },
+            CustomerRefusal::PrimaryKeyMismatch => Self::PrimaryKeyMismatch,
+            CustomerRefusal::Invalid(problems) => Self::Invalid(problems),
+        }
+    }
+}
+
+/// A customer as it was found, and whether the log itself was asked.
+struct Found {
+    loaded: Option<Loaded<Customer>>,
+    is_fresh: bool,
+}
+
+impl Directory {
+    /// The customer with a canonical id, from memory where that is allowed and possible.
+    async fn customer_by_id(&self, project: &Project, id: &str, fresh: bool) -> Result<Found, CommandError> {
+        let claim = Claim::customer_id(id);
+        let key = (project.no, project.claim_key(&claim));
+        let known = if fresh { None } else { self.streams_by_id().get(&key).copied() };
+        if let Some(stream) = known {
+            let loaded = self.cell().load::<Customer>(project, stream).await?;
+            if loaded.state.is_active() {
+                return Ok(Found { loaded: Some(loaded), is_fresh: false });
+            }
+        }
+        let loaded = self.cell().load_holder::<Customer>(project, &claim).await?;
+        match &loaded {
+            Some(loaded) => self.streams_by_id().put(key, loaded.stream),
+            None => self.streams_by_id().pop(&key),
+        };
+        Ok(Found { loaded, is_fresh: true })
+    }
+
+    /// Remembers where a customer was registered.
+    fn remember_id(&self, project: &Project, id: &str, stream: Uuid) {
+        let key = (project.no, project.claim_key(&Claim::customer_id(id)));
+        self.streams_by_id().put(key, stream);
+    }
+
+    /// The id of the customer who holds a claim, unless it went in the meantime.
+    pub(crate) async fn id_of(&self, project: &Project, stream: Uuid) -> Result<Option<String>, CommandError> {
+        let loaded = self.cell().load::<Customer>(project, stream).await?;
+        Ok(loaded.state.customer_user_id.into_known())
+    }
+}

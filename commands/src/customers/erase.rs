@@ -1,0 +1,66 @@
+//! Erase a person for ever.
+
+use roster_domain::customer::{Customer, CustomerCommand, decide};
+use roster_domain::stream::Claim;
+use roster_store::{ChunkVerdict, Verdict};
+
+use crate::authority::Operation;
+use crate::execute::DECISIONS;
+use crate::{Applied, CommandError, Context, Directory, NotFound};
+
+/// What went with a customer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// Links that were revoked.
+    pub links: u64,
+    /// Grants that were revoked.
+    pub grants: u64,
+}
+
+impl Directory {
+    /// Erases a customer: claims are released and the key is destroyed in the same append.
+    ///
+    /// With `suppress` imports and syncs skip the id from then on, which is written together with the erasure.
+    ///
+    /// # Errors
+    /// [`CommandError::NotFound`] where there is no such customer, also the second time.
+    pub async fn erase_customer(
+        &self,
+        ctx: &Context,
+        customer_user_id: &str,
+        suppress: bool,
+    ) -> Result<Applied<Erased>, CommandError> {
+        ctx.authorise(Operation::EraseCustomer)?;
+        let not_found = || CommandError::NotFound(NotFound::Customer);
+        let project = self.cell().project(&ctx.scope).await?.ok_or_else(not_found)?;
+        let meta = ctx.meta();
+        let id = {
+            let active = self.active_schema(&project).await?;
+            active.schema.canonical_id(customer_user_id).map_err(CommandError::invalid)?
+        };
+        let claim = Claim::customer_id(&id);
+        let mut current = 0;
+        for _ in 0..DECISIONS {
+            let before = self.cell().load_holder::<Customer>(&project, &claim).await?.ok_or_else(not_found)?;
+            current = before.state.version;
+            let events = decide(&before.state, &CustomerCommand::Erase { at: self.now() })?;
+            let erase = self.cell().prepare(&project, &before, events, &meta)?;
+            let suppression = if suppress { self.suppress(&project, &id, &meta).await? } else { None };
+            let position = match suppression {
+                None => match self.cell().append(erase).await? {
+                    Verdict::Accepted { position, .. } => Some(position),
+                    _ => None,
+                },
+                Some(suppression) => match self.cell().append_all(vec![suppression, erase]).await? {
+                    ChunkVerdict::Accepted { last_position } => Some(last_position),
+                    ChunkVerdict::Lost(_) => None,
+                },
+            };
+            if let Some(position) = position {
+                self.streams_by_id().pop(&(project.no, project.claim_key(&claim)));
+                return Ok(Applied::at(Erased::default(), position));
+            }
+        }
+        Err(CommandError::VersionConflict { current })
+    }
+}

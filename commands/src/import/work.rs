@@ -1,0 +1,338 @@
+//! From a batch of rows to commands that are ready to append.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use roster_domain::Personal;
+use roster_domain::customer::{Customer, CustomerEvent, DataSource, SourceKind};
+use roster_domain::import::{Import, IssueDetail, Severity, StoredIssue};
+use roster_domain::meta::Meta;
+use roster_domain::stream::{Claim, claim_kind};
+use roster_store::{Loaded, Prepared, Project};
+use uuid::Uuid;
+
+use super::decide::{Finding, Outcome, Person, Rules, decide};
+use super::header::{Columns, Names};
+use super::meaning::{Meaning, given_id, read};
+use super::progress::Tally;
+use super::rows::{Batch, Row};
+use crate::schema::ActiveSchema;
+use crate::{CommandError, CsvProblem, Directory};
+
+/// The longest cell of a failed row that is kept, in bytes.
+const KEPT_CELL: usize = 4 << 10;
+
+/// What all batches of one run of an import share.
+pub(crate) struct Bench {
+    pub(crate) directory: Directory,
+    pub(crate) project: Arc<Project>,
+    /// The import as the run found it: its plan and its key.
+    pub(crate) import: Loaded<Import>,
+    pub(crate) meta: Meta,
+    /// Whether unique values are looked up before an append: worth a round trip once one was lost to a taken value.
+    pub(crate) looks_up_values: AtomicBool,
+}
+
+/// A decided batch.
+pub(crate) struct Worked {
+    pub(crate) batch: Arc<Batch>,
+    pub(crate) commands: Vec<Prepared>,
+    /// Ends the preparation that a row's value stands against.
+    pub(crate) void: Option<Prepared>,
+    pub(crate) tally: Tally,
+    /// The version of the schema's stream that was relied on.
+    pub(crate) schema_version: i32,
+}
+
+/// Why a batch cannot be decided at all.
+pub(crate) enum WorkError {
+    /// The columns no longer fit the schema.
+    Header(CsvProblem),
+    /// The database failed, or a row that should not be there is.
+    Command(CommandError),
+}
+
+impl<E: Into<CommandError>> From<E> for WorkError {
+    fn from(error: E) -> Self {
+        Self::Command(error.into())
+    }
+}
+
+/// The rows of a batch and whom they name. Kept while a batch is decided again.
+struct Named {
+    meanings: Vec<Meaning>,
+    /// The place of the person whom each row names.
+    person_of: Vec<Option<usize>>,
+    ids: Vec<String>,
+}
+
+/// The people of a batch, each at its place.
+struct People {
+    loaded: Vec<Option<Loaded<Customer>>>,
+    streams: Vec<Uuid>,
+    suppressed: Vec<bool>,
+}
+
+/// What deciding a batch led to.
+enum Step {
+    /// A pending unique field has a duplicate: decide without it.
+    Void(String),
+    /// These values are taken: look up by whom.
+    LookUp(Vec<Claim>),
+    Worked(Box<Worked>),
+}
+
+/// Work for a thread: nothing in it waits.
+struct Task {
+    bench: Arc<Bench>,
+    active: Arc<ActiveSchema>,
+    rules: Rules,
+    looks_up: bool,
+    batch: Arc<Batch>,
+    named: Named,
+    people: People,
+}
+
+impl Bench {
+    /// Decides a batch by the present schema and states. `taken` are values of which it is known who has them.
+    pub(crate) async fn work(
+        self: &Arc<Self>,
+        batch: Arc<Batch>,
+        taken: HashMap<Claim, Uuid>,
+    ) -> Result<Worked, WorkError> {
+        let active = self.directory.active_schema(&self.project).await?;
+        let header = self.import.state.header.iter().map(String::as_str);
+        let columns = Columns::read(header, &Names::of(&active.schema)).map_err(WorkError::Header)?;
+        let named = self.name(&active, columns, &batch).await?;
+        let people = self.find(&named.ids).await?;
+        let looks_up = self.import.state.dry_run || self.looks_up_values.load(Ordering::Relaxed);
+        let rules = self.rules(&active, taken);
+        let mut task = Task { bench: Arc::clone(self), active, rules, looks_up, batch, named, people };
+        let mut voided = None;
+        loop {
+            let ran = tokio::task::spawn_blocking(move || {
+                let step = task.run();
+                (task, step)
+            });
+            let (back, step) = ran.await.map_err(|_| internal())?;
+            task = back;
+            match step? {
+                Step::Void(field) => {
+                    task.rules.pending = None;
+                    voided = Some(field);
+                }
+                Step::LookUp(claims) => {
+                    task.looks_up = false;
+                    let holders = self.directory.cell().holders(&self.project, claim_kind::UNIQUE_VALUE, &claims);
+                    let holders = holders.await?;
+                    let held = claims.into_iter().zip(holders);
+                    task.rules.taken.extend(held.filter_map(|(claim, holder)| Some((claim, holder?))));
+                }
+                Step::Worked(mut worked) => {
+                    if let (Some(field), Some(pending), false) =
+                        (&voided, &task.active.pending, self.import.state.dry_run)
+                    {
+                        let (project, id) = (&self.project, pending.preparation_id);
+                        worked.void = self.directory.void_preparation(project, &self.meta, id, field).await?;
+                    }
+                    return Ok(*worked);
+                }
+            }
+        }
+    }
+
+    fn rules(&self, active: &ActiveSchema, taken: HashMap<Claim, Uuid>) -> Rules {
+        let pending = active.pending.as_ref();
+        Rules {
+            schema: Arc::clone(&active.schema),
+            pending: pending.map(|pending| (Arc::clone(&pending.schema), Arc::clone(&pending.unique))),
+            source: DataSource {
+                kind: SourceKind::Csv,
+                provider: Some(self.import.state.provider.clone()),
+                connection_id: None,
+                external_id: Personal::Known(None),
+                synced_at: None,
+            },
+            on_conflict: self.import.state.on_conflict,
+            at: self.directory.now(),
+            taken,
+        }
+    }
+
+    /// Reads the rows, and gives everybody whom they name a place.
+    async fn name(
+        &self,
+        active: &ActiveSchema,
+        columns: Columns,
+        batch: &Arc<Batch>,
+    ) -> Result<Named, CommandError> {
+        let (schema, batch) = (Arc::clone(&active.schema), Arc::clone(batch));
+        let empty_cells = self.import.state.empty_cells;
+        let read_all = move || {
+            let mut places: HashMap<String, usize> = HashMap::with_capacity(batch.rows.len());
+            let mut ids = Vec::with_capacity(batch.rows.len());
+            let mut person_of = Vec::with_capacity(batch.rows.len());
+            let mut meanings = Vec::with_capacity(batch.rows.len());
+            for row in &batch.rows {
+                let meaning = read(&columns, &schema, empty_cells, row);
+                let id = match &meaning {
+                    Meaning::Customer(wanted) => Some(wanted.customer_user_id.clone()),
+                    Meaning::Refused(_) => given_id(&columns, schema.primary_key(), &row.cells)
+                        .and_then(|id| schema.canonical_id(id).ok()),
+                    Meaning::Blank => None,
+                };
+                person_of.push(id.map(|id| {
+                    *places.entry(id).or_insert_with_key(|id| {
+                        ids.push(id.clone());
+                        ids.len() - 1
+                    })
+                }));
+                meanings.push(meaning);
+            }
+            Named { meanings, person_of, ids }
+        };
+        tokio::task::spawn_blocking(read_all).await.map_err(|_| internal())
+    }
+
+    /// Loads everybody with one statement. Suppressions are asked after that: a person who is erased and suppressed
+    /// meanwhile is then found suppressed.
+    async fn find(&self, ids: &[String]) -> Result<People, CommandError> {
+        let (cell, project) = (self.directory.cell(), &self.project);
+        let claims: Vec<Claim> = ids.iter().map(|id| Claim::customer_id(id)).collect();
+        let loaded = cell.load_holders::<Customer>(project, claim_kind::CUSTOMER_ID, &claims).await?;
+        let suppressed = if cell.count_claims(project, claim_kind::SUPPRESSED, 1).await? > 0 {
+            let claims: Vec<Claim> = ids.iter().map(|id| Claim::suppressed(id)).collect();
+            let holders = cell.holders(project, claim_kind::SUPPRESSED, &claims).await?;
+            holders.iter().map(Option::is_some).collect()
+        } else {
+            vec![false; ids.len()]
+        };
+        let streams = loaded
+            .iter()
+            .map(|loaded| loaded.as_ref().map_or_else(|| self.directory.new_id(), |loaded| loaded.stream))
+            .collect();
+        Ok(People { loaded, streams, suppressed })
+    }
+
+    /// Seals what a finding tells about a person, under the person's key where there is one.
+    fn issue(&self, finding: &Finding, row: &Row, id: Option<&str>, person: Option<&Loaded<Customer>>) -> StoredIssue {
+        let cells = match finding.severity {
+            Severity::Failed => row.cells.iter().map(kept).collect(),
+            Severity::Warning => Vec::new(),
+        };
+        let detail = IssueDetail { customer_user_id: id.map(str::to_owned), cells }.encode();
+        let sealed = person.and_then(|person| Some((person.stream, person.seal(ISSUE, &detail)?)));
+        let (about, detail) = match sealed {
+            Some((stream, sealed)) => (Some(stream), sealed),
+            None => (None, self.import.seal(ISSUE, &detail).unwrap_or_default()),
+        };
+        StoredIssue {
+            row: row.number,
+            severity: finding.severity,
+            field: finding.refusal.field.clone(),
+            code: finding.refusal.code.clone(),
+            message: finding.refusal.message.clone(),
+            about,
+            detail,
+        }
+    }
+}
+
+/// The name under which details of findings are sealed.
+const ISSUE: &str = "issue";
+
+impl Task {
+    fn run(&mut self) -> Result<Step, CommandError> {
+        let absent = Customer::default();
+        let mut people: Vec<Person<'_>> = self
+            .people
+            .loaded
+            .iter()
+            .zip(&self.people.streams)
+            .zip(&self.people.suppressed)
+            .map(|((loaded, stream), is_suppressed)| {
+                let base = loaded.as_ref().map_or(&absent, |loaded| &loaded.state);
+                Person::new(*stream, base, *is_suppressed)
+            })
+            .collect();
+        let outcome = decide(&self.rules, &mut self.named.meanings, &self.named.person_of, &mut people);
+        if let Some(field) = outcome.void {
+            return Ok(Step::Void(field));
+        }
+        if self.looks_up {
+            let claims: Vec<Claim> =
+                people.iter().filter(|person| !person.events.is_empty()).flat_map(Person::new_claims).collect();
+            if !claims.is_empty() {
+                return Ok(Step::LookUp(claims));
+            }
+        }
+        let events: Vec<_> = people.into_iter().map(|person| person.events).collect();
+        self.finish(events, &outcome).map(|worked| Step::Worked(Box::new(worked)))
+    }
+
+    /// Prepares the commands and seals the findings.
+    fn finish(
+        &self,
+        events: Vec<Vec<CustomerEvent>>,
+        outcome: &Outcome,
+    ) -> Result<Worked, CommandError> {
+        let bench = &self.bench;
+        let (cell, dry_run) = (bench.directory.cell(), bench.import.state.dry_run);
+        let named: HashSet<usize> =
+            outcome.findings.iter().filter_map(|finding| finding.person).collect();
+        let mut commands = Vec::new();
+        let mut new: BTreeMap<usize, Loaded<Customer>> = BTreeMap::new();
+        for (place, events) in events.into_iter().enumerate() {
+            if events.is_empty() || dry_run {
+                continue;
+            }
+            if let Some(before) = &self.people.loaded[place] {
+                commands.push(cell.prepare(&bench.project, before, events, &bench.meta)?);
+                continue;
+            }
+            let before = cell.new_stream::<Customer>(self.people.streams[place]);
+            commands.push(cell.prepare(&bench.project, &before, events, &bench.meta)?);
+            if named.contains(&place) {
+                new.insert(place, before);
+            }
+        }
+        let issues = outcome
+            .findings
+            .iter()
+            .map(|finding| {
+                let person = finding.person.and_then(|place| {
+                    self.people.loaded[place].as_ref().or_else(|| new.get(&place))
+                });
+                let id = finding.person.and_then(|place| self.named.ids.get(place)).map(String::as_str);
+                bench.issue(finding, &self.batch.rows[finding.index], id, person)
+            })
+            .collect();
+        Ok(Worked {
+            batch: Arc::clone(&self.batch),
+            commands,
+            void: None,
+            tally: Tally {
+                to: self.batch.to,
+                rows: self.batch.rows.len() as u64,
+                counts: outcome.counts,
+                warnings: outcome.warnings,
+                issues,
+            },
+            schema_version: self.active.stream_version,
+        })
+    }
+}
+
+/// A cell as it is kept with a failed row.
+fn kept(cell: &str) -> String {
+    let mut end = cell.len().min(KEPT_CELL);
+    while !cell.is_char_boundary(end) {
+        end -= 1;
+    }
+    cell[..end].to_owned()
+}
+
+fn internal() -> CommandError {
+    CommandError::internal("the rows of an import could not be decided")
+}

@@ -1,0 +1,26 @@
+//! What can be done with a directory: one method a use case, and the jobs that go on after a request was answered.
+//!
+//! Owns authorisation, the retry of lost races, imports and schema preparations. Leaves rules to `roster-domain`, storage
+//! to `roster-store`, reading to `roster-projections` and every transport to the surfaces.
+
+pub mod authority;
+pub mod clock;
+pub mod context;
+mod customers;
+mod directory;
+mod error;
+mod execute;
+pub mod import;
+pub mod jobs;
+pub mod keys;
+mod preparation;
+mod schema;
+mod suppressions;
+
+pub use context::{Actor, Context, IdempotencyKey};
+pub use customers::{DataSourceInput, Erased, FindBy, UpsertInput, Upserted};
+pub use directory::{Applied, Directory, Limits};
+pub use error::{CommandError, CsvProblem, NotFound};
+pub use import::{ImportInput, ImportOptions, ImportStarted};
+pub use jobs::{JobOptions, Jobs};
+pub use schema::{ActiveSchema, SchemaInput};

@@ -1,0 +1,197 @@
+//! Folds the events of a page to one change per customer. Pure: what is stored now comes in, what to store goes out.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use roster_domain::Timestamp;
+use roster_domain::customer::{Customer, CustomerEvent, SourceKind};
+use uuid::Uuid;
+
+/// One event of a customer.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) position: i64,
+    pub(crate) project_no: i32,
+    pub(crate) stream: Uuid,
+    pub(crate) event: CustomerEvent,
+}
+
+/// A customer as it is listed. The id and the profile are known.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Listed {
+    pub(crate) project_no: i32,
+    pub(crate) position: i64,
+    pub(crate) customer: Customer,
+}
+
+impl Listed {
+    pub(crate) fn id(&self) -> &str {
+        self.customer.customer_user_id.known().map_or("", String::as_str)
+    }
+
+    pub(crate) fn source(&self) -> SourceKey {
+        let source = &self.customer.source;
+        SourceKey {
+            project_no: self.project_no,
+            kind: source.kind,
+            provider: source.provider.clone().unwrap_or_default(),
+            connection: source.connection_id.clone().unwrap_or_default(),
+        }
+    }
+
+    /// Whether everything that a row needs is there.
+    fn is_whole(&self) -> bool {
+        self.customer.is_active()
+            && self.customer.customer_user_id.known().is_some()
+            && self.customer.profile.known().is_some()
+    }
+}
+
+/// A data source of a project.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SourceKey {
+    pub(crate) project_no: i32,
+    pub(crate) kind: SourceKind,
+    pub(crate) provider: String,
+    pub(crate) connection: String,
+}
+
+/// How the count of a data source changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CountChange {
+    pub(crate) count: i64,
+    pub(crate) enabled: i64,
+    /// The newest time of a row that was written, if one was.
+    pub(crate) upserted_at: Option<Timestamp>,
+}
+
+/// A row that goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Gone {
+    pub(crate) project_no: i32,
+    pub(crate) stream: Uuid,
+    pub(crate) id: String,
+}
+
+/// The one change per customer that a page makes.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Folded {
+    pub(crate) upserts: Vec<(Uuid, Listed)>,
+    pub(crate) deletes: Vec<Gone>,
+    pub(crate) counts: BTreeMap<SourceKey, CountChange>,
+    /// Names of profile fields that were written.
+    pub(crate) fields: BTreeSet<(i32, String)>,
+}
+
+/// The streams whose present row is needed to fold these events, without doubles.
+pub(crate) fn needed(changes: &[Change]) -> Vec<(i32, Uuid)> {
+    let mut seen = HashSet::new();
+    let mut streams = Vec::new();
+    for change in changes {
+        match change.event {
+            CustomerEvent::Registered { .. } => {
+                seen.insert(change.stream);
+            }
+            CustomerEvent::Updated { .. } | CustomerEvent::Erased { .. } => {
+                if seen.insert(change.stream) {
+                    streams.push((change.project_no, change.stream));
+                }
+            }
+            // Claims are no part of the row.
+            CustomerEvent::FieldsClaimed { .. } => {}
+        }
+    }
+    streams
+}
+
+/// A stream while its events are folded.
+struct Entry {
+    project_no: i32,
+    /// Source, switch and id of the row that is stored.
+    before: Option<(SourceKey, bool, String)>,
+    now: Option<Listed>,
+    changed: bool,
+}
+
+/// Folds the events in order onto the present rows.
+///
+/// An event whose personal part is erased takes the row away: the person's erasure follows in the log.
+pub(crate) fn fold(changes: Vec<Change>, mut present: HashMap<Uuid, Listed>) -> Folded {
+    let mut folded = Folded::default();
+    let mut order: Vec<Uuid> = Vec::new();
+    let mut entries: HashMap<Uuid, Entry> = HashMap::with_capacity(changes.len());
+    for Change { position, project_no, stream, event } in changes {
+        let entry = entries.entry(stream).or_insert_with(|| {
+            order.push(stream);
+            let now = present.remove(&stream);
+            let before = now.as_ref().map(|row| (row.source(), row.customer.enabled, row.id().to_owned()));
+            Entry { project_no, before, now, changed: false }
+        });
+        collect_fields(&mut folded.fields, project_no, &event);
+        match (&mut entry.now, event) {
+            (_, CustomerEvent::FieldsClaimed { .. }) => continue,
+            (now, event @ CustomerEvent::Registered { .. }) => {
+                let mut customer = Customer::default();
+                customer.fold(event);
+                *now = Some(Listed { project_no, position, customer });
+            }
+            (Some(row), event) => {
+                row.customer.fold(event);
+                row.position = position;
+            }
+            (None, _) => continue,
+        }
+        entry.changed = true;
+        entry.now = entry.now.take().filter(Listed::is_whole);
+    }
+    for stream in order {
+        let Some(entry) = entries.remove(&stream) else { continue };
+        finish(&mut folded, stream, entry);
+    }
+    // A re-created customer is another stream with the same id: writing its row replaces the old one.
+    if !folded.deletes.is_empty() {
+        let written: HashSet<(i32, &str)> =
+            folded.upserts.iter().map(|(_, row)| (row.project_no, row.id())).collect();
+        folded.deletes.retain(|gone| !written.contains(&(gone.project_no, gone.id.as_str())));
+    }
+    folded.counts.retain(|_, change| *change != CountChange::default());
+    folded
+}
+
+fn finish(folded: &mut Folded, stream: Uuid, entry: Entry) {
+    let Entry { project_no, before, now, changed } = entry;
+    if !changed {
+        return;
+    }
+    if let Some((source, enabled, id)) = before {
+        let change = folded.counts.entry(source).or_default();
+        change.count -= 1;
+        change.enabled -= i64::from(enabled);
+        if now.is_none() {
+            folded.deletes.push(Gone { project_no, stream, id });
+        }
+    }
+    if let Some(row) = now {
+        let change = folded.counts.entry(row.source()).or_default();
+        change.count += 1;
+        change.enabled += i64::from(row.customer.enabled);
+        change.upserted_at = change.upserted_at.max(Some(row.customer.updated_at));
+        folded.upserts.push((stream, row));
+    }
+}
+
+fn collect_fields(fields: &mut BTreeSet<(i32, String)>, project_no: i32, event: &CustomerEvent) {
+    let mut add = |name: &String| {
+        if !fields.contains(&(project_no, name.clone())) {
+            fields.insert((project_no, name.clone()));
+        }
+    };
+    match event {
+        CustomerEvent::Registered { profile, .. } => {
+            profile.known().into_iter().flat_map(BTreeMap::keys).for_each(&mut add);
+        }
+        CustomerEvent::Updated { change, .. } => {
+            change.known().into_iter().flat_map(|change| change.set.keys()).for_each(&mut add);
+        }
+        _ => {}
+    }
+}

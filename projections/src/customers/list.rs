@@ -1,0 +1,275 @@
+//! Lists of customers: the page, its total and the way on.
+//!
+//! Source and switch filters and every order are index walks with totals from the counts. A search or value filter is
+//! *frequent* or *rare*: a walk in the wanted order finds frequent matches at once; where it does not, an index gives the
+//! whole set if it has at most 10,000 rows, which are then sorted here; a set that is larger and yet not met is walked to.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+
+use super::filter::{Cursor, Filter, Key};
+use super::shape::{BOUND, Driver, Shape, Term};
+use super::{CustomerRow, get_many};
+use crate::QueryError;
+use crate::data_sources;
+
+/// Rows that the first walk looks at, at least.
+const FIRST_WALK: i64 = 1_000;
+/// Rows that each further walk looks at.
+const NEXT_WALK: i64 = 20_000;
+/// Restricted to so few customers, all of them are looked at.
+const FEW: i64 = 3_000;
+/// From this share of hits on, a walk counts to 10,000 faster than an index does.
+const FREQUENT: f64 = 0.1;
+
+/// A part of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CustomerPage {
+    /// In the wanted order.
+    pub rows: Vec<CustomerRow>,
+    /// How many customers pass the filter, if that is known.
+    pub total: Option<i64>,
+    /// Where the total is not known: at least so many.
+    pub total_at_least: Option<i64>,
+    /// Where the list goes on; `None` at its end.
+    pub next_cursor: Option<Cursor>,
+}
+
+/// A page of a project's customers.
+///
+/// # Errors
+/// [`QueryError::InvalidCursor`] where the cursor is of another list.
+pub async fn list(pool: &PgPool, project_no: i32, filter: &Filter) -> Result<CustomerPage, QueryError> {
+    let list = List::new(pool, project_no, filter).await?;
+    let (keys, known) = list.keys().await?;
+    let mut page = list.page(keys).await?;
+    match list.total(known).await? {
+        total if total > BOUND && !filter.count_exact && list.shape.narrows() => page.total_at_least = Some(BOUND),
+        total => page.total = Some(total),
+    }
+    Ok(page)
+}
+
+/// A page without its total.
+pub(super) async fn rows(pool: &PgPool, project_no: i32, filter: &Filter) -> Result<CustomerPage, QueryError> {
+    let list = List::new(pool, project_no, filter).await?;
+    let (keys, _) = list.keys().await?;
+    list.page(keys).await
+}
+
+/// What finding the keys told about the total.
+#[derive(Clone, Copy)]
+enum Known {
+    /// It is this.
+    Total(i64),
+    /// It is more than [`BOUND`].
+    Beyond,
+    /// Of so many rows looked at, so many passed.
+    Share { walked: i64, hits: i64 },
+}
+
+type Row = (DateTime<Utc>, String);
+
+struct List<'a> {
+    pool: &'a PgPool,
+    filter: &'a Filter,
+    shape: Shape,
+    fingerprint: i64,
+    after: Option<Key>,
+    /// Customers in the buckets that pass.
+    bucketed: i64,
+    offset: i64,
+    /// One more than the page has, to see whether the list goes on.
+    wanted: i64,
+}
+
+impl<'a> List<'a> {
+    async fn new(pool: &'a PgPool, project_no: i32, filter: &'a Filter) -> Result<Self, QueryError> {
+        let fingerprint = filter.fingerprint(project_no);
+        let after = filter.cursor.as_ref().map(|cursor| cursor.key(fingerprint).cloned()).transpose()?;
+        let sources = data_sources::list(pool, project_no).await?;
+        let (buckets, counts): (Vec<i64>, Vec<i64>) = filter.buckets(project_no, &sources).into_iter().unzip();
+        let page = if after.is_some() { 1 } else { filter.page.max(1) };
+        Ok(Self {
+            pool,
+            filter,
+            shape: Shape::new(project_no, filter, buckets),
+            fingerprint,
+            after,
+            bucketed: counts.iter().sum(),
+            offset: i64::from(page - 1) * i64::from(filter.page_size),
+            wanted: i64::from(filter.page_size) + 1,
+        })
+    }
+
+    async fn page(&self, mut keys: Vec<Key>) -> Result<CustomerPage, QueryError> {
+        let size = usize::try_from(self.filter.page_size).unwrap_or(usize::MAX);
+        let more = keys.len() > size;
+        keys.truncate(size);
+        let next_cursor =
+            keys.last().filter(|_| more).map(|key| Cursor::new(self.fingerprint, key.clone()));
+        let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
+        let rows = get_many(self.pool, self.shape.project_no, &ids).await?;
+        Ok(CustomerPage { rows, total: None, total_at_least: None, next_cursor })
+    }
+
+    /// The keys of the page and of one more, and what that told about the total.
+    async fn keys(&self) -> Result<(Vec<Key>, Known), QueryError> {
+        if self.bucketed == 0 {
+            return Ok((Vec::new(), Known::Total(0)));
+        }
+        if !self.shape.narrows() {
+            let sql = self.shape.keys(self.after.is_some());
+            return Ok((self.read(&sql, self.after.as_ref(), self.wanted, self.offset).await?, Known::Total(self.bucketed)));
+        }
+        if self.shape.restricted && self.bucketed <= FEW {
+            let (matched, _) = self.candidates(Driver::Buckets).await?;
+            return Ok(self.slice(matched));
+        }
+        let mut walk = Walk { hits: Vec::new(), walked: 0, from: self.after.clone(), ended: false };
+        self.step(&mut walk, FIRST_WALK.max(8 * (self.offset + self.wanted)).min(NEXT_WALK)).await?;
+        if walk.ended && self.after.is_none() {
+            let total = i64::try_from(walk.hits.len()).unwrap_or(i64::MAX);
+            return Ok((self.cut(walk.hits), Known::Total(total)));
+        }
+        let known = Known::Share { walked: walk.walked, hits: i64::try_from(walk.hits.len()).unwrap_or(i64::MAX) };
+        if self.is_filled(&walk) {
+            return Ok((self.cut(walk.hits), known));
+        }
+        let mut known = known;
+        if let Some(driver) = self.driver() {
+            let (matched, whole) = self.candidates(driver).await?;
+            if whole {
+                return Ok(self.slice(matched));
+            }
+            if i64::try_from(matched.len()).unwrap_or(i64::MAX) > BOUND {
+                known = Known::Beyond;
+            }
+        }
+        if self.shape.walks_starts() && self.shape.is_search_only() && self.shape.hashes.is_empty() {
+            let sql = self.shape.starts(self.after.is_some());
+            let keys = self.read(&sql, self.after.as_ref(), self.offset + self.wanted, 0).await?;
+            return Ok((self.cut(keys), known));
+        }
+        while !self.is_filled(&walk) {
+            self.step(&mut walk, NEXT_WALK).await?;
+        }
+        Ok((self.cut(walk.hits), known))
+    }
+
+    /// The index that could give the whole set.
+    fn driver(&self) -> Option<Driver> {
+        match &self.shape.term {
+            _ if !self.shape.hashes.is_empty() => Some(Driver::Index),
+            Some(Term::Within { indexed: true, .. }) => Some(Driver::Index),
+            Some(Term::Start(_)) => Some(Driver::Starts),
+            None if self.shape.since.is_some() => Some(Driver::Since),
+            _ => None,
+        }
+    }
+
+    /// What an index finds and the rest of the filter passes, and whether that is all there is.
+    async fn candidates(&self, driver: Driver) -> Result<(Vec<Key>, bool), QueryError> {
+        let sql = self.shape.candidates(driver);
+        let query = sqlx::query_as::<_, (DateTime<Utc>, String, bool)>(&sql);
+        let found = self.shape.bind(query, None, 0, 0).fetch_all(self.pool).await?;
+        let whole = i64::try_from(found.len()).unwrap_or(i64::MAX) <= BOUND;
+        let matched = found.into_iter().filter(|(.., hit)| *hit).map(|(at, id, _)| Key { at: at.into(), id });
+        Ok((matched.collect(), whole))
+    }
+
+    /// The part of a whole set that the page shows.
+    fn slice(&self, mut matched: Vec<Key>) -> (Vec<Key>, Known) {
+        let total = i64::try_from(matched.len()).unwrap_or(i64::MAX);
+        let order = |left: &Key, right: &Key| (left.at, left.id.as_str()).cmp(&(right.at, right.id.as_str()));
+        matched.sort_unstable_by(|left, right| {
+            if self.shape.descending { order(right, left) } else { order(left, right) }
+        });
+        if let Some(after) = &self.after {
+            matched.retain(|key| {
+                let place = order(key, after);
+                if self.shape.descending { place.is_lt() } else { place.is_gt() }
+            });
+        }
+        (self.cut(matched), Known::Total(total))
+    }
+
+    fn cut(&self, keys: Vec<Key>) -> Vec<Key> {
+        let skipped = usize::try_from(self.offset).unwrap_or(usize::MAX);
+        keys.into_iter().skip(skipped).take(usize::try_from(self.wanted).unwrap_or(usize::MAX)).collect()
+    }
+
+    fn is_filled(&self, walk: &Walk) -> bool {
+        walk.ended || i64::try_from(walk.hits.len()).is_ok_and(|hits| hits >= self.offset + self.wanted)
+    }
+
+    /// Walks on by so many rows.
+    async fn step(&self, walk: &mut Walk, rows: i64) -> Result<(), QueryError> {
+        let sql = self.shape.walk(walk.from.is_some());
+        let query = sqlx::query_as::<_, (i64, DateTime<Utc>, String, bool)>(&sql);
+        let found = self.shape.bind(query, walk.from.as_ref(), rows, 0).fetch_all(self.pool).await?;
+        let walked = found.first().map_or(0, |(walked, ..)| *walked);
+        walk.walked += walked;
+        walk.ended = walked < rows;
+        let mut last = None;
+        for (_, at, id, hit) in found {
+            let key = Key { at: at.into(), id };
+            if hit {
+                walk.hits.push(key.clone());
+            }
+            last = Some(key);
+        }
+        walk.from = last.or(walk.from.take());
+        Ok(())
+    }
+
+    async fn read(&self, sql: &str, after: Option<&Key>, limit: i64, offset: i64) -> Result<Vec<Key>, QueryError> {
+        let rows = self.shape.bind(sqlx::query_as::<_, Row>(sql), after, limit, offset).fetch_all(self.pool).await?;
+        Ok(rows.into_iter().map(|(at, id)| Key { at: at.into(), id }).collect())
+    }
+
+    /// How many pass: exact, or [`BOUND`] + 1 where more do and nobody asked for all.
+    async fn total(&self, known: Known) -> Result<i64, QueryError> {
+        let share = match known {
+            Known::Total(total) => return Ok(total),
+            _ if self.filter.count_exact => return self.count(&self.shape.count(), i64::MAX).await,
+            Known::Beyond => return Ok(BOUND + 1),
+            Known::Share { walked, hits } => as_share(hits, walked),
+        };
+        if self.shape.searches() && share >= FREQUENT {
+            // Half as many again as should do.
+            #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "at most 150,000")]
+            let rows = (BOUND as f64 / share * 1.5) as i64 + 1;
+            let counted = self.count(&self.shape.count_walk(), rows).await?;
+            if counted > BOUND {
+                return Ok(counted);
+            }
+        }
+        if let Some(driver) = self.driver() {
+            let (matched, whole) = self.candidates(driver).await?;
+            let total = i64::try_from(matched.len()).unwrap_or(i64::MAX);
+            if whole || total > BOUND {
+                return Ok(total);
+            }
+        }
+        self.count(&self.shape.count(), BOUND + 1).await
+    }
+
+    async fn count(&self, sql: &str, limit: i64) -> Result<i64, QueryError> {
+        let query = sqlx::query_as::<_, (i64,)>(sql);
+        Ok(self.shape.bind(query, None, limit, 0).fetch_one(self.pool).await?.0)
+    }
+}
+
+/// A walk in the wanted order.
+struct Walk {
+    hits: Vec<Key>,
+    walked: i64,
+    from: Option<Key>,
+    ended: bool,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share of at most 20,000 rows")]
+fn as_share(hits: i64, walked: i64) -> f64 {
+    if walked == 0 { 0.0 } else { hits as f64 / walked as f64 }
+}

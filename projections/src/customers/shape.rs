@@ -1,0 +1,485 @@
+//! The SQL of customer lists.
+//!
+//! Each shape is a text of its own with every value bound, always under the same number, so that there are few texts and
+//! none of them depends on statistics (personal columns have none): walks are index scans behind a `LIMIT`, look-ups sit in
+//! `LATERAL` sub-queries with `OFFSET 0`, which the planner must take row by row.
+
+use chrono::{DateTime, Utc};
+use sqlx::Postgres;
+use sqlx::postgres::PgArguments;
+use sqlx::query::QueryAs;
+
+use super::filter::{Filter, Key, Sort};
+use crate::bucket::exact;
+use crate::search::start;
+
+/// The most rows that are counted and the largest set that is sorted in memory.
+pub(super) const BOUND: i64 = 10_000;
+
+/// A filter as SQL parameters.
+pub(super) struct Shape {
+    pub(super) project_no: i32,
+    pub(super) buckets: Vec<i64>,
+    /// Whether customers of the project are left out by bucket.
+    pub(super) restricted: bool,
+    pub(super) sort: Sort,
+    pub(super) descending: bool,
+    pub(super) term: Option<Term>,
+    pub(super) hashes: Vec<i64>,
+    pub(super) since: Option<DateTime<Utc>>,
+}
+
+/// What is searched for.
+pub(super) enum Term {
+    /// One or two characters: id and name start with them.
+    Start(String),
+    /// Three or more: a `LIKE` pattern, and whether the trigram index can narrow it.
+    Within { pattern: String, indexed: bool },
+}
+
+impl Shape {
+    pub(super) fn new(project_no: i32, filter: &Filter, buckets: Vec<i64>) -> Self {
+        Self {
+            project_no,
+            buckets,
+            restricted: filter.restricts_buckets(),
+            sort: filter.sort,
+            descending: filter.descending,
+            term: filter.term().map(|term| {
+                if term.chars().count() < 3 {
+                    Term::Start(start(&term))
+                } else {
+                    let indexed = term.chars().any(char::is_alphanumeric);
+                    Term::Within { pattern: format!("%{}%", escape(&term)), indexed }
+                }
+            }),
+            hashes: filter.fields.iter().map(|(field, value)| exact(project_no, field, value)).collect(),
+            since: filter.updated_since.map(roster_domain::Timestamp::to_utc),
+        }
+    }
+
+    /// Whether the search row decides.
+    pub(super) fn searches(&self) -> bool {
+        self.term.is_some() || !self.hashes.is_empty()
+    }
+
+    /// Whether anything but bucket and order narrows the list.
+    pub(super) fn narrows(&self) -> bool {
+        self.searches() || self.since.is_some()
+    }
+
+    /// Whether the search index alone finds every match.
+    pub(super) const fn is_search_only(&self) -> bool {
+        !self.restricted && self.since.is_none()
+    }
+
+    /// Whether short terms are looked for in the order of the ids.
+    pub(super) const fn walks_starts(&self) -> bool {
+        matches!(self.term, Some(Term::Start(_))) && matches!(self.sort, Sort::CustomerUserId)
+    }
+
+    const fn direction(&self) -> &'static str {
+        if self.descending { "DESC" } else { "ASC" }
+    }
+
+    const fn beyond(&self) -> &'static str {
+        if self.descending { "<" } else { ">" }
+    }
+
+    const fn time(&self) -> Option<&'static str> {
+        match self.sort {
+            Sort::CustomerUserId => None,
+            Sort::CreatedAt => Some("created_at"),
+            Sort::UpdatedAt => Some("updated_at"),
+        }
+    }
+
+    /// What a search row must fulfil.
+    fn search_test(&self, row: &str) -> String {
+        let mut tests = Vec::new();
+        match &self.term {
+            Some(Term::Start(_)) => tests.push(format!(
+                "(({row}.id_start >= $4 AND {row}.id_start < $5) OR ({row}.name_start >= $4 AND {row}.name_start < $5))"
+            )),
+            Some(Term::Within { .. }) => tests.push(format!("{row}.haystack LIKE $3")),
+            None => {}
+        }
+        if !self.hashes.is_empty() {
+            tests.push(format!("{row}.exact @> $6"));
+        }
+        if tests.is_empty() { "true".into() } else { tests.join(" AND ") }
+    }
+
+    /// Look-ups by id that decide whether a row `k` of a walk passes; the result is `hit`.
+    fn tests_of_walk(&self) -> String {
+        let mut joins: Vec<String> = Vec::new();
+        let mut tests = Vec::new();
+        if self.searches() {
+            joins.push(format!(
+                " LEFT JOIN LATERAL (
+                    SELECT {} AS hit
+                      FROM view_customer_search s
+                     WHERE s.project_no = $1
+                       AND s.customer_user_id = k.customer_user_id
+                    OFFSET 0) found ON true",
+                self.search_test("s")
+            ));
+            tests.push("COALESCE(found.hit, false)");
+        }
+        if self.since.is_some() && self.sort != Sort::UpdatedAt {
+            joins.push(
+                " LEFT JOIN LATERAL (
+                    SELECT c.updated_at >= $7 AS hit
+                      FROM view_customers c
+                     WHERE c.project_no = $1
+                       AND c.customer_user_id = k.customer_user_id
+                    OFFSET 0) moved ON true"
+                    .into(),
+            );
+            tests.push("COALESCE(moved.hit, false)");
+        }
+        let hit = if tests.is_empty() { "true".into() } else { tests.join(" AND ") };
+        format!("SELECT k.at, k.customer_user_id, {hit} AS hit FROM walked k{}", joins.concat())
+    }
+
+    /// At most $10 keys in the wanted order after the cursor ($8, $9), $11 left out, without looking at search rows.
+    pub(super) fn keys(&self, goes_on: bool) -> String {
+        let (direction, beyond) = (self.direction(), self.beyond());
+        let after = |columns: &str, values: &str| {
+            if goes_on { format!("AND {columns} {beyond} {values}") } else { String::new() }
+        };
+        match self.time() {
+            None if !self.restricted => format!(
+                "SELECT 'epoch'::timestamptz AS at, c.customer_user_id
+                   FROM view_customers c
+                  WHERE c.project_no = $1 {}
+                  ORDER BY c.customer_user_id {direction}
+                  LIMIT $10
+                 OFFSET $11",
+                after("c.customer_user_id", "$9")
+            ),
+            None => format!(
+                "SELECT 'epoch'::timestamptz AS at, k.customer_user_id
+                   FROM unnest($2::bigint[]) AS b(bucket)
+                  CROSS JOIN LATERAL (
+                        SELECT c.customer_user_id
+                          FROM view_customers c
+                         WHERE c.bucket = b.bucket {}
+                         ORDER BY c.customer_user_id {direction}
+                         LIMIT $10 + $11) k
+                  ORDER BY k.customer_user_id {direction}
+                  LIMIT $10
+                 OFFSET $11",
+                after("c.customer_user_id", "$9")
+            ),
+            Some(time) => format!(
+                "SELECT k.at, k.customer_user_id
+                   FROM unnest($2::bigint[]) AS b(bucket)
+                  CROSS JOIN LATERAL (
+                        SELECT c.{time} AS at, c.customer_user_id
+                          FROM view_customers c
+                         WHERE c.bucket = b.bucket {} {}
+                         ORDER BY c.{time} {direction}, c.customer_user_id {direction}
+                         LIMIT $10 + $11) k
+                  ORDER BY k.at {direction}, k.customer_user_id {direction}
+                  LIMIT $10
+                 OFFSET $11",
+                after(&format!("(c.{time}, c.customer_user_id)"), "($8, $9)"),
+                if self.since.is_some() && self.sort == Sort::UpdatedAt { "AND c.updated_at >= $7" } else { "" }
+            ),
+        }
+    }
+
+    /// Looks at the next $10 rows in the wanted order: how many there were, the last of them, and those that pass.
+    pub(super) fn walk(&self, goes_on: bool) -> String {
+        let direction = self.direction();
+        let tested = if self.time().is_none() && self.is_search_only() {
+            // The search table has the same order, and its rows are at hand.
+            format!(
+                "SELECT 'epoch'::timestamptz AS at, k.customer_user_id, {} AS hit
+                   FROM (SELECT s.*
+                           FROM view_customer_search s
+                          WHERE s.project_no = $1 {}
+                          ORDER BY s.customer_user_id {direction}
+                          LIMIT $10) k",
+                self.search_test("k"),
+                if goes_on { format!("AND s.customer_user_id {} $9", self.beyond()) } else { String::new() }
+            )
+        } else {
+            format!("WITH walked AS MATERIALIZED ({}) {}", self.keys(goes_on), self.tests_of_walk())
+        };
+        format!(
+            "WITH tested AS MATERIALIZED ({tested})
+             SELECT (SELECT count(*) FROM tested) AS walked,
+                    t.at,
+                    t.customer_user_id,
+                    t.hit
+               FROM tested t
+              WHERE t.hit
+                 OR (t.at, t.customer_user_id) = (
+                    SELECT l.at, l.customer_user_id
+                      FROM tested l
+                     ORDER BY l.at {0} , l.customer_user_id {0}
+                     LIMIT 1)
+              ORDER BY t.at {direction}, t.customer_user_id {direction}",
+            if self.descending { "ASC" } else { "DESC" }
+        )
+    }
+
+    /// At most 10,001 rows that an index finds, with the key of each and whether it passes the rest of the filter.
+    ///
+    /// The set is materialised without a limit, so the planner counts with all of it and takes the index; the executor
+    /// stops at the limit all the same.
+    pub(super) fn candidates(&self, driver: Driver) -> String {
+        let limit = BOUND + 1;
+        let found = match driver {
+            Driver::Buckets => "SELECT c.customer_user_id FROM view_customers c WHERE c.bucket = ANY($2)".into(),
+            Driver::Index => format!(
+                "SELECT s.customer_user_id
+                   FROM view_customer_search s
+                  WHERE s.project_no = $1
+                    AND {}",
+                self.search_test("s")
+            ),
+            Driver::Starts => format!(
+                "(SELECT s.customer_user_id
+                    FROM view_customer_search s
+                   WHERE s.project_no = $1
+                     AND s.id_start >= $4
+                     AND s.id_start < $5
+                   LIMIT {limit})
+                  UNION
+                 (SELECT s.customer_user_id
+                    FROM view_customer_search s
+                   WHERE s.project_no = $1
+                     AND s.name_start >= $4
+                     AND s.name_start < $5
+                   LIMIT {limit})"
+            ),
+            Driver::Since => format!(
+                "SELECT k.customer_user_id
+                   FROM unnest($2::bigint[]) AS b(bucket)
+                  CROSS JOIN LATERAL (
+                        SELECT c.customer_user_id
+                          FROM view_customers c
+                         WHERE c.bucket = b.bucket
+                           AND c.updated_at >= $7
+                         ORDER BY c.updated_at
+                         LIMIT {limit}) k"
+            ),
+        };
+        let time = self.time().map_or("'epoch'::timestamptz".to_owned(), |time| format!("c.{time}"));
+        let mut joins: Vec<String> = Vec::new();
+        let mut tests = vec!["true".to_owned()];
+        if self.restricted && driver != Driver::Since || self.since.is_some() || self.time().is_some() {
+            let bucket = if self.restricted { "c.bucket = ANY($2)" } else { "true" };
+            let since = if self.since.is_some() { "c.updated_at >= $7" } else { "true" };
+            joins.push(format!(
+                " LEFT JOIN LATERAL (
+                    SELECT {time} AS at, {bucket} AND {since} AS hit
+                      FROM view_customers c
+                     WHERE c.project_no = $1
+                       AND c.customer_user_id = k.customer_user_id
+                    OFFSET 0) listed ON true"
+            ));
+            tests.push("COALESCE(listed.hit, false)".into());
+        }
+        let at = if joins.is_empty() { "'epoch'::timestamptz" } else { "COALESCE(listed.at, 'epoch')" };
+        if self.searches() && driver != Driver::Index && !(driver == Driver::Starts && self.hashes.is_empty()) {
+            joins.push(format!(
+                " LEFT JOIN LATERAL (
+                    SELECT {} AS hit
+                      FROM view_customer_search s
+                     WHERE s.project_no = $1
+                       AND s.customer_user_id = k.customer_user_id
+                    OFFSET 0) found ON true",
+                self.search_test("s")
+            ));
+            tests.push("COALESCE(found.hit, false)".into());
+        }
+        format!(
+            "WITH candidates AS MATERIALIZED ({found}),
+                  bounded AS MATERIALIZED (SELECT * FROM candidates LIMIT {limit})
+             SELECT {at} AS at,
+                    k.customer_user_id,
+                    {} AS hit
+               FROM bounded k{}",
+            tests.join(" AND "),
+            joins.concat()
+        )
+    }
+
+    /// The next $10 ids after the cursor whose id or name starts with the term, in the order of the ids: a merge of one
+    /// index range for each pair of first characters that occurs.
+    pub(super) fn starts(&self, goes_on: bool) -> String {
+        let direction = self.direction();
+        let after = if goes_on { format!("AND s.customer_user_id {} $9", self.beyond()) } else { String::new() };
+        let ranges = |column: &str| {
+            format!(
+                "{column}s(start) AS (
+                    (SELECT s.{column}
+                       FROM view_customer_search s
+                      WHERE s.project_no = $1
+                        AND s.{column} >= $4
+                        AND s.{column} < $5
+                      ORDER BY s.{column}
+                      LIMIT 1)
+                     UNION ALL
+                    SELECT (SELECT s.{column}
+                              FROM view_customer_search s
+                             WHERE s.project_no = $1
+                               AND s.{column} > r.start
+                               AND s.{column} < $5
+                             ORDER BY s.{column}
+                             LIMIT 1)
+                      FROM {column}s r
+                     WHERE r.start IS NOT NULL)"
+            )
+        };
+        let rows = |column: &str| {
+            format!(
+                "SELECT k.customer_user_id
+                   FROM {column}s r
+                  CROSS JOIN LATERAL (
+                        SELECT s.customer_user_id
+                          FROM view_customer_search s
+                         WHERE s.project_no = $1
+                           AND s.{column} = r.start {after}
+                         ORDER BY s.customer_user_id {direction}
+                         LIMIT $10) k
+                  WHERE r.start IS NOT NULL"
+            )
+        };
+        format!(
+            "WITH RECURSIVE {}, {}
+             SELECT 'epoch'::timestamptz AS at, u.customer_user_id
+               FROM ({} UNION {}) u
+              ORDER BY u.customer_user_id {direction}
+              LIMIT $10",
+            ranges("id_start"),
+            ranges("name_start"),
+            rows("id_start"),
+            rows("name_start")
+        )
+    }
+
+    /// Counts hits among the first $10 rows in the order in which they were registered, to 10,001.
+    pub(super) fn count_walk(&self) -> String {
+        let listed = if self.is_search_only() {
+            String::new()
+        } else {
+            format!(
+                " CROSS JOIN LATERAL (
+                    SELECT
+                      FROM view_customers c
+                     WHERE c.project_no = $1
+                       AND c.customer_user_id = k.customer_user_id
+                       AND {} AND {}
+                    OFFSET 0) listed",
+                if self.restricted { "c.bucket = ANY($2)" } else { "true" },
+                if self.since.is_some() { "c.updated_at >= $7" } else { "true" }
+            )
+        };
+        format!(
+            "SELECT count(*)
+               FROM (SELECT
+                       FROM (SELECT *
+                               FROM view_customer_search s
+                              WHERE s.project_no = $1
+                              ORDER BY s.stream_id
+                              LIMIT $10) k{listed}
+                      WHERE {}
+                      LIMIT {}) hits",
+            self.search_test("k"),
+            BOUND + 1
+        )
+    }
+
+    /// Counts everything that passes, to $10.
+    pub(super) fn count(&self) -> String {
+        let mut tests = vec!["c.project_no = $1".to_owned()];
+        let mut join = String::new();
+        if self.restricted {
+            tests.push("c.bucket = ANY($2)".into());
+        }
+        if self.since.is_some() {
+            tests.push("c.updated_at >= $7".into());
+        }
+        if self.searches() {
+            join = " JOIN view_customer_search s
+                       ON s.project_no = c.project_no
+                      AND s.customer_user_id = c.customer_user_id"
+                .into();
+            tests.push(self.search_test("s"));
+        }
+        let from = if self.searches() && self.is_search_only() {
+            format!("view_customer_search c WHERE c.project_no = $1 AND {}", self.search_test("c"))
+        } else {
+            format!("view_customers c{join} WHERE {}", tests.join(" AND "))
+        };
+        format!("SELECT count(*) FROM (SELECT FROM {from} LIMIT $10) hits")
+    }
+
+    /// Binds $1 to $11.
+    pub(super) fn bind<'q, O>(
+        &'q self,
+        query: QueryAs<'q, Postgres, O, PgArguments>,
+        after: Option<&'q Key>,
+        limit: i64,
+        offset: i64,
+    ) -> QueryAs<'q, Postgres, O, PgArguments> {
+        let (pattern, low, high) = match &self.term {
+            Some(Term::Within { pattern, .. }) => (pattern.as_str(), "", String::new()),
+            // No character sorts after the last code point.
+            Some(Term::Start(start)) => ("", start.as_str(), format!("{start}\u{10ffff}")),
+            None => ("", "", String::new()),
+        };
+        query
+            .bind(self.project_no)
+            .bind(&self.buckets)
+            .bind(pattern)
+            .bind(low)
+            .bind(high)
+            .bind(&self.hashes)
+            .bind(self.since)
+            .bind(after.map(|key| key.at.to_utc()))
+            .bind(after.map(|key| key.id.as_str()))
+            .bind(limit)
+            .bind(offset)
+    }
+}
+
+/// The index that candidates come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Driver {
+    /// All customers of few, small buckets.
+    Buckets,
+    /// The GIN index of trigrams and hashes.
+    Index,
+    /// The ranges of first characters.
+    Starts,
+    /// The order of `updated_at`.
+    Since,
+}
+
+/// The term as `LIKE` takes it literally.
+fn escape(term: &str) -> String {
+    let mut escaped = String::with_capacity(term.len());
+    for letter in term.chars() {
+        if matches!(letter, '%' | '_' | '\\') {
+            escaped.push('\\');
+        }
+        escaped.push(letter);
+    }
+    escaped.replace('\0', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::escape;
+
+    #[test]
+    fn wildcards_of_a_term_are_letters() {
+        assert_eq!(escape(r"50%_\x"), r"50\%\_\\x");
+    }
+}

@@ -1,0 +1,186 @@
+//! Rows of `view_customers` as arrays, and back.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use roster_domain::customer::{Customer, DataSource, SourceKind, Status};
+use roster_domain::value::{profile_from_json, profile_json};
+use roster_domain::{Personal, Timestamp};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::QueryScalar;
+use sqlx::types::Json;
+use sqlx::{PgPool, Postgres, Row};
+use uuid::Uuid;
+
+use super::fold::{Folded, Gone, Listed};
+use crate::bucket::bucket;
+use crate::page::PageError;
+
+/// The rows of the streams asked, as far as they exist.
+pub(crate) async fn present(
+    pool: &PgPool,
+    streams: &[(i32, Uuid)],
+) -> Result<HashMap<Uuid, Listed>, PageError> {
+    let (projects, ids): (Vec<i32>, Vec<Uuid>) = streams.iter().copied().unzip();
+    let rows = sqlx::query(
+        "SELECT c.created_at,
+                c.updated_at,
+                c.position,
+                c.stream_id,
+                c.project_no,
+                c.version,
+                c.source_kind,
+                c.enabled,
+                c.customer_user_id,
+                c.profile::text AS profile,
+                c.connector_enabled,
+                c.source_provider,
+                c.source_connection,
+                c.source_external_id,
+                c.source_synced_at
+           FROM unnest($1::integer[], $2::uuid[]) AS wanted(project_no, stream_id)
+           JOIN view_customers c
+             ON c.project_no = wanted.project_no
+            AND c.stream_id = wanted.stream_id",
+    )
+    .bind(projects)
+    .bind(ids)
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(listed).collect()
+}
+
+fn listed(row: &PgRow) -> Result<(Uuid, Listed), PageError> {
+    let stream: Uuid = row.try_get("stream_id")?;
+    let position: i64 = row.try_get("position")?;
+    let poison = |code| PageError::Poison { stream, position, code };
+    let at = |column| row.try_get::<DateTime<Utc>, _>(column).map(Timestamp::from);
+    let set = |text: String| Some(text).filter(|text| !text.is_empty());
+    let Json(connector_enabled): Json<BTreeMap<String, bool>> = row.try_get("connector_enabled")?;
+    let customer = Customer {
+        status: Status::Active,
+        customer_user_id: Personal::new(row.try_get("customer_user_id")?),
+        profile: Personal::new(
+            profile_from_json(row.try_get("profile")?).ok_or_else(|| poison("malformed_profile"))?,
+        ),
+        enabled: row.try_get("enabled")?,
+        connector_enabled,
+        source: DataSource {
+            kind: SourceKind::from_number(row.try_get("source_kind")?).ok_or_else(|| poison("malformed_source"))?,
+            provider: set(row.try_get("source_provider")?),
+            connection_id: set(row.try_get("source_connection")?),
+            external_id: Personal::new(row.try_get("source_external_id")?),
+            synced_at: row.try_get::<Option<DateTime<Utc>>, _>("source_synced_at")?.map(Timestamp::from),
+        },
+        // Claims decide writes, and no read model needs them.
+        claimed: Vec::new(),
+        version: row.try_get("version")?,
+        created_at: at("created_at")?,
+        updated_at: at("updated_at")?,
+    };
+    Ok((stream, Listed { project_no: row.try_get("project_no")?, position, customer }))
+}
+
+/// The arrays of one statement: upserts, deletes, counts and field names.
+#[derive(Default)]
+pub(crate) struct Arrays<'a> {
+    created_at: Vec<DateTime<Utc>>,
+    updated_at: Vec<DateTime<Utc>>,
+    bucket: Vec<i64>,
+    position: Vec<i64>,
+    stream: Vec<Uuid>,
+    project: Vec<i32>,
+    version: Vec<i32>,
+    kind: Vec<i16>,
+    enabled: Vec<bool>,
+    id: Vec<&'a str>,
+    display_name: Vec<String>,
+    profile: Vec<String>,
+    connector_enabled: Vec<String>,
+    provider: Vec<&'a str>,
+    connection: Vec<&'a str>,
+    external_id: Vec<Option<String>>,
+    synced_at: Vec<Option<DateTime<Utc>>>,
+    gone_project: Vec<i32>,
+    gone_id: Vec<&'a str>,
+    gone_stream: Vec<Uuid>,
+}
+
+impl<'a> Arrays<'a> {
+    pub(crate) fn of(folded: &'a Folded) -> Self {
+        let mut arrays = Self::default();
+        for (stream, row) in &folded.upserts {
+            arrays.upsert(*stream, row);
+        }
+        for Gone { project_no, stream, id } in &folded.deletes {
+            arrays.gone_project.push(*project_no);
+            arrays.gone_id.push(id);
+            arrays.gone_stream.push(*stream);
+        }
+        arrays
+    }
+
+    fn upsert(&mut self, stream: Uuid, row: &'a Listed) {
+        let customer = &row.customer;
+        let source = &customer.source;
+        let (provider, connection) =
+            (source.provider.as_deref().unwrap_or_default(), source.connection_id.as_deref().unwrap_or_default());
+        self.created_at.push(customer.created_at.to_utc());
+        self.updated_at.push(customer.updated_at.to_utc());
+        self.bucket.push(bucket(row.project_no, source.kind, provider, connection, customer.enabled));
+        self.position.push(row.position);
+        self.stream.push(stream);
+        self.project.push(row.project_no);
+        self.version.push(customer.version);
+        self.kind.push(source.kind.number());
+        self.enabled.push(customer.enabled);
+        self.id.push(row.id());
+        self.display_name.push(storable(customer.display_name()));
+        self.profile.push(customer.profile.known().map_or_else(|| "{}".into(), profile_json));
+        self.connector_enabled.push(if customer.connector_enabled.is_empty() {
+            "{}".into()
+        } else {
+            serde_json::to_string(&customer.connector_enabled).unwrap_or_else(|_| "{}".into())
+        });
+        self.provider.push(provider);
+        self.connection.push(connection);
+        self.external_id.push(source.external_id.known().cloned().flatten().map(storable));
+        self.synced_at.push(source.synced_at.map(Timestamp::to_utc));
+    }
+
+    /// Binds the arrays of upserts, then those of deletes.
+    pub(crate) fn bind<'q>(
+        self,
+        query: QueryScalar<'q, Postgres, bool, PgArguments>,
+    ) -> QueryScalar<'q, Postgres, bool, PgArguments>
+    where
+        'a: 'q,
+    {
+        query
+            .bind(self.created_at)
+            .bind(self.updated_at)
+            .bind(self.bucket)
+            .bind(self.position)
+            .bind(self.stream)
+            .bind(self.project)
+            .bind(self.version)
+            .bind(self.kind)
+            .bind(self.enabled)
+            .bind(self.id)
+            .bind(self.display_name)
+            .bind(self.profile)
+            .bind(self.connector_enabled)
+            .bind(self.provider)
+            .bind(self.connection)
+            .bind(self.external_id)
+            .bind(self.synced_at)
+            .bind(self.gone_project)
+            .bind(self.gone_id)
+            .bind(self.gone_stream)
+    }
+}
+
+/// Postgres texts have no NUL.
+pub(crate) fn storable(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', " ") } else { text }
+}

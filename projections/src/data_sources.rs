@@ -1,0 +1,114 @@
+//! How many customers came from where: table `view_data_sources`, kept by differences.
+
+use chrono::{DateTime, Utc};
+use roster_domain::Timestamp;
+use roster_domain::customer::SourceKind;
+use sqlx::postgres::PgArguments;
+use sqlx::query::QueryScalar;
+use sqlx::{PgPool, Postgres, Row};
+
+use crate::QueryError;
+use crate::bucket::bucket;
+use crate::customers::fold::Folded;
+
+/// One data source of a project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataSourceRow {
+    /// The kind.
+    pub kind: SourceKind,
+    /// The provider, if rows have one.
+    pub provider: Option<String>,
+    /// The saved connection, if rows have one.
+    pub connection_id: Option<String>,
+    /// Customers from there.
+    pub count: i64,
+    /// Those of them who are enabled.
+    pub enabled_count: i64,
+    /// When one of them was last written.
+    pub last_upserted_at: Timestamp,
+}
+
+impl DataSourceRow {
+    /// The index prefix of its enabled or disabled customers.
+    pub(crate) fn bucket(&self, project_no: i32, enabled: bool) -> i64 {
+        let provider = self.provider.as_deref().unwrap_or_default();
+        bucket(project_no, self.kind, provider, self.connection_id.as_deref().unwrap_or_default(), enabled)
+    }
+}
+
+/// The data sources of a project that have customers, in order of kind, provider and connection.
+pub async fn list(pool: &PgPool, project_no: i32) -> Result<Vec<DataSourceRow>, QueryError> {
+    let rows = sqlx::query(
+        "SELECT source_kind,
+                source_provider,
+                source_connection,
+                count,
+                enabled_count,
+                last_upserted_at
+           FROM view_data_sources
+          WHERE project_no = $1
+            AND count > 0
+          ORDER BY source_kind, source_provider, source_connection",
+    )
+    .bind(project_no)
+    .fetch_all(pool)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let set = |text: String| Some(text).filter(|text| !text.is_empty());
+            Ok(DataSourceRow {
+                kind: SourceKind::from_number(row.try_get("source_kind")?).ok_or(QueryError::Malformed)?,
+                provider: set(row.try_get("source_provider")?),
+                connection_id: set(row.try_get("source_connection")?),
+                count: row.try_get("count")?,
+                enabled_count: row.try_get("enabled_count")?,
+                last_upserted_at: row.try_get::<DateTime<Utc>, _>("last_upserted_at")?.into(),
+            })
+        })
+        .collect()
+}
+
+/// The differences of a page as arrays.
+#[derive(Default)]
+pub(crate) struct Counts<'a> {
+    project: Vec<i32>,
+    kind: Vec<i16>,
+    provider: Vec<&'a str>,
+    connection: Vec<&'a str>,
+    count: Vec<i64>,
+    enabled: Vec<i64>,
+    upserted_at: Vec<Option<DateTime<Utc>>>,
+}
+
+impl<'a> Counts<'a> {
+    pub(crate) fn of(folded: &'a Folded) -> Self {
+        let mut counts = Self::default();
+        for (source, change) in &folded.counts {
+            counts.project.push(source.project_no);
+            counts.kind.push(source.kind.number());
+            counts.provider.push(&source.provider);
+            counts.connection.push(&source.connection);
+            counts.count.push(change.count);
+            counts.enabled.push(change.enabled);
+            counts.upserted_at.push(change.upserted_at.map(Timestamp::to_utc));
+        }
+        counts
+    }
+
+    pub(crate) fn bind<'q>(
+        self,
+        query: QueryScalar<'q, Postgres, bool, PgArguments>,
+    ) -> QueryScalar<'q, Postgres, bool, PgArguments>
+    where
+        'a: 'q,
+    {
+        query
+            .bind(self.project)
+            .bind(self.kind)
+            .bind(self.provider)
+            .bind(self.connection)
+            .bind(self.count)
+            .bind(self.enabled)
+            .bind(self.upserted_at)
+    }
+}

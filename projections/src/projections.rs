@@ -1,0 +1,119 @@
+//! The projections of one cell: start, wait, status.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use roster_store::{Cell, StoreError};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::directory::Directory;
+use crate::parked;
+use crate::runner::{Projection, Runner};
+use crate::search::Search;
+use crate::search::touched::Touched;
+use crate::status::{ProjectionStatus, Shared};
+
+/// How often position and lag are measured.
+const MEASURED: Duration = Duration::from_secs(1);
+
+/// How the projections are run.
+#[derive(Clone, Debug)]
+pub struct ProjectionOptions {
+    /// The name of this server in leases: no two servers of a cell may share one.
+    pub owner: String,
+}
+
+/// The running projections of a cell.
+#[derive(Clone)]
+pub struct Projections(Arc<Inner>);
+
+struct Inner {
+    cell: Cell,
+    directory: Arc<Shared>,
+    search: Arc<Shared>,
+}
+
+impl Projections {
+    /// Starts a runner for each projection. Each runs on one server of the cell at a time.
+    pub fn start(
+        cell: Cell,
+        options: ProjectionOptions,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        let directory = Arc::new(Shared::new(Directory::NAME, Directory::VERSION));
+        let search = Arc::new(Shared::new(Search::NAME, Search::VERSION));
+        let touched = Arc::new(Touched::default());
+        let projected = cell.projected().clone();
+        tracker.spawn(
+            Runner {
+                projection: Directory::new(cell.clone(), Arc::clone(&touched)),
+                cell: cell.clone(),
+                shared: Arc::clone(&directory),
+                owner: options.owner.clone(),
+                stop: stop.clone(),
+                on_position: Box::new(move |position| {
+                    projected.send_replace(position);
+                }),
+            }
+            .run(),
+        );
+        tracker.spawn(
+            Runner {
+                projection: Search::new(cell.clone(), Arc::clone(&directory), touched),
+                cell: cell.clone(),
+                shared: Arc::clone(&search),
+                owner: options.owner,
+                stop: stop.clone(),
+                on_position: Box::new(|_| {}),
+            }
+            .run(),
+        );
+        let projections = Self(Arc::new(Inner { cell, directory, search }));
+        let measured = projections.clone();
+        tracker.spawn(async move { measured.measure(stop).await });
+        projections
+    }
+
+    /// Waits until what was appended up to a position can be read; false after the timeout.
+    pub async fn wait_for(&self, position: i64, timeout: Duration) -> bool {
+        self.0.directory.progress.wait_for(position, timeout).await
+    }
+
+    /// Waits until what was appended up to a position can be searched; false after the timeout.
+    pub async fn wait_for_search(&self, position: i64, timeout: Duration) -> bool {
+        self.0.search.progress.wait_for(position, timeout).await
+    }
+
+    /// The last position that can be read; -1 before the first look.
+    pub fn position(&self) -> i64 {
+        self.0.directory.progress.position()
+    }
+
+    /// The last position that can be searched; -1 before the first look.
+    pub fn search_position(&self) -> i64 {
+        self.0.search.progress.position()
+    }
+
+    /// How each projection is doing.
+    pub fn status(&self) -> Vec<ProjectionStatus> {
+        let head = *self.0.cell.head().borrow();
+        vec![self.0.directory.status(head), self.0.search.status(head)]
+    }
+
+    /// Asks for a parked stream of a projection, or all of them, to be folded anew; how many were parked. The runner does
+    /// it within a few seconds, wherever it is.
+    pub async fn unpark(&self, projection: &str, stream: Option<Uuid>) -> Result<u64, StoreError> {
+        Ok(parked::ask(self.0.cell.pool(), projection, stream).await?)
+    }
+
+    async fn measure(&self, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(MEASURED)).await.is_some() {
+            let head = *self.0.cell.head().borrow();
+            self.0.directory.measure(head);
+            self.0.search.measure(head);
+        }
+    }
+}

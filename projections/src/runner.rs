@@ -1,0 +1,381 @@
+//! Runs one projection: takes its lease, reads pages, has them applied and reports how far it is.
+//!
+//! What a page means is the projection's business; how a failed one is taken apart is [`crate::page`]'s.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use roster_store::checkpoints::{self, Lease};
+use roster_store::{Cell, StoreError};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::page::PageError;
+use crate::parked;
+use crate::status::Shared;
+
+/// How long a lease lasts without being renewed, in seconds.
+pub(crate) const LEASE_SECONDS: f64 = 10.0;
+/// How often a server without the lease tries to get it.
+const TAKEOVER: Duration = Duration::from_secs(1);
+/// How long an idle runner waits before it looks again: another server may append.
+pub(crate) const IDLE: Duration = Duration::from_millis(200);
+/// How often a server without the lease looks while somebody waits.
+const IMPATIENT: Duration = Duration::from_millis(20);
+const RENEWAL: Duration = Duration::from_secs(3);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+/// The largest page, in events.
+const LARGEST_PAGE: i64 = 5_000;
+const SMALLEST_PAGE: i64 = 256;
+/// How long one page may take while somebody waits, in seconds.
+const AWAITED_PAGE: f64 = 0.025;
+/// How long one page may take otherwise, in seconds.
+const QUIET_PAGE: f64 = 0.25;
+
+/// One move of a checkpoint, made by the statement that writes the rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    pub(crate) epoch: i64,
+    pub(crate) from: i64,
+    pub(crate) to: i64,
+}
+
+/// What the runner needs to know of one event.
+pub(crate) trait Item: Send + Sync {
+    fn position(&self) -> i64;
+    fn stream(&self) -> Uuid;
+    fn project_no(&self) -> i32;
+    /// Whether the event scrubs its stream: it is applied even where the stream is parked.
+    fn scrubs(&self) -> bool;
+}
+
+/// A set of read tables that are kept by one checkpoint.
+pub(crate) trait Projection: Send + Sync + 'static {
+    const NAME: &'static str;
+    const VERSION: i32;
+    type Item: Item;
+
+    /// Drops everything remembered: another runner may have written, or a page failed.
+    fn forget(&mut self);
+
+    /// The next events after a position.
+    fn read(
+        &mut self,
+        after: i64,
+        limit: i64,
+    ) -> impl Future<Output = Result<Vec<Self::Item>, StoreError>> + Send;
+
+    /// Returns when there may be more to read, or after about [`IDLE`].
+    fn wait(&mut self, position: i64, awaited: bool) -> impl Future<Output = ()> + Send;
+
+    /// Writes the effects of some events and moves the checkpoint, all or nothing.
+    fn apply(&mut self, page: &[&Self::Item], step: Step) -> impl Future<Output = Result<(), PageError>> + Send;
+
+    /// Writes one stream anew from its first event up to the checkpoint, which stays where it is.
+    fn refold(
+        &mut self,
+        project_no: i32,
+        stream: Uuid,
+        step: Step,
+    ) -> impl Future<Output = Result<(), PageError>> + Send;
+}
+
+/// The task of one projection.
+pub(crate) struct Runner<P> {
+    pub(crate) cell: Cell,
+    pub(crate) projection: P,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) owner: String,
+    pub(crate) stop: CancellationToken,
+    /// Called with each position that can be read.
+    pub(crate) on_position: Box<dyn Fn(i64) + Send + Sync>,
+}
+
+/// Why a runner gave its lease up.
+enum Ended {
+    Stopped,
+    Fenced,
+    Failed(Duration),
+}
+
+struct Leading {
+    lease: Lease,
+    position: i64,
+    parked: HashSet<Uuid>,
+    touched: Instant,
+    /// Seconds an event takes, smoothed.
+    cost: f64,
+}
+
+impl Leading {
+    fn limit(&self, awaited: bool) -> i64 {
+        let time = if awaited { AWAITED_PAGE } else { QUIET_PAGE };
+        #[expect(clippy::cast_possible_truncation, reason = "clamped to a small range")]
+        let limit = (time / self.cost.max(1e-7)) as i64;
+        limit.clamp(SMALLEST_PAGE, LARGEST_PAGE)
+    }
+
+    fn learn(&mut self, events: usize, took: Duration) {
+        #[expect(clippy::cast_precision_loss, reason = "pages are small")]
+        let cost = took.as_secs_f64() / (events.max(32) as f64);
+        self.cost = self.cost * 0.8 + cost * 0.2;
+    }
+}
+
+impl<P: Projection> Runner<P> {
+    /// Runs until the stop.
+    pub(crate) async fn run(mut self) {
+        while !self.stop.is_cancelled() {
+            let lease =
+                checkpoints::acquire(self.cell.pool(), P::NAME, P::VERSION, &self.owner, LEASE_SECONDS).await;
+            match lease {
+                Ok(Some(lease)) if lease.version != P::VERSION => {
+                    self.shared.refuse(lease.version);
+                    self.reach(lease.position);
+                    self.release(lease).await;
+                    self.pause(LONGEST_BACKOFF).await;
+                }
+                Ok(Some(lease)) => {
+                    self.shared.lead(&self.owner);
+                    let ended = self.lead(lease).await;
+                    self.shared.resign();
+                    self.projection.forget();
+                    if !matches!(ended, Ended::Fenced) {
+                        self.release(lease).await;
+                    }
+                    if let Ended::Failed(pause) = ended {
+                        self.pause(pause).await;
+                    }
+                }
+                Ok(None) => self.follow().await,
+                Err(error) => {
+                    self.shared.fail("checkpoint", &error);
+                    self.pause(IDLE).await;
+                }
+            }
+        }
+    }
+
+    /// Follows the checkpoint that another server moves; returns when it is time to ask for the lease again.
+    async fn follow(&self) {
+        let until = Instant::now() + TAKEOVER;
+        while Instant::now() < until && !self.stop.is_cancelled() {
+            match checkpoints::position(self.cell.pool(), P::NAME).await {
+                Ok((position, owner)) => {
+                    self.shared.follow(owner.as_deref());
+                    self.reach(position);
+                }
+                Err(error) => self.shared.fail("checkpoint", &error),
+            }
+            // A waiter that comes during a long pause is served after a short one.
+            let rested = Instant::now() + IDLE;
+            self.pause(IMPATIENT).await;
+            while Instant::now() < rested && !self.shared.progress.awaited() && !self.stop.is_cancelled() {
+                self.pause(IMPATIENT).await;
+            }
+        }
+    }
+
+    async fn lead(&mut self, lease: Lease) -> Ended {
+        let parked = match parked::streams(self.cell.pool(), P::NAME).await {
+            Ok(parked) => parked,
+            Err(error) => {
+                self.shared.fail("parked", &error.into());
+                return Ended::Failed(IDLE);
+            }
+        };
+        self.shared.parked(parked.len());
+        let mut leading = Leading { lease, position: lease.position, parked, touched: Instant::now(), cost: 2e-5 };
+        self.reach(leading.position);
+        let mut backoff = IDLE;
+        loop {
+            if self.stop.is_cancelled() {
+                return Ended::Stopped;
+            }
+            let awaited = self.shared.progress.awaited();
+            let started = Instant::now();
+            let page = match self.projection.read(leading.position, leading.limit(awaited)).await {
+                Ok(page) => page,
+                Err(error) => {
+                    self.shared.fail("read", &error);
+                    if !crate::page::is_transient(&error) {
+                        return Ended::Failed(LONGEST_BACKOFF);
+                    }
+                    self.pause(backoff).await;
+                    backoff = (backoff * 2).min(LONGEST_BACKOFF);
+                    continue;
+                }
+            };
+            if page.is_empty() {
+                if let Err(ended) = self.idle(&mut leading).await {
+                    return ended;
+                }
+                continue;
+            }
+            match self.write(&mut leading, &page).await {
+                Ok(()) => {
+                    backoff = IDLE;
+                    self.shared.recover();
+                    leading.touched = Instant::now();
+                    leading.learn(page.len(), started.elapsed());
+                    self.shared.page(page.len(), started.elapsed());
+                }
+                Err(ended) => return ended,
+            }
+        }
+    }
+
+    /// Keeps the lease, folds parked streams anew where that is asked, and waits for more.
+    async fn idle(&mut self, leading: &mut Leading) -> Result<(), Ended> {
+        if leading.touched.elapsed() > RENEWAL {
+            match checkpoints::renew(self.cell.pool(), P::NAME, leading.lease.epoch, LEASE_SECONDS).await {
+                Ok(true) => {
+                    leading.touched = Instant::now();
+                    self.shared.recover();
+                }
+                Ok(false) => return Err(Ended::Fenced),
+                Err(error) => {
+                    self.shared.fail("renew", &error);
+                    return Err(Ended::Failed(IDLE));
+                }
+            }
+            self.unpark(leading).await?;
+        }
+        let stop = self.stop.clone();
+        let awaited = self.shared.progress.awaited();
+        tokio::select! {
+            () = self.projection.wait(leading.position, awaited) => {}
+            () = stop.cancelled() => {}
+        }
+        Ok(())
+    }
+
+    async fn unpark(&mut self, leading: &mut Leading) -> Result<(), Ended> {
+        let asked = match parked::asked(self.cell.pool(), P::NAME).await {
+            Ok(asked) => asked,
+            Err(error) => {
+                self.shared.fail("parked", &error.into());
+                return Ok(());
+            }
+        };
+        for (project_no, stream) in asked {
+            let step = Self::step(leading, leading.position);
+            match self.projection.refold(project_no, stream, step).await {
+                Ok(()) => {
+                    if let Err(error) = parked::remove(self.cell.pool(), P::NAME, stream).await {
+                        self.shared.fail("parked", &error.into());
+                        return Err(Ended::Failed(IDLE));
+                    }
+                    leading.parked.remove(&stream);
+                    self.shared.parked(leading.parked.len());
+                }
+                Err(PageError::Fenced) => return Err(Ended::Fenced),
+                Err(error) => {
+                    tracing::warn!(projection = P::NAME, %stream, code = error.code(), "a parked stream fails again");
+                    self.projection.forget();
+                    if let Err(error) = parked::keep(self.cell.pool(), P::NAME, stream, &error.code()).await {
+                        self.shared.fail("parked", &error.into());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies a page; where that fails for good, halves it until the one event is found and parks its stream.
+    async fn write(&mut self, leading: &mut Leading, page: &[P::Item]) -> Result<(), Ended> {
+        let mut parts = vec![page];
+        while let Some(part) = parts.pop() {
+            let (Some(first), Some(last)) = (part.first(), part.last()) else { continue };
+            let kept: Vec<&P::Item> =
+                part.iter().filter(|item| item.scrubs() || !leading.parked.contains(&item.stream())).collect();
+            let step = Self::step(leading, last.position());
+            let Err(error) = self.projection.apply(&kept, step).await else {
+                leading.position = last.position();
+                self.reach(leading.position);
+                continue;
+            };
+            self.projection.forget();
+            match error {
+                PageError::Fenced => return Err(Ended::Fenced),
+                PageError::Unknown { .. } => {
+                    self.shared.fail_page(&error);
+                    return Err(Ended::Failed(LONGEST_BACKOFF));
+                }
+                error if error.is_transient() => {
+                    // Whether it was written is unknown: taking the lease anew reads the checkpoint.
+                    self.shared.fail_page(&error);
+                    return Err(Ended::Failed(IDLE));
+                }
+                PageError::Poison { stream, position, code } => {
+                    let project_no =
+                        part.iter().find(|item| item.stream() == stream).map_or(0, P::Item::project_no);
+                    self.park(leading, stream, project_no, position, code).await?;
+                    parts.push(part);
+                }
+                error if part.len() == 1 => {
+                    self.park(leading, first.stream(), first.project_no(), first.position(), &error.code()).await?;
+                    parts.push(part);
+                }
+                PageError::Store(_) => {
+                    let (left, right) = part.split_at(part.len() / 2);
+                    parts.push(right);
+                    parts.push(left);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn park(
+        &self,
+        leading: &mut Leading,
+        stream: Uuid,
+        project_no: i32,
+        position: i64,
+        code: &str,
+    ) -> Result<(), Ended> {
+        if !leading.parked.insert(stream) {
+            // It fails although it is left out: nothing can be done event by event.
+            tracing::error!(projection = P::NAME, position, code, "a page fails without its parked stream");
+            return Err(Ended::Failed(LONGEST_BACKOFF));
+        }
+        tracing::error!(projection = P::NAME, %stream, position, code, "an event fails; its stream is parked");
+        match parked::insert(self.cell.pool(), P::NAME, stream, project_no, position, code).await {
+            Ok(()) => {
+                self.shared.parked(leading.parked.len());
+                Ok(())
+            }
+            Err(error) => {
+                self.shared.fail("parked", &error.into());
+                Err(Ended::Failed(IDLE))
+            }
+        }
+    }
+
+    const fn step(leading: &Leading, to: i64) -> Step {
+        Step { name: P::NAME, epoch: leading.lease.epoch, from: leading.position, to }
+    }
+
+    fn reach(&self, position: i64) {
+        self.shared.progress.reach(position);
+        (self.on_position)(position);
+    }
+
+    async fn release(&self, lease: Lease) {
+        if let Err(error) = checkpoints::release(self.cell.pool(), P::NAME, lease.epoch).await {
+            tracing::warn!(projection = P::NAME, %error, "the lease could not be given back");
+        }
+    }
+
+    async fn pause(&self, time: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(time) => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+}

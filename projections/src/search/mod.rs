@@ -1,0 +1,222 @@
+//! The projection `search`: table `view_customer_search`.
+//!
+//! Its index costs several times what a plain upsert does, so it has a runner of its own and follows the directory. A page
+//! only says which customers changed; the rows are made from `view_customers`, which is as far or further.
+
+mod row;
+pub(crate) mod touched;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use roster_store::{Cell, StoreError};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::customers::write::present;
+use crate::page::PageError;
+use crate::runner::{IDLE, Item, LEASE_SECONDS, Projection, Step};
+use crate::status::Shared;
+use row::SearchRow;
+pub(crate) use row::start;
+use touched::{Touch, Touched};
+
+/// How far the directory may lag before search leaves the machine to it, in events.
+const DIRECTORY_LAG: i64 = 2_000;
+/// How long changes are gathered when they trickle.
+const GATHER: Duration = Duration::from_millis(100);
+/// From this many on, changes are not gathered any longer.
+const ENOUGH: i64 = 1_000;
+
+impl Item for Touch {
+    fn position(&self) -> i64 {
+        self.position
+    }
+
+    fn stream(&self) -> Uuid {
+        self.stream
+    }
+
+    fn project_no(&self) -> i32 {
+        self.project_no
+    }
+
+    fn scrubs(&self) -> bool {
+        self.scrubs
+    }
+}
+
+pub(crate) struct Search {
+    cell: Cell,
+    head: watch::Receiver<i64>,
+    directory: Arc<Shared>,
+    projected: watch::Receiver<i64>,
+    touched: Arc<Touched>,
+    written: Instant,
+}
+
+impl Search {
+    pub(crate) fn new(cell: Cell, directory: Arc<Shared>, touched: Arc<Touched>) -> Self {
+        let (head, projected) = (cell.head(), cell.projected().subscribe());
+        Self { cell, head, directory, projected, touched, written: Instant::now() }
+    }
+
+    /// Whether the directory needs the machine more.
+    fn must_pause(&self) -> bool {
+        *self.head.borrow() - self.directory.progress.position() > DIRECTORY_LAG
+    }
+}
+
+impl Projection for Search {
+    const NAME: &'static str = "search";
+    const VERSION: i32 = 1;
+    type Item = Touch;
+
+    fn forget(&mut self) {}
+
+    async fn read(&mut self, after: i64, limit: i64) -> Result<Vec<Touch>, StoreError> {
+        let limit = limit.min(self.directory.progress.position() - after);
+        if limit <= 0 || self.must_pause() {
+            return Ok(Vec::new());
+        }
+        if let Some(touches) = self.touched.after(after, limit) {
+            return Ok(touches);
+        }
+        let page = self.cell.read_page(after, limit).await?;
+        Ok(page.iter().map(Touch::of).collect())
+    }
+
+    async fn wait(&mut self, position: i64, awaited: bool) {
+        let idle = Instant::now() + IDLE;
+        // Another server may run the directory: then its position is looked up and sent here all the same.
+        if self.must_pause() || self.directory.progress.position() <= position {
+            let more = self.projected.wait_for(|projected| *projected > position);
+            if tokio::time::timeout_at(idle, more).await.is_err() {
+                return;
+            }
+        }
+        while self.must_pause() && Instant::now() < idle {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        if !awaited && self.directory.progress.position() - position < ENOUGH {
+            tokio::time::sleep_until(idle.min(self.written + GATHER)).await;
+        }
+    }
+
+    async fn apply(&mut self, page: &[&Touch], step: Step) -> Result<(), PageError> {
+        let mut seen = HashSet::new();
+        let streams: Vec<(i32, Uuid)> = page
+            .iter()
+            .filter(|touch| touch.listed && seen.insert(touch.stream))
+            .map(|touch| (touch.project_no, touch.stream))
+            .collect();
+        self.write(&streams, step).await?;
+        self.written = Instant::now();
+        Ok(())
+    }
+
+    async fn refold(&mut self, project_no: i32, stream: Uuid, step: Step) -> Result<(), PageError> {
+        self.write(&[(project_no, stream)], step).await
+    }
+}
+
+impl Search {
+    async fn write(&self, streams: &[(i32, Uuid)], step: Step) -> Result<(), PageError> {
+        let rows = if streams.is_empty() {
+            HashMap::new()
+        } else {
+            present(self.cell.pool(), streams).await?
+        };
+        let (gone_project, gone_stream): (Vec<i32>, Vec<Uuid>) =
+            streams.iter().filter(|(_, stream)| !rows.contains_key(stream)).copied().unzip();
+        let (mut position, mut stream, mut project, mut id) = (vec![], vec![], vec![], vec![]);
+        let (mut id_start, mut name_start, mut haystack) = (vec![], vec![], vec![]);
+        let (mut exact, mut owner) = (vec![], vec![]);
+        for (place, (stream_id, listed)) in (1_i32..).zip(&rows) {
+            let row = SearchRow::of(listed);
+            position.push(listed.position);
+            stream.push(*stream_id);
+            project.push(listed.project_no);
+            id.push(listed.id());
+            id_start.push(row.id_start);
+            name_start.push(row.name_start);
+            haystack.push(row.haystack);
+            owner.extend(row.exact.iter().map(|_| place));
+            exact.extend(row.exact);
+        }
+        let kept: bool = sqlx::query_scalar(ADVANCE)
+            .bind(step.name)
+            .bind(step.epoch)
+            .bind(step.from)
+            .bind(step.to)
+            .bind(LEASE_SECONDS)
+            .bind(position)
+            .bind(stream)
+            .bind(project)
+            .bind(id)
+            .bind(id_start)
+            .bind(name_start)
+            .bind(haystack)
+            .bind(owner)
+            .bind(exact)
+            .bind(gone_project)
+            .bind(gone_stream)
+            .fetch_one(self.cell.pool())
+            .await?;
+        if kept { Ok(()) } else { Err(PageError::Fenced) }
+    }
+}
+
+/// Writes rows, deletes those of streams without a customer and moves the checkpoint: all of it, or nothing where the
+/// lease was lost. Arrays of arrays do not exist in SQL, so hashes come flat with the number of their row.
+const ADVANCE: &str = "
+WITH fence AS MATERIALIZED (
+    SELECT log_advance_checkpoint($1, $2, $3, $4, $5) AS kept
+), hashes AS MATERIALIZED (
+    SELECT h.owner,
+           array_agg(h.hash) AS exact
+      FROM unnest($13::integer[], $14::bigint[]) AS h(owner, hash)
+     GROUP BY h.owner
+), deletes AS (
+    DELETE FROM view_customer_search v
+     USING unnest($15::integer[], $16::uuid[]) AS gone(project_no, stream_id)
+     WHERE v.project_no = gone.project_no
+       AND v.stream_id = gone.stream_id
+       AND (SELECT kept FROM fence)
+), upserts AS (
+    INSERT INTO view_customer_search AS v (
+           position,
+           stream_id,
+           project_no,
+           customer_user_id,
+           id_start,
+           name_start,
+           exact,
+           haystack)
+    SELECT u.position,
+           u.stream_id,
+           u.project_no,
+           u.customer_user_id,
+           u.id_start,
+           u.name_start,
+           COALESCE(h.exact, '{}'),
+           u.haystack
+      FROM unnest($6::bigint[], $7::uuid[], $8::integer[], $9::text[], $10::text[], $11::text[], $12::text[])
+           WITH ORDINALITY
+           AS u(position, stream_id, project_no, customer_user_id, id_start, name_start, haystack, place)
+      LEFT JOIN hashes h
+        ON h.owner = u.place
+     WHERE (SELECT kept FROM fence)
+        ON CONFLICT (project_no, customer_user_id) DO UPDATE
+       SET position = EXCLUDED.position,
+           stream_id = EXCLUDED.stream_id,
+           id_start = EXCLUDED.id_start,
+           name_start = EXCLUDED.name_start,
+           exact = EXCLUDED.exact,
+           haystack = EXCLUDED.haystack
+     WHERE v.position <= EXCLUDED.position
+)
+SELECT kept
+  FROM fence";

@@ -1,0 +1,193 @@
+//! Databases of the measurements: made, filled through the store, left in peace before each measurement, and dropped.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use roster_domain::Timestamp;
+use roster_domain::customer::{Customer, CustomerEvent, decide};
+use roster_domain::meta::{Meta, Principal};
+use roster_domain::schema::Schema;
+use roster_store::{Cell, CellConfig, ChunkVerdict, Prepared, Project, Vault, migrate};
+use secrecy::SecretString;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::options::Machine;
+use super::people;
+use crate::database::{CELL, KEK};
+use crate::log::{scope, upsert};
+
+/// Commands of a chunk.
+pub const CHUNK: usize = 5_000;
+
+/// The connection and cache sizes that the server has by default.
+const POOL: u32 = 16;
+const CACHED_STREAMS: usize = 100_000;
+
+/// A database of one measurement.
+#[derive(Debug)]
+pub struct Database {
+    name: String,
+    maintenance: PgConnectOptions,
+}
+
+impl Database {
+    /// Makes an empty database, over one that an earlier run left.
+    pub async fn create(machine: &Machine, name: &str) -> anyhow::Result<Self> {
+        let name = format!("roster_bench_{name}");
+        let maintenance: PgConnectOptions = machine.database_url.parse()?;
+        let database = Self { name, maintenance };
+        database.drop().await?;
+        let mut connection = PgConnection::connect_with(&database.maintenance).await?;
+        connection.execute(format!("CREATE DATABASE {} TEMPLATE template0", database.name).as_str()).await?;
+        connection.close().await?;
+        Ok(database)
+    }
+
+    /// Drops it.
+    pub async fn drop(&self) -> anyhow::Result<()> {
+        let mut connection = PgConnection::connect_with(&self.maintenance).await?;
+        connection.execute(format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name).as_str()).await?;
+        connection.close().await?;
+        Ok(())
+    }
+
+    /// The superuser's URL.
+    pub fn url(&self) -> String {
+        self.maintenance.clone().database(&self.name).to_url_lossy().to_string()
+    }
+
+    /// A superuser's connection that sees the cell's tables.
+    pub async fn connect(&self) -> anyhow::Result<PgConnection> {
+        let options = self.maintenance.clone().database(&self.name);
+        let options = options.options([("search_path", "roster_main,roster_control,public"), ("jit", "off")]);
+        Ok(PgConnection::connect_with(&options).await?)
+    }
+
+    /// Migrates it and opens the cell as a server would.
+    pub async fn open(&self) -> anyhow::Result<Open> {
+        let owner = SecretString::from(self.url());
+        let vault = Vault::parse(KEK)?;
+        let config = CellConfig {
+            name: CELL.into(),
+            database_url: migrate::migrate(&owner, CELL, &vault).await?,
+            pool_size: POOL,
+            cache_streams: CACHED_STREAMS,
+        };
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        let cell = Cell::open(config, vault, &tracker, stop.clone()).await?;
+        let project = cell.create_project(&scope("bench"), stream_id()).await?;
+        let schema = Arc::new(Schema::compile(people::definition(), 1).map_err(|problems| anyhow::anyhow!("{problems:?}"))?);
+        Ok(Open { cell, project, schema, tracker, stop })
+    }
+
+    /// Writes out what is dirty and waits for vacuum, so that no measurement pays for the one before it.
+    pub async fn quiet(&self) -> anyhow::Result<()> {
+        let mut connection = self.connect().await?;
+        connection.execute("CHECKPOINT").await?;
+        let patience = Instant::now() + Duration::from_secs(120);
+        while Instant::now() < patience {
+            let busy: bool = sqlx::query_scalar(
+                "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'autovacuum worker')",
+            )
+            .fetch_one(&mut connection)
+            .await?;
+            if !busy {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        connection.close().await?;
+        Ok(())
+    }
+}
+
+/// An open cell of this process.
+#[derive(Debug)]
+pub struct Open {
+    /// The cell.
+    pub cell: Cell,
+    /// Its only project.
+    pub project: Arc<Project>,
+    /// What commands are decided by.
+    pub schema: Arc<Schema>,
+    /// Its tasks.
+    pub tracker: TaskTracker,
+    /// Ends them.
+    pub stop: CancellationToken,
+}
+
+impl Open {
+    /// The events of a new customer.
+    pub fn register(&self, number: u32) -> anyhow::Result<Vec<CustomerEvent>> {
+        let values = people::person(number, 0);
+        let fields: Vec<(&str, &str)> = people::COLUMNS.into_iter().zip(values.iter().map(String::as_str)).collect();
+        let command = upsert(&self.schema, &values[0], &fields, Timestamp(1_750_000_000_000_000));
+        decide(&Customer::default(), &command).map_err(|refusal| anyhow::anyhow!("{refusal:?}"))
+    }
+
+    /// Seals and encodes the events of a new customer.
+    pub fn prepare(&self, events: Vec<CustomerEvent>) -> anyhow::Result<Prepared> {
+        let new = self.cell.new_stream::<Customer>(stream_id());
+        Ok(self.cell.prepare(&self.project, &new, events, &meta())?.guard(self.project.schema_stream, 0))
+    }
+
+    /// Appends chunks while the next one is prepared, as an import does; the time of it.
+    pub async fn append(self: &Arc<Self>, chunks: Vec<Vec<Vec<CustomerEvent>>>) -> anyhow::Result<Duration> {
+        let started = Instant::now();
+        let mut waiting = chunks.into_iter();
+        let prepare = |chunk: Option<Vec<Vec<CustomerEvent>>>| {
+            let open = Arc::clone(self);
+            tokio::task::spawn_blocking(move || {
+                chunk.map(|chunk| chunk.into_iter().map(|events| open.prepare(events)).collect()).transpose()
+            })
+        };
+        let mut next: tokio::task::JoinHandle<anyhow::Result<Option<Vec<Prepared>>>> = prepare(waiting.next());
+        while let Some(chunk) = next.await?? {
+            next = prepare(waiting.next());
+            match self.cell.append_all(chunk).await? {
+                ChunkVerdict::Accepted { .. } => {}
+                ChunkVerdict::Lost(lost) => anyhow::bail!("a chunk lost: {:?}", lost.first()),
+            }
+        }
+        Ok(started.elapsed())
+    }
+
+    /// Fills the log with new customers.
+    pub async fn fill(self: &Arc<Self>, numbers: std::ops::Range<u32>) -> anyhow::Result<Duration> {
+        let chunks = self.chunks(numbers)?;
+        self.append(chunks).await
+    }
+
+    /// The decided events of new customers in chunks.
+    pub fn chunks(&self, numbers: std::ops::Range<u32>) -> anyhow::Result<Vec<Vec<Vec<CustomerEvent>>>> {
+        let events: Vec<Vec<CustomerEvent>> = numbers.map(|number| self.register(number)).collect::<anyhow::Result<_>>()?;
+        Ok(events.chunks(CHUNK).map(<[_]>::to_vec).collect())
+    }
+
+    /// Ends the cell's tasks and waits for them.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+        self.cell.pool().close().await;
+    }
+}
+
+/// A cause as an HTTP request has it.
+fn meta() -> Meta {
+    Meta {
+        principal: Principal::ApiKey("bench0000001".into()),
+        request_id: "0190b3c8-7b1e-7d3a-9d58-bench0000001".into(),
+        ..Meta::default()
+    }
+}
+
+/// An id as the server mints it: new streams are neighbours in the index.
+#[expect(clippy::disallowed_methods, reason = "the benchmark is its own source of ids")]
+pub fn stream_id() -> Uuid {
+    Uuid::now_v7()
+}

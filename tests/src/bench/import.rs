@@ -1,0 +1,127 @@
+//! Directories that were filled through the streamed import of a real server, and how long that took.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+
+use super::Bench;
+use super::database::Database;
+use super::http::{Connection, Target};
+use super::people;
+use super::server::Server;
+
+/// How long one import may take.
+const PATIENCE: Duration = Duration::from_secs(3_600);
+
+/// A database with a server on it.
+pub(super) struct Directory {
+    pub(super) database: Database,
+    pub(super) server: Server,
+}
+
+impl Directory {
+    /// An empty database with a server on it, and the schema of the people in its project.
+    pub(super) async fn open(bench: &Bench, name: &str) -> anyhow::Result<Self> {
+        let database = Database::create(&bench.machine, name).await?;
+        let server = Server::roster(&bench.machine, &bench.out.join(name), &database.url()).await?;
+        let server = Server { target: server.target.project("bench"), ..server };
+        write_schema(&server.target).await?;
+        Ok(Self { database, server })
+    }
+
+    /// Stops the server and drops the database.
+    pub(super) async fn close(self) -> anyhow::Result<()> {
+        self.server.stop().await?;
+        self.database.drop().await
+    }
+}
+
+/// Writes the schema of the people into a project.
+pub(super) async fn write_schema(target: &Target) -> anyhow::Result<()> {
+    let schema = json!({ "schema": people::definition() });
+    target.call("schema/upsert", &schema).await.context("schema/upsert")?;
+    Ok(())
+}
+
+/// A directory of so many customers that can be searched.
+pub(super) async fn filled(bench: &Bench, name: &str, rows: u32) -> anyhow::Result<Directory> {
+    let directory = Directory::open(bench, name).await?;
+    let file = write_file(&bench.out.join(format!("{name}.csv")), 0..rows, 0).await?;
+    let import = import(&directory.server.target, &file).await?;
+    anyhow::ensure!(import.counts["created"] == json!(rows), "the import ended otherwise: {}", import.counts);
+    directory.server.caught_up().await?;
+    tokio::fs::remove_file(&file).await?;
+    Ok(directory)
+}
+
+/// Writes a file of people.
+pub(super) async fn write_file(path: &Path, numbers: Range<u32>, edition: u32) -> anyhow::Result<PathBuf> {
+    let mut file = tokio::io::BufWriter::with_capacity(1 << 20, tokio::fs::File::create(path).await?);
+    for piece in people::csv(numbers, edition) {
+        file.write_all(piece.as_bytes()).await?;
+    }
+    file.flush().await?;
+    Ok(path.to_owned())
+}
+
+/// How an import went.
+#[derive(Debug)]
+pub(super) struct Imported {
+    /// From the first byte sent until the import reads as ended, which is when its rows are listed.
+    pub(super) listed: Duration,
+    /// From the first byte sent until the whole file was taken.
+    pub(super) taken: Duration,
+    /// What `users/imports/get` answers in the end.
+    pub(super) counts: Value,
+}
+
+/// Streams a file to the import and waits until it reads as completed.
+pub(super) async fn import(target: &Target, file: &Path) -> anyhow::Result<Imported> {
+    let started = Instant::now();
+    let id = target.import(file, "csv_file").await.context("users/import-csv")?;
+    let taken = started.elapsed();
+    let mut connection = Connection::open(target.address).await?;
+    let request = target.request("users/imports/get", &json!({ "import_id": id }));
+    loop {
+        let answer = ask(&mut connection, &request).await.context("users/imports/get")?;
+        let status = answer["status"].as_str().unwrap_or_default();
+        if !["pending", "running"].contains(&status) {
+            anyhow::ensure!(status == "completed", "the import ended otherwise: {answer}");
+            return Ok(Imported { listed: started.elapsed(), taken, counts: answer });
+        }
+        anyhow::ensure!(started.elapsed() < PATIENCE, "the import does not end: {answer}");
+        pause(started).await;
+    }
+}
+
+/// Waits until a list has at least so many customers; the time since a moment.
+pub(super) async fn until_total(target: &Target, filter: &Value, total: u32, since: Instant) -> anyhow::Result<Duration> {
+    let mut connection = Connection::open(target.address).await?;
+    let request = target.request("users/list", filter);
+    loop {
+        let answer = ask(&mut connection, &request).await.context("users/list")?;
+        if answer["total"].as_u64() >= Some(u64::from(total)) {
+            return Ok(since.elapsed());
+        }
+        anyhow::ensure!(since.elapsed() < PATIENCE, "the list does not fill: {}", answer["total"]);
+        pause(since).await;
+    }
+}
+
+/// One answer on a kept connection.
+pub(super) async fn ask(connection: &mut Connection, request: &[u8]) -> anyhow::Result<Value> {
+    let status = connection.send(request).await?;
+    let body = connection.body();
+    anyhow::ensure!(status < 300, "status {status}: {}", String::from_utf8_lossy(body));
+    Ok(serde_json::from_slice(body)?)
+}
+
+/// Looks again after half a percent of the time that passed, so that looking neither costs nor blurs much.
+async fn pause(since: Instant) {
+    let pause = since.elapsed() / 200;
+    tokio::time::sleep(pause.clamp(Duration::from_millis(5), Duration::from_millis(250))).await;
+}

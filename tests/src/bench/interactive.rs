@@ -1,0 +1,52 @@
+//! `interactive_p99_during_import`: upserts at a steady 50 a second while another project imports.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Bench;
+use super::import::{Directory, import, write_file, write_schema};
+use super::load::{Mix, Upsert, open_loop};
+use super::report::{Report, Target};
+use super::stats::{percentile, rate};
+
+/// Fifty upserts a second.
+const EVERY: Duration = Duration::from_millis(20);
+/// The most milliseconds that the slowest hundredth may take.
+const BOUND: f64 = 60.0;
+
+/// The aim is 40 ms, which is a ratio of 1.5.
+pub(super) async fn run(bench: &Bench, report: &mut Report, directory: &Directory) -> anyhow::Result<()> {
+    let target = &directory.server.target;
+    let draft = Upsert::of(target);
+    let rows = bench.plan.import_behind;
+    let file = write_file(&bench.out.join("behind.csv"), 0..rows, 0).await?;
+    let (mut pairs, mut note) = (Vec::new(), String::new());
+    for run in 0..bench.plan.runs {
+        let other = target.project(&format!("behind-{run}"));
+        write_schema(&other).await?;
+        directory.server.caught_up().await?;
+        directory.database.quiet().await?;
+        let mix = Mix { existing: bench.plan.rows, new_from: 50_000_000 };
+        let end = CancellationToken::new();
+        let importing = async {
+            let imported = import(&other, &file).await;
+            end.cancel();
+            imported
+        };
+        let (imported, load) =
+            tokio::join!(importing, open_loop(target.address, &draft, mix, EVERY, end.clone()));
+        let (imported, load) = (imported?, load?);
+        anyhow::ensure!(load.done > 0, "no upsert was answered: {}", load.tail());
+        pairs.push((percentile(&load.latencies, 99), BOUND));
+        note = format!(
+            "{} upserts; {}; meanwhile the import ran at {:.0} rows/s",
+            load.done,
+            load.tail(),
+            rate(usize::try_from(rows)?, imported.listed)
+        );
+    }
+    tokio::fs::remove_file(&file).await?;
+    report.add(Target::within("interactive_p99_during_import", "ms").reach(1.0, 1.5), &pairs, Some(note));
+    Ok(())
+}

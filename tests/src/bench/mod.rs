@@ -1,0 +1,112 @@
+//! The benchmark behind `cargo dev bench`: every path of Roster beside its limit, on the same machine in the same run.
+//!
+//! A stage measures rows that share a database. Nothing here is a test: figures go to the report, with their limits.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program for people at a terminal")]
+
+mod bulk;
+mod catch_up;
+mod copy;
+mod database;
+mod directory;
+mod http;
+mod idle;
+mod import;
+mod interactive;
+mod lists;
+mod load;
+mod machine;
+mod options;
+mod peer;
+pub mod people;
+mod pgbench;
+mod report;
+mod server;
+mod stats;
+mod upserts;
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Parser;
+use sqlx::{Connection, PgConnection};
+
+use machine::Facts;
+use options::{Arguments, Machine, Plan};
+use report::Report;
+
+/// One run of the benchmark.
+struct Bench {
+    plan: Plan,
+    machine: Machine,
+    names: Vec<String>,
+    out: PathBuf,
+}
+
+impl Bench {
+    /// Whether any of these rows was asked for.
+    fn wants(&self, rows: &[&str]) -> bool {
+        let asked = |row: &&str| self.names.iter().any(|name| row.starts_with(name.as_str()) || name.starts_with(row));
+        self.names.is_empty() || rows.iter().any(asked)
+    }
+}
+
+/// Measures what the arguments of this process ask for, prints the table and writes `report.json`.
+pub async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    if arguments.serve_peer {
+        return peer::serve().await;
+    }
+    let bench = Bench {
+        plan: arguments.plan(),
+        machine: Machine::read()?,
+        out: std::path::absolute(&arguments.out)?,
+        names: arguments.names,
+    };
+    tokio::fs::create_dir_all(&bench.out).await?;
+    let mut connection = PgConnection::connect(&bench.machine.database_url).await.context("Postgres does not answer")?;
+    let mut report =
+        Report { machine: Facts::read(&mut connection).await?, rows: Vec::new(), failures: Vec::new() };
+    connection.close().await?;
+
+    let stages = [(bulk::ROWS, Stage::Bulk), (catch_up::ROWS, Stage::CatchUp), (idle::ROWS, Stage::Idle)];
+    let stages = stages.into_iter().chain([(upserts::ROWS, Stage::Upserts), (directory::ROWS, Stage::Directory)]);
+    for (rows, stage) in stages {
+        if !bench.wants(rows) {
+            continue;
+        }
+        let outcome = match stage {
+            Stage::Bulk => bulk::run(&bench, &mut report).await,
+            Stage::CatchUp => catch_up::run(&bench, &mut report).await,
+            Stage::Idle => idle::run(&bench, &mut report).await,
+            Stage::Upserts => upserts::run(&bench, &mut report).await,
+            Stage::Directory => directory::run(&bench, &mut report).await,
+        };
+        if let Err(error) = outcome {
+            let failure = format!("{}: {error:#}", rows.join(", "));
+            say(&failure);
+            report.failures.push(failure);
+        }
+    }
+    let path = bench.out.join("report.json");
+    tokio::fs::write(&path, serde_json::to_vec_pretty(&report)?).await?;
+    println!("{}", if arguments.markdown { report.markdown() } else { report.table() });
+    say(&format!("written to {}", path.display()));
+    anyhow::ensure!(report.failures.is_empty(), "{} stages could not be measured", report.failures.len());
+    Ok(())
+}
+
+/// Rows that share a database.
+#[derive(Clone, Copy)]
+enum Stage {
+    Bulk,
+    CatchUp,
+    Idle,
+    Upserts,
+    Directory,
+}
+
+/// Tells how far the run is.
+fn say(text: &str) {
+    eprintln!("{text}");
+}

@@ -1,0 +1,270 @@
+//! A caller of a [`Server`] over real HTTP: what it says, and what it hears back.
+//!
+//! A [`Client`] is a value: one with another credential, scope or header is made from it. It never retries.
+
+use std::fmt::Display;
+
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Body, Method};
+use roster_domain::Scope;
+use roster_internal::BASE;
+use serde_json::{Value, json};
+
+use crate::server::{JWT_SECRET, Server};
+
+/// The account of every test.
+pub const ACCOUNT: &str = "acc_test";
+/// The organization of every test.
+pub const ORG: &str = "org_test";
+
+/// A project of the test organization.
+pub fn project(project_id: &str) -> Scope {
+    Scope { account_id: ACCOUNT.into(), org_id: ORG.into(), project_id: project_id.into() }
+}
+
+/// What a client proves who it is with.
+#[derive(Clone, Debug)]
+pub enum Credential {
+    /// Nothing.
+    None,
+    /// `Authorization: Bearer` with a key or a token.
+    Bearer(String),
+    /// `X-Api-Key`.
+    ApiKey(String),
+}
+
+/// A caller with a credential, in one project.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    url: String,
+    scope: Scope,
+    credential: Credential,
+    headers: HeaderMap,
+}
+
+impl Client {
+    /// A caller of a server.
+    #[expect(clippy::disallowed_methods, reason = "it talks to the server of the test and to nobody else")]
+    pub fn new(server: &Server, scope: Scope, credential: Credential) -> Self {
+        // Fails only where another test of the process was first.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
+        Self { http, url: server.url().to_owned(), scope, credential, headers: HeaderMap::new() }
+    }
+
+    /// A caller with every permission in one project of the test organization, by a new key.
+    pub async fn of_project(server: &Server, project_id: &str) -> anyhow::Result<Self> {
+        let key = server.key(ACCOUNT, &["*"]).await?;
+        Ok(Self::new(server, project(project_id), Credential::Bearer(key)))
+    }
+
+    /// The same caller on another server, or on the same one after a restart.
+    #[must_use]
+    pub fn at(&self, server: &Server) -> Self {
+        Self { url: server.url().to_owned(), ..self.clone() }
+    }
+
+    /// The same caller with another credential.
+    #[must_use]
+    pub fn with_credential(&self, credential: Credential) -> Self {
+        Self { credential, ..self.clone() }
+    }
+
+    /// The same caller in another project or tenant.
+    #[must_use]
+    pub fn in_scope(&self, scope: Scope) -> Self {
+        Self { scope, ..self.clone() }
+    }
+
+    /// The same caller with a header on every request.
+    #[must_use]
+    pub fn with_header(&self, name: &str, value: &str) -> Self {
+        let mut headers = self.headers.clone();
+        let name = HeaderName::try_from(name).expect("a header name");
+        headers.insert(name, HeaderValue::try_from(value).expect("a header value"));
+        Self { headers, ..self.clone() }
+    }
+
+    /// The tenant that it names.
+    pub const fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// A body with the scope of this client and these members.
+    pub fn body(&self, members: &Value) -> Value {
+        let Scope { account_id, org_id, project_id } = &self.scope;
+        let mut body = json!({"account_id": account_id, "org_id": org_id, "project_id": project_id});
+        for (name, value) in members.as_object().expect("members are an object") {
+            body[name] = value.clone();
+        }
+        body
+    }
+
+    /// The scope of this client as a query string.
+    pub fn query(&self) -> String {
+        let Scope { account_id, org_id, project_id } = &self.scope;
+        format!("account_id={account_id}&org_id={org_id}&project_id={project_id}")
+    }
+
+    /// A JSON request to a route of the project users API, or to a path that begins with `/`.
+    pub async fn post(&self, route: &str, members: Value) -> Answer {
+        self.post_text(route, self.body(&members).to_string()).await
+    }
+
+    /// The same with a body as it stands, without the scope.
+    pub async fn post_text(&self, route: &str, body: impl Into<Body>) -> Answer {
+        self.send(Method::POST, route, Some("application/json"), body).await
+    }
+
+    /// A file as a streamed import; `options` are further members of the query, such as `dry_run=true`.
+    pub async fn import(&self, options: &str, csv: impl Into<Body>) -> Answer {
+        let route = format!("users/import-csv?{}&{options}", self.query());
+        self.send(Method::POST, route.trim_end_matches('&'), Some("text/csv"), csv).await
+    }
+
+    /// A request without a body.
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, None, "").await
+    }
+
+    /// Any request.
+    pub async fn send(
+        &self,
+        method: Method,
+        route: &str,
+        content_type: Option<&str>,
+        body: impl Into<Body>,
+    ) -> Answer {
+        let path = if route.starts_with('/') { route.to_owned() } else { format!("{BASE}/{route}") };
+        let mut request = self.http.request(method, format!("{}{path}", self.url)).headers(self.headers.clone());
+        request = match &self.credential {
+            Credential::None => request,
+            Credential::Bearer(token) => request.bearer_auth(token),
+            Credential::ApiKey(key) => request.header("x-api-key", key),
+        };
+        if let Some(content_type) = content_type {
+            request = request.header("content-type", content_type);
+        }
+        let response = request.body(body).send().await.unwrap_or_else(|error| panic!("{path}: {error:?}"));
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await.unwrap_or_else(|error| panic!("the body of {path}: {error:?}"));
+        Answer { what: path, status, headers, body: body.to_vec() }
+    }
+
+    /// The body of a request that succeeds.
+    pub async fn ok(&self, route: &str, members: Value) -> Value {
+        self.post(route, members).await.ok()
+    }
+
+    /// What stands under `detail` of a request that is refused with this status and code.
+    pub async fn refused(&self, route: &str, members: Value, status: u16, code: &str) -> Value {
+        self.post(route, members).await.refused(status, code)
+    }
+
+    /// The finding of a request that is not valid in one place, such as `body.profile.email`.
+    pub async fn invalid(&self, route: &str, members: Value, place: &str) -> Value {
+        self.post(route, members).await.invalid(place)
+    }
+
+    /// Creates or changes a customer; the record as the answer has it.
+    pub async fn upsert(&self, customer_user_id: &str, profile: Value) -> Value {
+        let members = json!({"customer_user_id": customer_user_id, "profile": profile});
+        self.ok("users/upsert", members).await["customer"].clone()
+    }
+
+    /// The ids of one page of `users/list`, in the order of the list.
+    pub async fn ids(&self, filters: Value) -> Vec<String> {
+        ids(&self.ok("users/list", filters).await)
+    }
+}
+
+/// The ids of the items of a list.
+pub fn ids(list: &Value) -> Vec<String> {
+    let items = list["items"].as_array().unwrap_or_else(|| panic!("no list: {list}"));
+    items.iter().filter_map(|item| Some(item["customer_user_id"].as_str()?.to_owned())).collect()
+}
+
+/// A token with these claims, signed with the secret of the test servers.
+pub fn token(claims: &Value) -> String {
+    token_with(claims, JWT_SECRET.as_bytes(), Algorithm::HS256)
+}
+
+/// A token signed in another way.
+pub fn token_with(claims: &Value, secret: &[u8], algorithm: Algorithm) -> String {
+    let key = EncodingKey::from_secret(secret);
+    jsonwebtoken::encode(&Header::new(algorithm), claims, &key).expect("claims can be signed")
+}
+
+/// What a server answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    what: String,
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body as it came.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON; null where it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// The text of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The position in `Roster-Position`, whose epoch is 1.
+    pub fn position(&self) -> i64 {
+        let text = self.header("roster-position").unwrap_or_else(|| panic!("{} has no position", self.what));
+        let position = text.strip_prefix("1:").and_then(|position| position.parse().ok());
+        position.unwrap_or_else(|| panic!("{} has the position {text}", self.what))
+    }
+
+    /// The body, if the answer is a good one.
+    pub fn ok(&self) -> Value {
+        assert!((200..300).contains(&self.status), "{self}");
+        self.json()
+    }
+
+    /// What stands under `detail`, if the answer has this status and code.
+    pub fn refused(&self, status: u16, code: &str) -> Value {
+        let detail = &self.json()["detail"];
+        assert_eq!((self.status, detail["code"].as_str()), (status, Some(code)), "{self}");
+        assert!(detail["message"].as_str().is_some_and(|message| !message.is_empty()), "{self}");
+        detail.clone()
+    }
+
+    /// The finding about a place, such as `body.profile.email`, if the answer is 422 with a list of findings.
+    pub fn invalid(&self, place: &str) -> Value {
+        assert_eq!(self.status, 422, "{self}");
+        let findings = self.json()["detail"].as_array().cloned().unwrap_or_default();
+        let found = findings.iter().find(|finding| self::place(finding) == place);
+        found.unwrap_or_else(|| panic!("nothing is said about {place}: {self}")).clone()
+    }
+}
+
+impl Display for Answer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text: String = self.text().chars().take(2_000).collect();
+        write!(formatter, "{} answered {}: {text}", self.what, self.status)
+    }
+}
+
+/// The place of a finding with dots.
+fn place(finding: &Value) -> String {
+    let parts = finding["loc"].as_array().cloned().unwrap_or_default();
+    let part = |part: &Value| part.as_str().map_or_else(|| part.to_string(), str::to_owned);
+    parts.iter().map(part).collect::<Vec<_>>().join(".")
+}

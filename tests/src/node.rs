@@ -1,0 +1,77 @@
+//! A server without HTTP: a cell with its projections, its directory and its jobs, in the process of the test.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::ensure;
+use roster_commands::clock::{SystemClock, SystemIds};
+use roster_commands::{Context, Directory, JobOptions, Jobs, Limits};
+use roster_projections::{ProjectionOptions, Projections};
+use roster_store::Cell;
+
+use crate::database::{Database, TestCell};
+use crate::log::scope;
+
+/// How long a node may take to project what is in the log.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One server of a cell.
+pub struct Node {
+    /// Its use cases.
+    pub directory: Directory,
+    /// Its read models.
+    pub projections: Projections,
+    test: TestCell,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Node").finish_non_exhaustive()
+    }
+}
+
+impl Node {
+    /// Starts cell, projections and directory. Jobs wait for [`Node::start_jobs`].
+    pub async fn start(database: &Database, name: &str, limits: Limits) -> anyhow::Result<Self> {
+        let test = database.cell().await?;
+        let options = ProjectionOptions { owner: name.to_owned() };
+        let projections =
+            Projections::start(test.cell.clone(), options, &test.tracker, test.stop.clone());
+        let (clock, ids) = (Arc::new(SystemClock), Arc::new(SystemIds));
+        let directory = Directory::new(test.cell.clone(), clock, ids, limits);
+        Ok(Self { directory, projections, test })
+    }
+
+    /// Starts the worker, which looks for jobs every 50 ms.
+    pub fn start_jobs(&self) -> Jobs {
+        let options = JobOptions { poll: Duration::from_millis(50), ..JobOptions::default() };
+        let (tracker, stop) = (self.test.tracker.clone(), self.test.stop.clone());
+        Jobs::start(self.directory.clone(), options, tracker, stop)
+    }
+
+    /// The cell.
+    pub fn cell(&self) -> &Cell {
+        &self.test.cell
+    }
+
+    /// A request of Roster itself on a project of the test's tenant.
+    pub fn context(project_id: &str) -> Context {
+        Context::system(scope(project_id), "test")
+    }
+
+    /// Waits until everything in the log can be read and searched.
+    pub async fn settle(&self) -> anyhow::Result<i64> {
+        let head = self.cell().head_position().await?;
+        let read = self.projections.wait_for(head, PATIENCE).await;
+        let searched = self.projections.wait_for_search(head, PATIENCE).await;
+        ensure!(read && searched, "the projections do not reach {head}: {:?}", self.projections.status());
+        Ok(head)
+    }
+
+    /// Stops everything and waits for it.
+    pub async fn close(self) {
+        let Self { directory, projections, test } = self;
+        drop((directory, projections));
+        test.close().await;
+    }
+}

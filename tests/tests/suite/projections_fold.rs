@@ -1,0 +1,564 @@
+//! Many writers on few customers, with schema changes meanwhile: the read models are a fold of the log, and nobody is
+//! without the claims that the schema asks for. Also with two servers.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use rand::Rng;
+use roster_commands::{CommandError, DataSourceInput, Directory, Limits, NotFound, SchemaInput, UpsertInput};
+use roster_domain::customer::{Customer, CustomerEvent, SourceKind};
+use roster_domain::event::StoredEvent;
+use roster_domain::schema::{Definition, Field, FieldType, ProjectSchema};
+use roster_domain::stream::{Claim, Stream, claim_kind};
+use roster_domain::suppression::{Suppression, SuppressionEvent};
+use roster_domain::value::fold::{digits, fold};
+use roster_domain::value::{Input, Value, profile_json};
+use roster_domain::{Personal, Timestamp};
+use roster_store::{Project, verify};
+use roster_tests::database::Database;
+use roster_tests::node::Node;
+use sha2::{Digest, Sha256};
+use sqlx::{PgConnection, Row};
+use uuid::Uuid;
+
+const WRITERS: usize = 64;
+const CUSTOMERS: u32 = 1_000;
+/// Fewer addresses than customers, so that claims are fought for and change hands.
+const ADDRESSES: u32 = 700;
+/// So many badges that a schema that makes them unique is sometimes kept out by a duplicate, and sometimes not.
+const BADGES: u32 = 400_000;
+
+#[expect(clippy::disallowed_methods, reason = "the long run is asked for by the environment")]
+fn seconds() -> u64 {
+    std::env::var("ROSTER_HAMMER_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(4)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_read_models_are_a_fold_of_the_log() {
+    hammer(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_read_models_of_two_servers_are_a_fold_of_the_log() {
+    hammer(2).await;
+}
+
+/// How often what happened.
+#[derive(Debug, Default)]
+struct Tally {
+    written: AtomicU64,
+    taken: AtomicU64,
+    erased: AtomicU64,
+    schemas: AtomicU64,
+    refused_schemas: AtomicU64,
+}
+
+async fn hammer(servers: usize) {
+    let database = Database::create().await.expect("a database");
+    let mut nodes = Vec::new();
+    for number in 0..servers {
+        let node = Node::start(&database, &format!("node-{number}"), Limits::default()).await;
+        nodes.push(node.expect("a node"));
+    }
+    let first = nodes[0].directory.clone();
+    let ctx = Node::context("p");
+    let input = SchemaInput { definition: definition(false, None), expected_version: None };
+    first.upsert_schema(&ctx, input).await.expect("a schema");
+    let till = Instant::now() + Duration::from_secs(seconds());
+    let tally = Arc::new(Tally::default());
+    let mut tasks = tokio::task::JoinSet::new();
+    for writer in 0..WRITERS {
+        let directory = nodes[writer % servers].directory.clone();
+        let tally = Arc::clone(&tally);
+        tasks.spawn(async move {
+            while Instant::now() < till {
+                write_once(&directory, &tally).await;
+            }
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.expect("no writer fails");
+    }
+    let mut head = 0;
+    for node in &nodes {
+        head = node.settle().await.expect("the projections catch up");
+        for status in node.projections.status() {
+            assert_eq!((status.parked_streams, status.error), (0, None), "{}", status.name);
+        }
+    }
+    check(&database, head).await;
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let happened = [&tally.written, &tally.taken, &tally.erased, &tally.schemas].map(count);
+    eprintln!("{tally:?}");
+    assert!(happened.iter().all(|count| *count > 1), "{tally:?}: the test did not hammer");
+    for node in nodes {
+        node.close().await;
+    }
+}
+
+/// A unique and fought-for address, a badge that is sometimes unique, a number whose region changes.
+fn definition(unique_badge: bool, region: Option<&str>) -> Definition {
+    let unique = |name: &str, field_type, unique| Field { unique, ..Field::new(name, field_type) };
+    let mut definition = Definition::default();
+    definition.fields.retain(|field| !["email", "phone"].contains(&field.name.as_str()));
+    definition.fields.extend([
+        unique("email", FieldType::Email, true),
+        unique("badge", FieldType::String, unique_badge),
+        Field { default_region: region.map(str::to_owned), ..unique("phone", FieldType::Phone, true) },
+        Field::new("score", FieldType::Number),
+        Field::new("vip", FieldType::Boolean),
+    ]);
+    definition
+}
+
+async fn change_schema(directory: &Directory, tally: &Tally) {
+    let (badge, region) = {
+        let mut random = rand::rng();
+        (random.random(), [None, Some("DE"), Some("US")][random.random_range(0..3)])
+    };
+    let input = SchemaInput { definition: definition(badge, region), expected_version: None };
+    match directory.upsert_schema(&Node::context("p"), input).await {
+        Ok(applied) => tally.schemas.fetch_add(u64::from(applied.position.is_some()), Ordering::Relaxed),
+        Err(
+            CommandError::SchemaInvalid(_)
+            | CommandError::SchemaConflict { .. }
+            | CommandError::PreparationRequired { .. },
+        ) => tally.refused_schemas.fetch_add(1, Ordering::Relaxed),
+        Err(error) => panic!("a schema change failed: {error}"),
+    };
+}
+
+/// One random command as a request would give it.
+async fn write_once(directory: &Directory, tally: &Tally) {
+    let ctx = Node::context("p");
+    let (id, dice) = {
+        let mut random = rand::rng();
+        (format!("Customer-{}", random.random_range(0..CUSTOMERS)), random.random_range(0..300))
+    };
+    let ended = match dice {
+        0..12 => directory.erase_customer(&ctx, &id, dice < 3).await.map(|_| &tally.erased),
+        12..15 => directory.remove_suppression(&ctx, &id).await.map(|_| &tally.written),
+        15 => return change_schema(directory, tally).await,
+        16..24 => {
+            let inputs = (0..5).map(|_| random_input(None)).collect();
+            let verdicts = directory.upsert_customers(&ctx, inputs).await.expect("a verdict each").value;
+            for verdict in verdicts {
+                note(verdict.map(|_| &tally.written), tally);
+            }
+            return;
+        }
+        _ => directory.upsert_customer(&ctx, random_input(Some(id))).await.map(|_| &tally.written),
+    };
+    note(ended, tally);
+}
+
+fn note(ended: Result<&AtomicU64, CommandError>, tally: &Tally) {
+    match ended {
+        Ok(counter) => counter.fetch_add(1, Ordering::Relaxed),
+        Err(CommandError::UniqueValueTaken { .. }) => tally.taken.fetch_add(1, Ordering::Relaxed),
+        Err(
+            CommandError::VersionConflict { .. }
+            | CommandError::NotFound(NotFound::Customer | NotFound::Suppression),
+        ) => 0,
+        Err(error) => panic!("a command failed: {error}"),
+    };
+}
+
+fn random_input(id: Option<String>) -> UpsertInput {
+    let mut random = rand::rng();
+    let number = random.random_range(0..CUSTOMERS);
+    let id = id.unwrap_or_else(|| format!("Customer-{number}"));
+    let own: u32 = id.trim_start_matches("Customer-").parse().unwrap_or_default();
+    let text = |text: String| Input::Text(text);
+    let candidates = [
+        ("email", text(format!("{}@Example.org", random.random_range(0..ADDRESSES)))),
+        ("badge", text(format!("badge {}", random.random_range(0..BADGES)))),
+        ("phone", text(format!("0171 {:07}", own * 10 + random.random_range(0..10)))),
+        ("score", Input::Number(random.random_range(-50..50).to_string())),
+        ("vip", Input::Bool(random.random())),
+        ("full_name", text(format!("Žofie Ó’Brien {}", random.random_range(0..9)))),
+        ("note", text(format!("extra {}", random.random_range(0..9)))),
+    ];
+    let mut profile = Vec::new();
+    for (name, input) in candidates {
+        match random.random_range(0..24) {
+            0..8 => {}
+            8..10 => profile.push((name.to_owned(), Input::Null)),
+            _ => profile.push((name.to_owned(), input)),
+        }
+    }
+    let data_source = (random.random_range(0..6) == 0).then(|| DataSourceInput {
+        kind: [SourceKind::Manual, SourceKind::Csv, SourceKind::Scim][random.random_range(0..3)],
+        provider: [None, Some("erp".to_owned())][random.random_range(0..2)].clone(),
+        connection_id: None,
+        external_id: Personal::new(Some(format!("external-{own}"))),
+        synced_at: Some(Timestamp(1_767_225_600_000_000)),
+    });
+    UpsertInput {
+        customer_user_id: Some(id),
+        profile,
+        enabled: [None, Some(true), Some(false)][random.random_range(0..3)],
+        connector_enabled: if random.random_range(0..5) == 0 {
+            BTreeMap::from([("sms".to_owned(), random.random())])
+        } else {
+            BTreeMap::new()
+        },
+        data_source,
+        replace: random.random_range(0..10) == 0,
+        expected_version: None,
+    }
+}
+
+/// A customer as the log has it, and where its row stands.
+#[derive(Default)]
+struct Folded {
+    version: i32,
+    customer: Customer,
+    /// Position of the last event that a row shows.
+    position: i64,
+}
+
+/// Everything that the log says.
+#[derive(Default)]
+struct Log {
+    customers: HashMap<Uuid, Folded>,
+    suppressions: HashMap<Uuid, Suppression>,
+    versions: HashMap<Uuid, i32>,
+    /// By data source, the newest time of an event of one of its customers.
+    written: BTreeMap<(i16, String, String), Timestamp>,
+}
+
+fn is<E: StoredEvent>(type_no: i16) -> bool {
+    E::TYPES.iter().any(|known| known.type_no == type_no)
+}
+
+impl Log {
+    /// Reads the log; `read_page` itself asserts that positions are contiguous.
+    async fn read(cell: &roster_store::Cell) -> Self {
+        let mut log = Self::default();
+        let mut after = 0;
+        loop {
+            let page = cell.read_page(after, 5_000).await.expect("no hole");
+            let Some(last) = page.last() else { return log };
+            after = last.position;
+            for recorded in &page {
+                let version = log.versions.entry(recorded.stream).or_default();
+                assert_eq!(recorded.version, *version + 1, "versions 1..n");
+                *version = recorded.version;
+                if is::<CustomerEvent>(recorded.type_no) {
+                    let event: CustomerEvent = recorded.decode().expect("it decodes");
+                    let folded = log.customers.entry(recorded.stream).or_default();
+                    folded.version = recorded.version;
+                    if !matches!(event, CustomerEvent::FieldsClaimed { .. }) {
+                        folded.position = recorded.position;
+                    }
+                    let is_write = matches!(event, CustomerEvent::Registered { .. } | CustomerEvent::Updated { .. });
+                    folded.customer.fold(event);
+                    if is_write {
+                        let at = folded.customer.updated_at;
+                        let newest = log.written.entry(source_of(&folded.customer)).or_insert(at);
+                        *newest = at.max(*newest);
+                    }
+                } else if is::<SuppressionEvent>(recorded.type_no) {
+                    let event = recorded.decode().expect("it decodes");
+                    log.suppressions.entry(recorded.stream).or_default().fold(event);
+                }
+            }
+        }
+    }
+
+    fn active(&self) -> impl Iterator<Item = (&Uuid, &Folded)> {
+        self.customers.iter().filter(|(_, folded)| folded.customer.is_active())
+    }
+}
+
+fn source_of(customer: &Customer) -> (i16, String, String) {
+    let source = &customer.source;
+    let set = |text: &Option<String>| text.clone().unwrap_or_default();
+    (source.kind.number(), set(&source.provider), set(&source.connection_id))
+}
+
+async fn check(database: &Database, head: i64) {
+    // A fresh cell: a cache may be behind what another server wrote, the database may not.
+    let fresh = database.cell().await.expect("a cell");
+    let cell = &fresh.cell;
+    let project = cell.project(&Node::context("p").scope).await.expect("a look-up").expect("the project");
+    let mut connection = database.superuser().await.expect("a connection");
+    let (count, highest): (i64, i64) = sqlx::query_as("SELECT count(*), max(position) FROM log_events")
+        .fetch_one(&mut connection)
+        .await
+        .expect("a count");
+    assert_eq!((count, highest), (head, head), "gapless");
+    let log = Log::read(cell).await;
+    let schema = cell.load::<ProjectSchema>(&project, project.schema_stream).await.expect("the schema").state;
+    check_claims(&mut connection, &project, &schema, &log).await;
+    check_customers(&mut connection, &project, &log).await;
+    check_search(&mut connection, &project, &log).await;
+    check_data_sources(&mut connection, &project, &log, head).await;
+    check_small_tables(&mut connection, &log, &schema).await;
+    for (stream, folded) in log.active() {
+        let loaded = cell.load::<Customer>(&project, *stream).await.expect("it loads");
+        assert_eq!((loaded.version, &loaded.state), (folded.version, &folded.customer), "the snapshot is the fold");
+    }
+    let report = verify::verify(cell, |_, _| ()).await.expect("a report");
+    assert_eq!(report.findings, []);
+    fresh.close().await;
+}
+
+/// Claims are what the states hold, and the states hold what the schema in effect asks for.
+async fn check_claims(connection: &mut PgConnection, project: &Project, schema: &ProjectSchema, log: &Log) {
+    let mut expected: HashSet<(i16, Vec<u8>, Uuid)> = HashSet::new();
+    let mut add = |claims: Vec<Claim>, stream: Uuid| {
+        expected.extend(claims.iter().map(|claim| (claim.kind, project.claim_key(claim), stream)));
+    };
+    log.customers.iter().for_each(|(stream, folded)| add(folded.customer.claims(), *stream));
+    log.suppressions.iter().for_each(|(stream, suppression)| add(suppression.claims(), *stream));
+    let stored: Vec<(i16, Vec<u8>, Uuid)> =
+        sqlx::query_as("SELECT kind, key, stream_id FROM log_claims WHERE kind <> $1")
+            .bind(claim_kind::OPEN_JOB)
+            .fetch_all(connection)
+            .await
+            .expect("claims");
+    assert_eq!(stored.into_iter().collect::<HashSet<_>>(), expected);
+
+    let unique: Vec<&str> = schema
+        .definition
+        .fields
+        .iter()
+        .filter(|field| field.unique && field.name != schema.definition.primary_key)
+        .map(|field| field.name.as_str())
+        .collect();
+    let mut values = HashSet::new();
+    for (_, folded) in log.active() {
+        let customer = &folded.customer;
+        let profile = customer.profile.known().expect("an active customer is known");
+        for field in &unique {
+            if let Some(value) = profile.get(*field) {
+                assert!(customer.claimed.iter().any(|claimed| claimed == field), "{field} is not claimed");
+                assert!(values.insert((*field, value.as_text())), "two customers have the same {field}");
+            }
+        }
+    }
+}
+
+/// One row of `view_customers`, every column.
+#[derive(Debug, PartialEq)]
+struct CustomerColumns {
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+    bucket: i64,
+    position: i64,
+    project_no: i32,
+    version: i32,
+    source_kind: i16,
+    enabled: bool,
+    customer_user_id: String,
+    display_name: String,
+    profile: String,
+    connector_enabled: BTreeMap<String, bool>,
+    source_provider: String,
+    source_connection: String,
+    source_external_id: Option<String>,
+    source_synced_at: Option<DateTime<Utc>>,
+}
+
+async fn check_customers(connection: &mut PgConnection, project: &Project, log: &Log) {
+    let rows = sqlx::query("SELECT *, profile::text AS profile_text FROM view_customers")
+        .fetch_all(connection)
+        .await
+        .expect("rows");
+    let stored: HashMap<Uuid, CustomerColumns> = rows
+        .iter()
+        .map(|row| {
+            let sqlx::types::Json(connector_enabled) = row.get("connector_enabled");
+            let columns = CustomerColumns {
+                created_at: row.get("created_at"),
+                updated_at: row.get("updated_at"),
+                bucket: row.get("bucket"),
+                position: row.get("position"),
+                project_no: row.get("project_no"),
+                version: row.get("version"),
+                source_kind: row.get("source_kind"),
+                enabled: row.get("enabled"),
+                customer_user_id: row.get("customer_user_id"),
+                display_name: row.get("display_name"),
+                profile: row.get("profile_text"),
+                connector_enabled,
+                source_provider: row.get("source_provider"),
+                source_connection: row.get("source_connection"),
+                source_external_id: row.get("source_external_id"),
+                source_synced_at: row.get("source_synced_at"),
+            };
+            (row.get("stream_id"), columns)
+        })
+        .collect();
+    let expected: HashMap<Uuid, CustomerColumns> = log
+        .active()
+        .map(|(stream, folded)| {
+            let customer = &folded.customer;
+            let (source_kind, source_provider, source_connection) = source_of(customer);
+            let columns = CustomerColumns {
+                created_at: customer.created_at.to_utc(),
+                updated_at: customer.updated_at.to_utc(),
+                bucket: bucket(project, customer),
+                position: folded.position,
+                project_no: project.no,
+                version: customer.version,
+                source_kind,
+                enabled: customer.enabled,
+                customer_user_id: customer.customer_user_id.known().cloned().unwrap_or_default(),
+                display_name: customer.display_name(),
+                profile: profile_json(customer.profile.known().expect("an active customer is known")),
+                connector_enabled: customer.connector_enabled.clone(),
+                source_provider,
+                source_connection,
+                source_external_id: customer.source.external_id.known().cloned().flatten(),
+                source_synced_at: customer.source.synced_at.map(Timestamp::to_utc),
+            };
+            (*stream, columns)
+        })
+        .collect();
+    assert_same("view_customers", &stored, &expected);
+}
+
+/// Compares row by row, so that a failure names a row and not thousands.
+fn assert_same<T: PartialEq + std::fmt::Debug>(table: &str, stored: &HashMap<Uuid, T>, expected: &HashMap<Uuid, T>) {
+    for (stream, row) in stored {
+        assert_eq!(Some(row), expected.get(stream), "{table}, {stream}");
+    }
+    for stream in expected.keys() {
+        assert!(stored.contains_key(stream), "{table} lacks {stream}");
+    }
+}
+
+fn first_eight(hash: Sha256) -> i64 {
+    let digest = hash.finalize();
+    i64::from_be_bytes(digest[..8].try_into().expect("eight bytes"))
+}
+
+fn bucket(project: &Project, customer: &Customer) -> i64 {
+    let (kind, provider, connection) = source_of(customer);
+    let hash = Sha256::new()
+        .chain_update(project.no.to_be_bytes())
+        .chain_update(kind.to_be_bytes())
+        .chain_update(provider)
+        .chain_update([0])
+        .chain_update(connection);
+    (first_eight(hash) & !1) | i64::from(customer.enabled)
+}
+
+/// One row of `view_customer_search`, every column.
+#[derive(Debug, PartialEq)]
+struct SearchColumns {
+    position: i64,
+    project_no: i32,
+    customer_user_id: String,
+    id_start: String,
+    name_start: String,
+    exact: BTreeSet<i64>,
+    haystack: BTreeSet<String>,
+}
+
+async fn check_search(connection: &mut PgConnection, project: &Project, log: &Log) {
+    let rows = sqlx::query("SELECT * FROM view_customer_search").fetch_all(connection).await.expect("rows");
+    let stored: HashMap<Uuid, SearchColumns> = rows
+        .iter()
+        .map(|row| {
+            let columns = SearchColumns {
+                position: row.get("position"),
+                project_no: row.get("project_no"),
+                customer_user_id: row.get("customer_user_id"),
+                id_start: row.get("id_start"),
+                name_start: row.get("name_start"),
+                exact: row.get::<Vec<i64>, _>("exact").into_iter().collect(),
+                haystack: row.get::<String, _>("haystack").lines().map(str::to_owned).collect(),
+            };
+            (row.get("stream_id"), columns)
+        })
+        .collect();
+    let expected: HashMap<Uuid, SearchColumns> = log
+        .active()
+        .map(|(stream, folded)| {
+            let customer = &folded.customer;
+            let id = customer.customer_user_id.known().cloned().unwrap_or_default();
+            let profile = customer.profile.known().expect("an active customer is known");
+            let mut haystack = BTreeSet::from([fold(&id)]);
+            for (name, value) in profile {
+                if !matches!(value, Value::Bool(_)) {
+                    haystack.insert(fold(value.as_text()));
+                }
+                if name == "phone" {
+                    haystack.insert(digits(value.as_text()));
+                }
+            }
+            let start = |text: &str| fold(text).chars().take(2).collect();
+            let exact = profile.iter().map(|(name, value)| {
+                let hash = Sha256::new().chain_update(project.no.to_be_bytes()).chain_update(name);
+                first_eight(hash.chain_update([0]).chain_update(value.as_text()))
+            });
+            let columns = SearchColumns {
+                position: folded.position,
+                project_no: project.no,
+                id_start: start(&id),
+                name_start: start(&customer.display_name()),
+                exact: exact.collect(),
+                haystack,
+                customer_user_id: id,
+            };
+            (*stream, columns)
+        })
+        .collect();
+    assert_same("view_customer_search", &stored, &expected);
+}
+
+async fn check_data_sources(connection: &mut PgConnection, project: &Project, log: &Log, head: i64) {
+    let mut expected: BTreeMap<(i16, String, String), (i64, i64, Timestamp)> = BTreeMap::new();
+    for (_, Folded { customer, .. }) in log.active() {
+        let (count, enabled, newest) = expected.entry(source_of(customer)).or_default();
+        *count += 1;
+        *enabled += i64::from(customer.enabled);
+        *newest = customer.updated_at.max(*newest);
+    }
+    let rows = sqlx::query("SELECT * FROM view_data_sources").fetch_all(connection).await.expect("rows");
+    let mut stored = BTreeMap::new();
+    for row in &rows {
+        assert_eq!(row.get::<i32, _>("project_no"), project.no);
+        assert!(row.get::<i64, _>("position") <= head);
+        let source: (i16, String, String) =
+            (row.get("source_kind"), row.get("source_provider"), row.get("source_connection"));
+        let (count, enabled): (i64, i64) = (row.get("count"), row.get("enabled_count"));
+        if count == 0 {
+            assert_eq!(enabled, 0, "{source:?}");
+            continue;
+        }
+        // A row that was erased since may have been the last one that was written; how soon it was is not in the log.
+        let at = Timestamp::from(row.get::<DateTime<Utc>, _>("last_upserted_at"));
+        let earliest = expected.get(&source).map(|(.., newest)| *newest);
+        assert!(earliest <= Some(at) && Some(&at) <= log.written.get(&source), "{source:?} was written at {at}");
+        stored.insert(source, (count, enabled));
+    }
+    let expected: BTreeMap<_, _> =
+        expected.into_iter().map(|(source, (count, enabled, _))| (source, (count, enabled))).collect();
+    assert_eq!(stored, expected, "view_data_sources");
+}
+
+async fn check_small_tables(connection: &mut PgConnection, log: &Log, schema: &ProjectSchema) {
+    let stored: HashSet<Uuid> = sqlx::query_scalar("SELECT stream_id FROM view_suppressions")
+        .fetch_all(&mut *connection)
+        .await
+        .expect("rows")
+        .into_iter()
+        .collect();
+    let expected =
+        log.suppressions.iter().filter(|(_, suppression)| suppression.is_added()).map(|(stream, _)| *stream);
+    assert_eq!(stored, expected.collect(), "view_suppressions");
+    let (version, definition): (i32, String) = sqlx::query_as("SELECT version, definition::text FROM view_schemas")
+        .fetch_one(connection)
+        .await
+        .expect("one row");
+    let definition: Definition = serde_json::from_str(&definition).expect("a definition");
+    assert_eq!((version, &definition), (schema.version, &schema.definition), "view_schemas");
+}
