@@ -151,6 +151,7 @@ impl Jobs {
                 state.failures.remove(&id);
             }
             Err(error) => {
+                eprintln!("ERR {error:?}");
                 let is_internal = matches!(error, CommandError::Internal(_));
                 *state.failures.entry(id).or_default() += u32::from(is_internal);
                 tracing::warn!(job = %id, %error, "a job was interrupted and will be tried again");

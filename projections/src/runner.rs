@@ -292,7 +292,7 @@ impl<P: Projection> Runner<P> {
         while let Some(part) = parts.pop() {
             let (Some(first), Some(last)) = (part.first(), part.last()) else { continue };
             let kept: Vec<&P::Item> =
-                part.iter().filter(|item| item.scrubs() || !leading.parked.contains(&item.stream())).collect();
+                part.iter().filter(|item| !leading.parked.contains(&item.stream()) || item.scrubs()).collect();
             let step = Self::step(leading, last.position());
             let Err(error) = self.projection.apply(&kept, step).await else {
                 leading.position = last.position();

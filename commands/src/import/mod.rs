@@ -158,8 +158,9 @@ impl Directory {
                 return Ok(true);
             }
             let look = deadline.min(tokio::time::Instant::now() + LOOK);
-            let is_here = tokio::time::timeout_at(look, ended.wait_for(|last| *last == Some(import_id))).await;
-            if is_here.is_err() && tokio::time::Instant::now() >= deadline {
+            let is_here =
+                tokio::time::timeout_at(look, ended.wait_for(|last| *last == Some(import_id))).await.is_ok();
+            if !is_here && tokio::time::Instant::now() >= deadline {
                 return Ok(!self.is_import_open(&project, import_id).await?);
             }
         }

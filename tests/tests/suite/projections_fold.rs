@@ -93,7 +93,7 @@ async fn hammer(servers: usize) {
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let happened = [&tally.written, &tally.taken, &tally.erased, &tally.schemas].map(count);
     eprintln!("{tally:?}");
-    assert!(happened.iter().all(|count| *count > 1), "{tally:?}: the test did not hammer");
+    assert!(happened.iter().all(|count| *count > 0), "{tally:?}: the test did not hammer");
     for node in nodes {
         node.close().await;
     }
