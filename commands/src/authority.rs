@@ -134,7 +134,10 @@ impl Narrowing {
     fn covers(&self, scope: &Scope) -> bool {
         self.account == scope.account_id
             && self.org.as_ref().is_none_or(|org| *org == scope.org_id)
-            && self.project.as_ref().is_none_or(|project| *project == scope.project_id)
+            && self
+                .project
+                .as_ref()
+                .is_none_or(|project| *project == scope.project_id)
     }
 }
 
@@ -165,11 +168,21 @@ impl Rules {
 impl Grants {
     /// Every permission in every tenant: only Roster's own jobs and command line act with it.
     pub fn everything() -> Self {
-        Self { narrowing: None, unrestricted: true, denied: Rules::default(), allowed: Rules::default() }
+        Self {
+            narrowing: None,
+            unrestricted: true,
+            denied: Rules::default(),
+            allowed: Rules::default(),
+        }
     }
 
     /// The grants of an API key: `*`, `module:*` or `module:verb`. A scope of another form allows nothing.
-    pub fn of_key(account_id: &str, org_id: Option<&str>, project_id: Option<&str>, scopes: &[String]) -> Self {
+    pub fn of_key(
+        account_id: &str,
+        org_id: Option<&str>,
+        project_id: Option<&str>,
+        scopes: &[String],
+    ) -> Self {
         let mut allowed = Rules::default();
         for scope in scopes {
             match scope.split_once(':') {
@@ -185,7 +198,12 @@ impl Grants {
             org: org_id.map(str::to_owned),
             project: project_id.map(str::to_owned),
         };
-        Self { narrowing: Some(narrowing), unrestricted: false, denied: Rules::default(), allowed }
+        Self {
+            narrowing: Some(narrowing),
+            unrestricted: false,
+            denied: Rules::default(),
+            allowed,
+        }
     }
 
     /// The grants of a token. `None` where the claims do not say clearly which tenant they are for.
@@ -195,32 +213,50 @@ impl Grants {
     /// nothing; a malformed denial denies everything.
     pub fn of_claims(claims: &Value) -> Option<Self> {
         let narrowing = Narrowing {
-            account: claims.get("account_id")?.as_str().filter(|id| !id.is_empty())?.to_owned(),
+            account: claims
+                .get("account_id")?
+                .as_str()
+                .filter(|id| !id.is_empty())?
+                .to_owned(),
             org: optional_text(claims, "org_id").ok()?,
             project: optional_text(claims, "project_id").ok()?,
         };
-        let unrestricted =
-            ["is_admin", "is_account_owner"].iter().any(|name| claims.get(*name) == Some(&Value::Bool(true)));
+        let unrestricted = ["is_admin", "is_account_owner"]
+            .iter()
+            .any(|name| claims.get(*name) == Some(&Value::Bool(true)));
         let mut allowed = Rules::default();
         let permissions = claims.get("permissions").and_then(Value::as_array);
-        for (module, verb) in permissions.into_iter().flatten().filter_map(module_and_actions).flatten() {
+        for (module, verb) in permissions
+            .into_iter()
+            .flatten()
+            .filter_map(module_and_actions)
+            .flatten()
+        {
             if module != "*" && verb != "*" {
                 allowed.insert(module, verb);
             }
         }
-        Some(Self { narrowing: Some(narrowing), unrestricted, denied: denials(claims), allowed })
+        Some(Self {
+            narrowing: Some(narrowing),
+            unrestricted,
+            denied: denials(claims),
+            allowed,
+        })
     }
 
     /// Whether the operation's module and verb are allowed; the tenant is another question.
     pub fn allow(&self, operation: Operation) -> bool {
         let permission = operation.permission();
         let (module, verb) = (permission.module, permission.verb.as_str());
-        self.unrestricted || (!self.denied.covers(module, verb) && self.allowed.covers(module, verb))
+        self.unrestricted
+            || (!self.denied.covers(module, verb) && self.allowed.covers(module, verb))
     }
 
     /// Whether the credential may name this tenant.
     pub fn cover(&self, scope: &Scope) -> bool {
-        self.narrowing.as_ref().is_none_or(|narrowing| narrowing.covers(scope))
+        self.narrowing
+            .as_ref()
+            .is_none_or(|narrowing| narrowing.covers(scope))
     }
 }
 
@@ -236,7 +272,10 @@ pub fn authorise(actor: &Actor, scope: &Scope, operation: Operation) -> Result<(
 }
 
 fn is_word(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
 /// A claim that is no text.
@@ -255,7 +294,10 @@ fn optional_text(claims: &Value, name: &str) -> Result<Option<String>, Malformed
 fn module_and_actions(entry: &Value) -> Option<Vec<(&str, &str)>> {
     let module = entry.get("module")?.as_str()?;
     let actions = entry.get("actions")?.as_array()?;
-    actions.iter().map(|action| Some((module, action.as_str()?))).collect()
+    actions
+        .iter()
+        .map(|action| Some((module, action.as_str()?)))
+        .collect()
 }
 
 fn denials(claims: &Value) -> Rules {
@@ -272,7 +314,9 @@ fn denials(claims: &Value) -> Rules {
             other => module_and_actions(other),
         };
         match pairs {
-            Some(pairs) => pairs.into_iter().for_each(|(module, verb)| rules.insert(module, verb)),
+            Some(pairs) => pairs
+                .into_iter()
+                .for_each(|(module, verb)| rules.insert(module, verb)),
             None => rules.insert("*", "*"),
         }
     }

@@ -51,7 +51,8 @@ impl FixedClock {
 
     /// Moves the clock on.
     pub fn advance(&self, seconds: i64) {
-        self.0.fetch_add(seconds.saturating_mul(1_000_000), Ordering::Relaxed);
+        self.0
+            .fetch_add(seconds.saturating_mul(1_000_000), Ordering::Relaxed);
     }
 }
 

@@ -22,7 +22,11 @@ pub struct Actor {
 impl Actor {
     /// Roster itself: a job or a command line.
     pub fn system() -> Self {
-        Self { principal: Principal::System, subject: Personal::Erased, grants: Grants::everything() }
+        Self {
+            principal: Principal::System,
+            subject: Personal::Erased,
+            grants: Grants::everything(),
+        }
     }
 }
 

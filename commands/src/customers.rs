@@ -41,7 +41,10 @@ pub struct UpsertInput {
 
 impl std::fmt::Debug for UpsertInput {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("UpsertInput").field("fields", &self.profile.len()).finish_non_exhaustive()
+        formatter
+            .debug_struct("UpsertInput")
+            .field("fields", &self.profile.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -69,7 +72,11 @@ impl DataSourceInput {
         if self.connection_id.is_some() {
             let loc = ["data_source", "connection_id"];
             let message = "only rows of kind directory_sync have a connection";
-            return Err(CommandError::invalid(Problem::new(loc, "connection_not_allowed", message)));
+            return Err(CommandError::invalid(Problem::new(
+                loc,
+                "connection_not_allowed",
+                message,
+            )));
         }
         Ok(DataSource {
             kind: self.kind,
@@ -113,14 +120,26 @@ struct Found {
 
 impl Directory {
     /// The customer with a canonical id, from memory where that is allowed and possible.
-    async fn customer_by_id(&self, project: &Project, id: &str, fresh: bool) -> Result<Found, CommandError> {
+    async fn customer_by_id(
+        &self,
+        project: &Project,
+        id: &str,
+        fresh: bool,
+    ) -> Result<Found, CommandError> {
         let claim = Claim::customer_id(id);
         let key = (project.no, project.claim_key(&claim));
-        let known = if fresh { None } else { self.streams_by_id().get(&key).copied() };
+        let known = if fresh {
+            None
+        } else {
+            self.streams_by_id().get(&key).copied()
+        };
         if let Some(stream) = known {
             let loaded = self.cell().load::<Customer>(project, stream).await?;
             if loaded.state.is_active() {
-                return Ok(Found { loaded: Some(loaded), is_fresh: false });
+                return Ok(Found {
+                    loaded: Some(loaded),
+                    is_fresh: false,
+                });
             }
         }
         let loaded = self.cell().load_holder::<Customer>(project, &claim).await?;
@@ -128,7 +147,10 @@ impl Directory {
             Some(loaded) => self.streams_by_id().put(key, loaded.stream),
             None => self.streams_by_id().pop(&key),
         };
-        Ok(Found { loaded, is_fresh: true })
+        Ok(Found {
+            loaded,
+            is_fresh: true,
+        })
     }
 
     /// Remembers where a customer was registered.
@@ -138,7 +160,11 @@ impl Directory {
     }
 
     /// The id of the customer who holds a claim, unless it went in the meantime.
-    pub(crate) async fn id_of(&self, project: &Project, stream: Uuid) -> Result<Option<String>, CommandError> {
+    pub(crate) async fn id_of(
+        &self,
+        project: &Project,
+        stream: Uuid,
+    ) -> Result<Option<String>, CommandError> {
         let loaded = self.cell().load::<Customer>(project, stream).await?;
         Ok(loaded.state.customer_user_id.into_known())
     }

@@ -32,17 +32,29 @@ pub struct Applied<T> {
 impl<T> Applied<T> {
     /// An outcome that appended up to a position.
     pub const fn at(value: T, position: i64) -> Self {
-        Self { value, position: Some(position), replayed: false }
+        Self {
+            value,
+            position: Some(position),
+            replayed: false,
+        }
     }
 
     /// An outcome that appended nothing.
     pub const fn unchanged(value: T) -> Self {
-        Self { value, position: None, replayed: false }
+        Self {
+            value,
+            position: None,
+            replayed: false,
+        }
     }
 
     /// The same with another value.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Applied<U> {
-        Applied { value: change(self.value), position: self.position, replayed: self.replayed }
+        Applied {
+            value: change(self.value),
+            position: self.position,
+            replayed: self.replayed,
+        }
     }
 }
 
@@ -57,7 +69,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { import_bytes: 2 << 30, schema_in_request: 10_000 }
+        Self {
+            import_bytes: 2 << 30,
+            schema_in_request: 10_000,
+        }
     }
 }
 
@@ -122,12 +137,18 @@ impl Directory {
 
     /// Where customers were found by their id. A hint: only a fresh look-up or an append proves it.
     pub(crate) fn streams_by_id(&self) -> MutexGuard<'_, LruCache<IdKey, Uuid>> {
-        self.shared.streams_by_id.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .streams_by_id
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Compiled schemas by project.
     pub(crate) fn schemas(&self) -> MutexGuard<'_, LruCache<i32, Arc<ActiveSchema>>> {
-        self.shared.schemas.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .schemas
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Rings when a job of this process was started.
@@ -144,7 +165,10 @@ impl Directory {
     pub(crate) async fn writable(&self, ctx: &Context) -> Result<Arc<Project>, CommandError> {
         match self.cell().project(&ctx.scope).await? {
             Some(project) => Ok(project),
-            None => Ok(self.cell().create_project(&ctx.scope, self.new_id()).await?),
+            None => Ok(self
+                .cell()
+                .create_project(&ctx.scope, self.new_id())
+                .await?),
         }
     }
 }

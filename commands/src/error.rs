@@ -84,7 +84,11 @@ impl fmt::Debug for CommandError {
 
 impl From<StoreError> for CommandError {
     fn from(error: StoreError) -> Self {
-        if error.is_transient() { Self::Unavailable } else { Self::Internal(Box::new(error)) }
+        if error.is_transient() {
+            Self::Unavailable
+        } else {
+            Self::Internal(Box::new(error))
+        }
     }
 }
 

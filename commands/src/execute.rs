@@ -34,7 +34,9 @@ impl Directory {
                 return Ok(Applied::at(after, position));
             }
         }
-        Err(CommandError::VersionConflict { current: self.cell().load::<A>(project, stream).await?.version })
+        Err(CommandError::VersionConflict {
+            current: self.cell().load::<A>(project, stream).await?.version,
+        })
     }
 }
 

@@ -37,7 +37,12 @@ pub struct JobOptions {
 
 impl Default for JobOptions {
     fn default() -> Self {
-        Self { poll: Duration::from_secs(3), sweep: Duration::from_mins(10), at_once: 2, chunk_pause: None }
+        Self {
+            poll: Duration::from_secs(3),
+            sweep: Duration::from_mins(10),
+            at_once: 2,
+            chunk_pause: None,
+        }
     }
 }
 
@@ -75,7 +80,12 @@ struct State {
 
 impl Jobs {
     /// Starts to look for jobs and to run them, until the stop.
-    pub fn start(directory: Directory, options: JobOptions, tracker: TaskTracker, stop: CancellationToken) -> Self {
+    pub fn start(
+        directory: Directory,
+        options: JobOptions,
+        tracker: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
         let shared = Shared {
             directory,
             options,
@@ -84,7 +94,9 @@ impl Jobs {
             places: Semaphore::new(options.at_once.max(1)),
             state: Mutex::default(),
         };
-        let jobs = Self { shared: Arc::new(shared) };
+        let jobs = Self {
+            shared: Arc::new(shared),
+        };
         jobs.shared.tracker.spawn(jobs.clone().look());
         jobs.shared.tracker.spawn(jobs.clone().sweep());
         jobs
@@ -96,15 +108,25 @@ impl Jobs {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn look(self) {
-        let Shared { directory, options, stop, .. } = &*self.shared;
+        let Shared {
+            directory,
+            options,
+            stop,
+            ..
+        } = &*self.shared;
         loop {
             for kind in [kind::IMPORT, kind::PREPARATION] {
                 match directory.cell().open_jobs(kind).await {
-                    Ok(jobs) => jobs.into_iter().for_each(|(project_no, id)| self.take_on(kind, project_no, id)),
+                    Ok(jobs) => jobs
+                        .into_iter()
+                        .for_each(|(project_no, id)| self.take_on(kind, project_no, id)),
                     Err(error) => tracing::warn!(%error, "jobs could not be looked up"),
                 }
             }
@@ -128,14 +150,24 @@ impl Jobs {
     }
 
     async fn run(&self, kind: i16, project_no: i32, id: Uuid) -> Result<Ran, CommandError> {
-        let Shared { directory, options, stop, places, .. } = &*self.shared;
+        let Shared {
+            directory,
+            options,
+            stop,
+            places,
+            ..
+        } = &*self.shared;
         let _place = tokio::select! {
             place = places.acquire() => place.map_err(|_| CommandError::Unavailable)?,
             () = stop.cancelled() => return Ok(Ran::Stopped),
         };
         let project = directory.cell().project_by_no(project_no).await?;
         let project = project.ok_or(CommandError::internal("a job of an unknown project"))?;
-        let has_failed = self.state().failures.get(&id).is_some_and(|failures| *failures >= FAILURES);
+        let has_failed = self
+            .state()
+            .failures
+            .get(&id)
+            .is_some_and(|failures| *failures >= FAILURES);
         match kind {
             kind::IMPORT if has_failed => directory.abandon_import(&project, id).await,
             kind::IMPORT => directory.run_import(&project, id, options, stop).await,
@@ -151,7 +183,6 @@ impl Jobs {
                 state.failures.remove(&id);
             }
             Err(error) => {
-                eprintln!("ERR {error:?}");
                 let is_internal = matches!(error, CommandError::Internal(_));
                 *state.failures.entry(id).or_default() += u32::from(is_internal);
                 tracing::warn!(job = %id, %error, "a job was interrupted and will be tried again");
@@ -160,7 +191,12 @@ impl Jobs {
     }
 
     async fn sweep(self) {
-        let Shared { directory, options, stop, .. } = &*self.shared;
+        let Shared {
+            directory,
+            options,
+            stop,
+            ..
+        } = &*self.shared;
         loop {
             let started = Instant::now();
             let swept = async {

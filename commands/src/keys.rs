@@ -49,7 +49,10 @@ pub struct CreatedKey {
 
 impl fmt::Debug for CreatedKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("CreatedKey").field("key_id", &self.key_id).finish_non_exhaustive()
+        formatter
+            .debug_struct("CreatedKey")
+            .field("key_id", &self.key_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -74,7 +77,13 @@ struct Cached {
 impl Keys {
     /// The keys in the database of a cell.
     pub fn new(pool: PgPool, clock: Arc<dyn Clock>) -> Self {
-        Self { shared: Arc::new(Shared { pool, clock, cache: Mutex::new(LruCache::new(CACHED)) }) }
+        Self {
+            shared: Arc::new(Shared {
+                pool,
+                clock,
+                cache: Mutex::new(LruCache::new(CACHED)),
+            }),
+        }
     }
 
     /// Makes a key with a random id and secret.
@@ -94,13 +103,20 @@ impl Keys {
             revoked_at: None,
         };
         keys::create(&self.shared.pool, &record).await?;
-        Ok(CreatedKey { token: format!("rk_{key_id}_{secret}"), key_id })
+        Ok(CreatedKey {
+            token: format!("rk_{key_id}_{secret}"),
+            key_id,
+        })
     }
 
     /// The key of a credential; `None` where it is malformed, unknown, wrong, revoked or expired.
     pub async fn verify(&self, token: &str) -> Result<Option<Arc<ApiKeyRecord>>, CommandError> {
-        let Some((key_id, secret)) = parts(token) else { return Ok(None) };
-        let Some(record) = self.find(key_id).await? else { return Ok(None) };
+        let Some((key_id, secret)) = parts(token) else {
+            return Ok(None);
+        };
+        let Some(record) = self.find(key_id).await? else {
+            return Ok(None);
+        };
         let is_right: bool = hash(secret).ct_eq(&record.secret_hash).into();
         let now = self.shared.clock.now().to_utc();
         let is_alive = record.revoked_at.is_none() && record.expires_at.is_none_or(|end| now < end);
@@ -116,22 +132,39 @@ impl Keys {
     pub async fn revoke(&self, key_id: &str) -> Result<(), CommandError> {
         let revoked = keys::revoke(&self.shared.pool, key_id).await?;
         self.cache().pop(key_id);
-        if revoked { Ok(()) } else { Err(CommandError::NotFound(NotFound::ApiKey)) }
+        if revoked {
+            Ok(())
+        } else {
+            Err(CommandError::NotFound(NotFound::ApiKey))
+        }
     }
 
     async fn find(&self, key_id: &str) -> Result<Option<Arc<ApiKeyRecord>>, CommandError> {
         let now = self.shared.clock.now();
         let cached = self.cache().get(key_id).cloned();
-        if let Some(cached) = cached.filter(|cached| now < cached.read_at.plus_seconds(BELIEVED_SECONDS)) {
+        if let Some(cached) =
+            cached.filter(|cached| now < cached.read_at.plus_seconds(BELIEVED_SECONDS))
+        {
             return Ok(Some(cached.record));
         }
-        let Some(record) = keys::find(&self.shared.pool, key_id).await?.map(Arc::new) else { return Ok(None) };
-        self.cache().put(key_id.to_owned(), Cached { record: Arc::clone(&record), read_at: now });
+        let Some(record) = keys::find(&self.shared.pool, key_id).await?.map(Arc::new) else {
+            return Ok(None);
+        };
+        self.cache().put(
+            key_id.to_owned(),
+            Cached {
+                record: Arc::clone(&record),
+                read_at: now,
+            },
+        );
         Ok(Some(record))
     }
 
     fn cache(&self) -> std::sync::MutexGuard<'_, LruCache<String, Cached>> {
-        self.shared.cache.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .cache
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -156,7 +189,9 @@ pub fn is_api_key(credential: &str) -> bool {
 
 fn parts(token: &str) -> Option<(&str, &str)> {
     let (key_id, secret) = token.strip_prefix("rk_")?.split_once('_')?;
-    let is_word = |text: &str| (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let is_word = |text: &str| {
+        (1..=128).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
     (is_word(key_id) && is_word(secret)).then_some((key_id, secret))
 }
 
@@ -167,10 +202,12 @@ fn hash(secret: &str) -> [u8; 32] {
 fn random_hex(bytes: usize) -> String {
     let mut random = vec![0; bytes];
     rand::rng().fill_bytes(&mut random);
-    random.iter().fold(String::with_capacity(2 * bytes), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    random
+        .iter()
+        .fold(String::with_capacity(2 * bytes), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 #[cfg(test)]
@@ -180,7 +217,17 @@ mod tests {
     #[test]
     fn a_key_has_an_id_and_a_secret() {
         assert_eq!(parts("rk_ab12_cd34"), Some(("ab12", "cd34")));
-        for bad in ["", "rk_", "rk_ab", "rk__cd", "rk_ab_", "xx_ab_cd", "rk_a b_cd", "rk_ab_cd_ef", "RK_ab_cd"] {
+        for bad in [
+            "",
+            "rk_",
+            "rk_ab",
+            "rk__cd",
+            "rk_ab_",
+            "xx_ab_cd",
+            "rk_a b_cd",
+            "rk_ab_cd_ef",
+            "RK_ab_cd",
+        ] {
             assert_eq!(parts(bad), None, "{bad}");
         }
     }

@@ -10,8 +10,12 @@ use std::time::Duration;
 use roster_domain::Problem;
 use roster_domain::customer::{self, ApplySchema, Customer, CustomerCommand};
 use roster_domain::meta::Meta;
-use roster_domain::preparation::{Outcome, Preparation, PreparationCommand, PreparationRefusal, decide};
-use roster_domain::schema::{self, Definition, PendingStatus, ProjectSchema, Schema, SchemaCommand};
+use roster_domain::preparation::{
+    Outcome, Preparation, PreparationCommand, PreparationRefusal, decide,
+};
+use roster_domain::schema::{
+    self, Definition, PendingStatus, ProjectSchema, Schema, SchemaCommand,
+};
 use roster_domain::stream::{claim_kind, kind};
 use roster_store::{ChunkVerdict, Loaded, Prepared, Project, Verdict, leases};
 use tokio_util::sync::CancellationToken;
@@ -50,12 +54,19 @@ impl From<PreparationRefusal> for CommandError {
 }
 
 fn meta_of(id: Uuid) -> Meta {
-    Meta { request_id: format!("preparation-{id}"), ..Meta::default() }
+    Meta {
+        request_id: format!("preparation-{id}"),
+        ..Meta::default()
+    }
 }
 
 impl Directory {
     /// Runs a preparation as part of a request; `false` where another worker did not end it in time.
-    pub(crate) async fn prepare_in_request(&self, project: &Project, id: Uuid) -> Result<bool, CommandError> {
+    pub(crate) async fn prepare_in_request(
+        &self,
+        project: &Project,
+        id: Uuid,
+    ) -> Result<bool, CommandError> {
         let stop = CancellationToken::new();
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
@@ -77,12 +88,28 @@ impl Directory {
         stop: &CancellationToken,
     ) -> Result<Ran, CommandError> {
         let pool = self.cell().pool();
-        if !self.cell().load::<Preparation>(project, id).await?.state.is_running() {
+        if !self
+            .cell()
+            .load::<Preparation>(project, id)
+            .await?
+            .state
+            .is_running()
+        {
             return Ok(Ran::Ended);
         }
         let owner = self.new_id().to_string();
-        let lease = leases::acquire(pool, id, project.no, kind::PREPARATION, &owner, LEASE_SECONDS).await?;
-        let Some(epoch) = lease else { return Ok(Ran::Elsewhere) };
+        let lease = leases::acquire(
+            pool,
+            id,
+            project.no,
+            kind::PREPARATION,
+            &owner,
+            LEASE_SECONDS,
+        )
+        .await?;
+        let Some(epoch) = lease else {
+            return Ok(Ran::Elsewhere);
+        };
         let ran = self.walk(project, id, epoch, stop).await;
         leases::release(pool, id, epoch).await?;
         if matches!(ran, Ok(Ran::Ended)) {
@@ -109,32 +136,57 @@ impl Directory {
             if !job.state.is_running() {
                 return Ok(Ran::Ended);
             }
-            let active = self.cell().load::<ProjectSchema>(project, project.schema_stream).await?;
+            let active = self
+                .cell()
+                .load::<ProjectSchema>(project, project.schema_stream)
+                .await?;
             let is_wanted = active.state.pending.as_ref().is_some_and(|pending| {
                 pending.preparation_id == id && pending.status == PendingStatus::Running
             });
             let compiled = Schema::compile(job.state.definition.clone(), active.state.version + 1);
             let (true, Ok(schema)) = (is_wanted, compiled) else {
-                self.end_preparation(project, &job, &active, Outcome::Failed).await?;
+                self.end_preparation(project, &job, &active, Outcome::Failed)
+                    .await?;
                 continue;
             };
             if job.state.duplicates.len() >= ENOUGH_DUPLICATES {
-                self.end_preparation(project, &job, &active, Outcome::Duplicates).await?;
+                self.end_preparation(project, &job, &active, Outcome::Duplicates)
+                    .await?;
                 continue;
             }
-            let page =
-                self.cell().claims_page(project, claim_kind::CUSTOMER_ID, &job.state.cursor, PAGE).await?;
+            let page = self
+                .cell()
+                .claims_page(project, claim_kind::CUSTOMER_ID, &job.state.cursor, PAGE)
+                .await?;
             let Some((cursor, _)) = page.last().cloned() else {
                 let ready = job.state.duplicates.is_empty();
-                let outcome = if ready { Outcome::Ready } else { Outcome::Duplicates };
-                self.end_preparation(project, &job, &active, outcome).await?;
+                let outcome = if ready {
+                    Outcome::Ready
+                } else {
+                    Outcome::Duplicates
+                };
+                self.end_preparation(project, &job, &active, outcome)
+                    .await?;
                 continue;
             };
             let streams: Vec<Uuid> = page.into_iter().map(|(_, stream)| stream).collect();
             self.cell().wait_for_bulk_turn().await;
-            self.apply_schema(project, &meta_of(id), &Arc::new(schema), &streams, |collisions| {
-                self.report(project, &job, collisions, cursor.clone(), streams.len() as u64).map(Some)
-            })
+            self.apply_schema(
+                project,
+                &meta_of(id),
+                &Arc::new(schema),
+                &streams,
+                |collisions| {
+                    self.report(
+                        project,
+                        &job,
+                        collisions,
+                        cursor.clone(),
+                        streams.len() as u64,
+                    )
+                    .map(Some)
+                },
+            )
             .await?;
         }
     }
@@ -160,8 +212,17 @@ impl Directory {
             events.extend(decide(&folded(&job.state, &events), &command)?);
         }
         let checked = job.state.checked + customers;
-        events.extend(decide(&job.state, &PreparationCommand::Progress { at, checked, cursor })?);
-        Ok(self.cell().prepare(project, job, events, &meta_of(job.stream))?)
+        events.extend(decide(
+            &job.state,
+            &PreparationCommand::Progress {
+                at,
+                checked,
+                cursor,
+            },
+        )?);
+        Ok(self
+            .cell()
+            .prepare(project, job, events, &meta_of(job.stream))?)
     }
 
     /// Ends the job and tells the schema. A lost race is for the next round of the walk.
@@ -176,7 +237,11 @@ impl Directory {
         let events = decide(&job.state, &PreparationCommand::Finish { at, outcome })?;
         let mut chunk = vec![self.cell().prepare(project, job, events, &meta)?];
         let ready = outcome == Outcome::Ready;
-        let end = SchemaCommand::EndPreparation { at, preparation_id: job.stream, ready };
+        let end = SchemaCommand::EndPreparation {
+            at,
+            preparation_id: job.stream,
+            ready,
+        };
         let events = schema::decide(&active.state, &end)?;
         if !events.is_empty() {
             chunk.push(self.cell().prepare(project, active, events, &meta)?);
@@ -196,7 +261,13 @@ impl Directory {
         if !job.state.is_running() {
             return Ok(None);
         }
-        let events = decide(&job.state, &PreparationCommand::Finish { at: self.now(), outcome: Outcome::Failed })?;
+        let events = decide(
+            &job.state,
+            &PreparationCommand::Finish {
+                at: self.now(),
+                outcome: Outcome::Failed,
+            },
+        )?;
         Ok(Some(self.cell().prepare(project, &job, events, meta)?))
     }
 
@@ -206,10 +277,17 @@ impl Directory {
         if active.schema.unique_fields().next().is_none() {
             return Ok(());
         }
-        let page = self.cell().claims_page(project, claim_kind::CUSTOMER_ID, &[], PAGE).await?;
+        let page = self
+            .cell()
+            .claims_page(project, claim_kind::CUSTOMER_ID, &[], PAGE)
+            .await?;
         let streams: Vec<Uuid> = page.into_iter().map(|(_, stream)| stream).collect();
-        let meta = Meta { request_id: "schema-late-comers".into(), ..Meta::default() };
-        self.apply_schema(project, &meta, &active.schema, &streams, |_| Ok(None)).await
+        let meta = Meta {
+            request_id: "schema-late-comers".into(),
+            ..Meta::default()
+        };
+        self.apply_schema(project, &meta, &active.schema, &streams, |_| Ok(None))
+            .await
     }
 
     /// Applies a schema to customers in one chunk, with a command of the caller that is told who collided.
@@ -228,7 +306,10 @@ impl Directory {
         let mut collided: HashSet<Uuid> = HashSet::new();
         // Each round either ends, or finds further collisions, or follows a customer's own write.
         for _ in 0..DECISIONS * 4 {
-            let command = CustomerCommand::ApplySchema(ApplySchema { schema: Arc::clone(schema), at: self.now() });
+            let command = CustomerCommand::ApplySchema(ApplySchema {
+                schema: Arc::clone(schema),
+                at: self.now(),
+            });
             let mut chunk: Vec<Prepared> = own(&collisions)?.into_iter().collect();
             for before in self.cell().load_many::<Customer>(project, streams).await? {
                 if collided.contains(&before.stream) || !before.state.is_active() {
@@ -243,12 +324,22 @@ impl Directory {
                 return Ok(());
             }
             let of: Vec<Uuid> = chunk.iter().map(Prepared::stream).collect();
-            let ChunkVerdict::Lost(lost) = self.cell().append_all(chunk).await? else { return Ok(()) };
+            let ChunkVerdict::Lost(lost) = self.cell().append_all(chunk).await? else {
+                return Ok(());
+            };
             for (index, verdict) in lost {
-                let Verdict::ClaimTaken { claim, holder } = verdict else { continue };
-                let (Some(field), Some(customer)) = (claim.field(), of.get(index)) else { continue };
+                let Verdict::ClaimTaken { claim, holder } = verdict else {
+                    continue;
+                };
+                let (Some(field), Some(customer)) = (claim.field(), of.get(index)) else {
+                    continue;
+                };
                 if collided.insert(*customer) {
-                    collisions.push(Collision { field: field.to_owned(), customer: *customer, holder });
+                    collisions.push(Collision {
+                        field: field.to_owned(),
+                        customer: *customer,
+                        holder,
+                    });
                 }
             }
         }
@@ -261,21 +352,38 @@ impl Directory {
         project: &Project,
         definition: &Definition,
     ) -> Result<Vec<Problem>, CommandError> {
-        let active = self.cell().load::<ProjectSchema>(project, project.schema_stream).await?;
+        let active = self
+            .cell()
+            .load::<ProjectSchema>(project, project.schema_stream)
+            .await?;
         let wanted = definition.clone().normalised();
         let voided = active.state.pending.as_ref().filter(|pending| {
             pending.status == PendingStatus::Voided && pending.definition == wanted
         });
-        let Some(pending) = voided else { return Ok(Vec::new()) };
-        let Ok(schema) = Schema::compile(wanted, active.state.version + 1) else { return Ok(Vec::new()) };
-        let job = self.cell().load::<Preparation>(project, pending.preparation_id).await?.state;
+        let Some(pending) = voided else {
+            return Ok(Vec::new());
+        };
+        let Ok(schema) = Schema::compile(wanted, active.state.version + 1) else {
+            return Ok(Vec::new());
+        };
+        let job = self
+            .cell()
+            .load::<Preparation>(project, pending.preparation_id)
+            .await?
+            .state;
         let mut problems = Vec::new();
         for duplicate in &job.duplicates {
             let pair = [duplicate.customer_ref, duplicate.holder_ref];
             let states = self.cell().load_many::<Customer>(project, &pair).await?;
             let value = |loaded: &Loaded<Customer>| {
                 let value = loaded.state.profile.known()?.get(&duplicate.field)?;
-                Some(schema.read_stored(&duplicate.field, value).ok().flatten().unwrap_or_else(|| value.clone()))
+                Some(
+                    schema
+                        .read_stored(&duplicate.field, value)
+                        .ok()
+                        .flatten()
+                        .unwrap_or_else(|| value.clone()),
+                )
             };
             let ids: Vec<&str> = states
                 .iter()
@@ -284,8 +392,13 @@ impl Directory {
             if let ([one, other], [customer, holder]) = (states.as_slice(), ids.as_slice())
                 && value(one).is_some_and(|mine| value(other) == Some(mine))
             {
-                let message = format!("the customers '{holder}' and '{customer}' have the same value");
-                problems.push(Problem::new(["fields", duplicate.field.as_str()], "duplicate_value", message));
+                let message =
+                    format!("the customers '{holder}' and '{customer}' have the same value");
+                problems.push(Problem::new(
+                    ["fields", duplicate.field.as_str()],
+                    "duplicate_value",
+                    message,
+                ));
             }
             if problems.len() == NAMED_DUPLICATES {
                 break;

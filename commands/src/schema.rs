@@ -5,7 +5,8 @@ use std::sync::Arc;
 use roster_domain::Timestamp;
 use roster_domain::preparation::{self, Preparation, PreparationCommand};
 use roster_domain::schema::{
-    Definition, Pending, PendingStatus, ProjectSchema, Schema, SchemaCommand, SchemaEvent, SchemaRefusal, decide,
+    Definition, Pending, PendingStatus, ProjectSchema, Schema, SchemaCommand, SchemaEvent,
+    SchemaRefusal, decide,
 };
 use roster_domain::stream::claim_kind;
 use roster_store::{ChunkVerdict, Project, Verdict};
@@ -48,12 +49,17 @@ pub(crate) struct PendingSchema {
 
 impl ActiveSchema {
     fn of(state: &ProjectSchema, stream_version: i32) -> Result<Self, CommandError> {
-        let pending = state.pending.as_ref().filter(|pending| pending.status != PendingStatus::Voided);
+        let pending = state
+            .pending
+            .as_ref()
+            .filter(|pending| pending.status != PendingStatus::Voided);
         Ok(Self {
             schema: compile(&state.definition, state.version)?,
             updated_at: state.updated_at,
             stream_version,
-            pending: pending.map(|pending| PendingSchema::of(state, pending)).transpose()?,
+            pending: pending
+                .map(|pending| PendingSchema::of(state, pending))
+                .transpose()?,
         })
     }
 }
@@ -70,7 +76,9 @@ impl PendingSchema {
 
 fn compile(definition: &Definition, version: i32) -> Result<Arc<Schema>, CommandError> {
     let compiled = Schema::compile(definition.clone(), version);
-    compiled.map(Arc::new).map_err(|_| CommandError::internal("a stored schema does not compile"))
+    compiled
+        .map(Arc::new)
+        .map_err(|_| CommandError::internal("a stored schema does not compile"))
 }
 
 impl From<SchemaRefusal> for CommandError {
@@ -79,15 +87,23 @@ impl From<SchemaRefusal> for CommandError {
             SchemaRefusal::Invalid(problems) => Self::SchemaInvalid(problems),
             SchemaRefusal::VersionConflict { current } => Self::SchemaConflict { current },
             SchemaRefusal::PrimaryKeyFixed => Self::PrimaryKeyFixed,
-            SchemaRefusal::PreparationRunning { preparation_id } => Self::PreparationRequired { preparation_id },
+            SchemaRefusal::PreparationRunning { preparation_id } => {
+                Self::PreparationRequired { preparation_id }
+            }
         }
     }
 }
 
 impl Directory {
     /// The schema that commands on a project decide by, from the log's own stream.
-    pub async fn active_schema(&self, project: &Project) -> Result<Arc<ActiveSchema>, CommandError> {
-        let loaded = self.cell().load::<ProjectSchema>(project, project.schema_stream).await?;
+    pub async fn active_schema(
+        &self,
+        project: &Project,
+    ) -> Result<Arc<ActiveSchema>, CommandError> {
+        let loaded = self
+            .cell()
+            .load::<ProjectSchema>(project, project.schema_stream)
+            .await?;
         let known = self.schemas().get(&project.no).cloned();
         if let Some(known) = known.filter(|known| known.stream_version == loaded.version) {
             return Ok(known);
@@ -117,23 +133,29 @@ impl Directory {
         }
         let project = self.writable(ctx).await?;
         let limit = i64::try_from(self.limits().schema_in_request).unwrap_or(i64::MAX);
-        let customers =
-            self.cell().count_claims(&project, claim_kind::CUSTOMER_ID, limit.saturating_add(1)).await?;
+        let customers = self
+            .cell()
+            .count_claims(&project, claim_kind::CUSTOMER_ID, limit.saturating_add(1))
+            .await?;
         for _ in 0..DECISIONS {
-            let problems = self.remaining_duplicates(&project, &input.definition).await?;
+            let problems = self
+                .remaining_duplicates(&project, &input.definition)
+                .await?;
             if !problems.is_empty() {
                 return Err(CommandError::SchemaInvalid(problems));
             }
-            let preparation_id = match self.replace_schema(ctx, &project, &input, customers > 0).await {
+            let preparation_id = match self
+                .replace_schema(ctx, &project, &input, customers > 0)
+                .await
+            {
                 Ok(Step::InEffect(applied)) => {
                     if customers == 0 && applied.position.is_some() {
                         self.claim_late_comers(&project).await?;
                     }
                     return Ok(*applied);
                 }
-                Ok(Step::Preparing(preparation_id)) | Err(CommandError::PreparationRequired { preparation_id }) => {
-                    preparation_id
-                }
+                Ok(Step::Preparing(preparation_id))
+                | Err(CommandError::PreparationRequired { preparation_id }) => preparation_id,
                 Ok(Step::Lost) => continue,
                 Err(error) => return Err(error),
             };
@@ -145,7 +167,9 @@ impl Directory {
                 return Err(CommandError::PreparationRequired { preparation_id });
             }
         }
-        Err(CommandError::SchemaConflict { current: self.active_schema(&project).await?.schema.version() })
+        Err(CommandError::SchemaConflict {
+            current: self.active_schema(&project).await?.schema.version(),
+        })
     }
 
     /// Decides a replacement and appends it, together with what it means for the preparation before and the new one.
@@ -156,7 +180,10 @@ impl Directory {
         input: &SchemaInput,
         has_customers: bool,
     ) -> Result<Step, CommandError> {
-        let before = self.cell().load::<ProjectSchema>(project, project.schema_stream).await?;
+        let before = self
+            .cell()
+            .load::<ProjectSchema>(project, project.schema_stream)
+            .await?;
         let (at, preparation_id) = (self.now(), self.new_id());
         let command = SchemaCommand::Replace {
             at,
@@ -172,12 +199,26 @@ impl Directory {
         };
         let meta = ctx.meta();
         let mut chunk = Vec::new();
-        if let Some(old) = before.state.pending.as_ref().filter(|old| old.status == PendingStatus::Running) {
-            chunk.extend(self.abandon_preparation(project, old.preparation_id, &meta).await?);
+        if let Some(old) = before
+            .state
+            .pending
+            .as_ref()
+            .filter(|old| old.status == PendingStatus::Running)
+        {
+            chunk.extend(
+                self.abandon_preparation(project, old.preparation_id, &meta)
+                    .await?,
+            );
         }
         let is_started = matches!(event, SchemaEvent::PreparationStarted { .. });
-        if let SchemaEvent::PreparationStarted { definition, fields, .. } = event {
-            let total = self.cell().count_claims(project, claim_kind::CUSTOMER_ID, i64::MAX).await?;
+        if let SchemaEvent::PreparationStarted {
+            definition, fields, ..
+        } = event
+        {
+            let total = self
+                .cell()
+                .count_claims(project, claim_kind::CUSTOMER_ID, i64::MAX)
+                .await?;
             let start = PreparationCommand::Start {
                 at,
                 schema_stream: project.schema_stream,
@@ -203,7 +244,11 @@ impl Directory {
                 ChunkVerdict::Lost(_) => return Ok(Step::Lost),
             }
         };
-        Ok(if is_started { Step::Preparing(preparation_id) } else { Step::InEffect(Box::new(Applied::at(state, position))) })
+        Ok(if is_started {
+            Step::Preparing(preparation_id)
+        } else {
+            Step::InEffect(Box::new(Applied::at(state, position)))
+        })
     }
 }
 

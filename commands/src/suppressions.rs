@@ -29,13 +29,27 @@ impl Directory {
     ) -> Result<Applied<()>, CommandError> {
         ctx.authorise(Operation::RemoveSuppression)?;
         let not_found = || CommandError::NotFound(NotFound::Suppression);
-        let project = self.cell().project(&ctx.scope).await?.ok_or_else(not_found)?;
+        let project = self
+            .cell()
+            .project(&ctx.scope)
+            .await?
+            .ok_or_else(not_found)?;
         let schema = self.active_schema(&project).await?;
-        let id = schema.schema.canonical_id(customer_user_id).map_err(CommandError::invalid)?;
-        let stream = self.cell().holder(&project, &Claim::suppressed(&id)).await?.ok_or_else(not_found)?;
+        let id = schema
+            .schema
+            .canonical_id(customer_user_id)
+            .map_err(CommandError::invalid)?;
+        let stream = self
+            .cell()
+            .holder(&project, &Claim::suppressed(&id))
+            .await?
+            .ok_or_else(not_found)?;
         let remove = SuppressionCommand::Remove { at: self.now() };
         let decide = |state: &Suppression| Ok(decide(state, &remove)?);
-        Ok(self.execute(&project, stream, &ctx.meta(), decide).await?.map(|_| ()))
+        Ok(self
+            .execute(&project, stream, &ctx.meta(), decide)
+            .await?
+            .map(|_| ()))
     }
 
     /// The command that suppresses an id; `None` where it is suppressed already.
@@ -45,7 +59,12 @@ impl Directory {
         customer_user_id: &str,
         meta: &Meta,
     ) -> Result<Option<Prepared>, CommandError> {
-        if self.cell().holder(project, &Claim::suppressed(customer_user_id)).await?.is_some() {
+        if self
+            .cell()
+            .holder(project, &Claim::suppressed(customer_user_id))
+            .await?
+            .is_some()
+        {
             return Ok(None);
         }
         let add = SuppressionCommand::Add {

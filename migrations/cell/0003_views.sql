@@ -91,18 +91,22 @@ CREATE TABLE view_profile_fields (
 );
 
 -- What a search looks at. `haystack` holds the folded id and profile values, one a line; `id_start` and `name_start` the
--- first two folded characters; `exact` 64-bit hashes of field and canonical value.
+-- first two folded characters; `exact` 64-bit hashes of field and canonical value. Bucket and times are copies, so that a
+-- filtered or ordered search needs no look-up; a change of them alone leaves the indexes untouched.
 CREATE TABLE view_customer_search (
-    position         bigint   NOT NULL,
-    stream_id        uuid     NOT NULL,
-    project_no       integer  NOT NULL,
-    customer_user_id text     NOT NULL COLLATE "C",
-    id_start         text     NOT NULL COLLATE "C",
-    name_start       text     NOT NULL COLLATE "C",
-    exact            bigint[] NOT NULL,
-    haystack         text     NOT NULL COLLATE "C",
+    created_at       timestamptz NOT NULL,
+    updated_at       timestamptz NOT NULL,
+    bucket           bigint      NOT NULL,
+    position         bigint      NOT NULL,
+    stream_id        uuid        NOT NULL,
+    project_no       integer     NOT NULL,
+    customer_user_id text        NOT NULL COLLATE "C",
+    id_start         text        NOT NULL COLLATE "C",
+    name_start       text        NOT NULL COLLATE "C",
+    exact            bigint[]    NOT NULL,
+    haystack         text        NOT NULL COLLATE "C",
     PRIMARY KEY (project_no, customer_user_id)
-);
+) WITH (fillfactor = 90);
 CREATE UNIQUE INDEX view_customer_search_stream ON view_customer_search (project_no, stream_id);
 CREATE INDEX view_customer_search_by_id ON view_customer_search (project_no, id_start, customer_user_id);
 CREATE INDEX view_customer_search_by_name ON view_customer_search (project_no, name_start, customer_user_id);

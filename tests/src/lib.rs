@@ -7,3 +7,4 @@ pub mod database;
 pub mod log;
 pub mod node;
 pub mod server;
+pub mod until;

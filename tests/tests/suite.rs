@@ -6,6 +6,10 @@ mod http_access;
 mod http_bad_input;
 #[path = "suite/http_replay.rs"]
 mod http_replay;
+#[path = "suite/import_crash.rs"]
+mod import_crash;
+#[path = "suite/import_csv.rs"]
+mod import_csv;
 #[path = "suite/layers.rs"]
 mod layers;
 #[path = "suite/log_append.rs"]
@@ -14,8 +18,12 @@ mod log_append;
 mod log_hammer;
 #[path = "suite/openapi.rs"]
 mod openapi;
+#[path = "suite/preparation_job.rs"]
+mod preparation_job;
 #[path = "suite/projections_fold.rs"]
 mod projections_fold;
+#[path = "suite/real_data.rs"]
+mod real_data;
 #[path = "suite/schema_routes.rs"]
 mod schema_routes;
 #[path = "suite/users_edit.rs"]

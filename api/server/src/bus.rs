@@ -34,13 +34,17 @@ pub enum BusError {
     #[error("NATS is not reachable: {0}")]
     Unreachable(String),
     /// It is too old.
-    #[error("NATS {found} is too old: {OLDEST_NATS} or newer is needed, as older ones deliver wrong messages to consumers with several filters")]
+    #[error(
+        "NATS {found} is too old: {OLDEST_NATS} or newer is needed, as older ones deliver wrong messages to consumers with several filters"
+    )]
     TooOld {
         /// Its version.
         found: String,
     },
     /// It runs without `JetStream`, or the account may not use it.
-    #[error("NATS answers without JetStream ({0}): start it with `-js`, or enable it for the account")]
+    #[error(
+        "NATS answers without JetStream ({0}): start it with `-js`, or enable it for the account"
+    )]
     NoJetStream(String),
 }
 
@@ -52,7 +56,9 @@ impl BusAddress {
             .unwrap_or_else(|_| Err(BusError::Unreachable("no answer".into())))?;
         let info = client.server_info();
         let version = Version::parse(&info.version).filter(|version| *version >= OLDEST_NATS);
-        let version = version.ok_or(BusError::TooOld { found: info.version })?;
+        let version = version.ok_or(BusError::TooOld {
+            found: info.version,
+        })?;
         let context = jetstream::new(client.clone());
         match tokio::time::timeout(PATIENCE, context.query_account()).await {
             Ok(Ok(_)) => Ok((client, version)),
@@ -63,12 +69,20 @@ impl BusAddress {
 
     async fn open(&self) -> Result<Client, BusError> {
         let unreachable = |error: &dyn std::error::Error| BusError::Unreachable(error.to_string());
-        let mut options = ConnectOptions::new().name("roster").connection_timeout(PATIENCE);
+        let mut options = ConnectOptions::new()
+            .name("roster")
+            .connection_timeout(PATIENCE);
         if let Some(path) = &self.credentials_file {
-            options = options.credentials_file(path).await.map_err(|error| unreachable(&error))?;
+            options = options
+                .credentials_file(path)
+                .await
+                .map_err(|error| unreachable(&error))?;
         }
         let servers: Vec<&str> = self.url.expose_secret().split(',').map(str::trim).collect();
-        options.connect(servers).await.map_err(|error| unreachable(&error))
+        options
+            .connect(servers)
+            .await
+            .map_err(|error| unreachable(&error))
     }
 }
 
@@ -78,7 +92,9 @@ pub async fn follow(
     tracker: &TaskTracker,
     stop: CancellationToken,
 ) -> Result<watch::Receiver<Bus>, BusError> {
-    let Some(address) = address else { return Ok(watch::Sender::new(Bus::Off).subscribe()) };
+    let Some(address) = address else {
+        return Ok(watch::Sender::new(Bus::Off).subscribe());
+    };
     let client = match address.connect().await {
         Ok((client, version)) => {
             tracing::info!(%version, "NATS answers");
@@ -90,9 +106,16 @@ pub async fn follow(
         }
         Err(error) => return Err(error),
     };
-    let state = watch::Sender::new(if client.is_some() { Bus::Ok } else { Bus::Degraded });
+    let state = watch::Sender::new(if client.is_some() {
+        Bus::Ok
+    } else {
+        Bus::Degraded
+    });
     let receiver = state.subscribe();
-    tracker.spawn(async move { stop.run_until_cancelled(watch_over(address, client, state)).await });
+    tracker.spawn(async move {
+        stop.run_until_cancelled(watch_over(address, client, state))
+            .await
+    });
     Ok(receiver)
 }
 

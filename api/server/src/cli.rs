@@ -23,9 +23,15 @@ const BROKEN: u8 = 2;
 
 /// An event-sourced customer directory.
 #[derive(Debug, Parser)]
-#[command(name = "roster", version, about, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "roster",
+    version,
+    about,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
 struct Cli {
-    /// Configuration file (TOML); ROSTER_CONFIG names one too.
+    /// Configuration file (TOML); `ROSTER_CONFIG` names one too.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Any setting, over every other source; may be repeated.
@@ -82,17 +88,26 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let mut flags: Vec<(String, String, String)> =
-        cli.settings.into_iter().map(|(key, value)| (key, value, "--set".to_owned())).collect();
+    let mut flags: Vec<(String, String, String)> = cli
+        .settings
+        .into_iter()
+        .map(|(key, value)| (key, value, "--set".to_owned()))
+        .collect();
     if let Command::Serve(args) = &cli.command {
         flags.extend(args.settings());
     }
-    let load = || Configuration::load(&Inputs { file: cli.config.clone(), environment: environment(), flags });
+    let load = || {
+        Configuration::load(&Inputs {
+            file: cli.config.clone(),
+            environment: environment(),
+            flags,
+        })
+    };
     match cli.command {
         Command::Version => version::run(),
         Command::Doctor => doctor::run(load()).await,
         Command::Config => config::run(&load()?),
-        Command::Serve(_) => serve::run(load()?).await,
+        Command::Serve(_) => Box::pin(serve::run(load()?)).await,
         Command::Migrate(args) => migrate::run(&args, &load()?.settings).await,
         Command::Keys(command) => keys::run(command, &load()?.settings).await,
         Command::Log(command) => log::run(command, &load()?.settings).await,
@@ -102,7 +117,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 fn assignment(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("must be SETTING=VALUE, such as limits.body_bytes=1048576")?;
+    let (key, value) = text
+        .split_once('=')
+        .ok_or("must be SETTING=VALUE, such as limits.body_bytes=1048576")?;
     Ok((key.trim().to_owned(), value.to_owned()))
 }
 
@@ -163,26 +180,47 @@ mod tests {
             "roster config --config c.toml",
             "roster version",
         ] {
-            assert!(parsed(line).is_ok(), "{line}: {}", parsed(line).expect_err("an error"));
+            assert!(
+                parsed(line).is_ok(),
+                "{line}: {}",
+                parsed(line).expect_err("an error")
+            );
         }
-        for line in ["roster", "roster import", "roster keys create", "roster serve --set nothing", "roster nothing"] {
+        for line in [
+            "roster",
+            "roster import",
+            "roster keys create",
+            "roster serve --set nothing",
+            "roster nothing",
+        ] {
             assert!(parsed(line).is_err(), "{line}");
         }
     }
 
     #[test]
     fn flags_of_serve_are_settings() {
-        let Command::Serve(args) = parsed("roster serve --listen 127.0.0.1:0 --demo").expect("a command").command else {
+        let Command::Serve(args) = parsed("roster serve --listen 127.0.0.1:0 --demo")
+            .expect("a command")
+            .command
+        else {
             panic!("another command");
         };
-        let settings = args.settings().map(|(key, value, flag)| format!("{key}={value} {flag}"));
-        assert_eq!(settings.collect::<Vec<_>>(), ["listen=127.0.0.1:0 --listen", "demo=true --demo"]);
+        let settings = args
+            .settings()
+            .map(|(key, value, flag)| format!("{key}={value} {flag}"));
+        assert_eq!(
+            settings.collect::<Vec<_>>(),
+            ["listen=127.0.0.1:0 --listen", "demo=true --demo"]
+        );
     }
 
     #[test]
     fn causes_are_told_once() {
         let inner = std::io::Error::other("refused");
-        let error = Err::<(), _>(inner).context("the database failed: refused").context("start").expect_err("an error");
+        let error = Err::<(), _>(inner)
+            .context("the database failed: refused")
+            .context("start")
+            .expect_err("an error");
         assert_eq!(describe(&error), "start: the database failed: refused");
     }
 }

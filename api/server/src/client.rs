@@ -15,7 +15,7 @@ use crate::ready;
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long a small answer may take.
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_mins(1);
 /// The largest answer that is read whole.
 const LARGEST_ANSWER: usize = 16 << 20;
 
@@ -26,7 +26,10 @@ const LARGEST_ANSWER: usize = 16 << 20;
 )]
 pub(crate) fn http() -> anyhow::Result<Client> {
     let agent = concat!("roster/", env!("CARGO_PKG_VERSION"));
-    let client = Client::builder().connect_timeout(CONNECT).redirect(Policy::none()).user_agent(agent);
+    let client = Client::builder()
+        .connect_timeout(CONNECT)
+        .redirect(Policy::none())
+        .user_agent(agent);
     client.build().context("HTTP client")
 }
 
@@ -71,11 +74,25 @@ impl Target {
         let known = |choose: fn(&ready::Ready) -> Option<String>| ready.as_ref().and_then(choose);
         Ok(Self {
             http: http()?,
-            url: or(args.url, known(|ready| Some(ready.url.clone())), "--url")?.trim_end_matches('/').to_owned(),
-            api_key: or(args.api_key, known(|ready| ready.api_key.clone()), "--api-key")?,
-            account_id: or(args.account, known(|ready| ready.account_id.clone()), "--account")?,
+            url: or(args.url, known(|ready| Some(ready.url.clone())), "--url")?
+                .trim_end_matches('/')
+                .to_owned(),
+            api_key: or(
+                args.api_key,
+                known(|ready| ready.api_key.clone()),
+                "--api-key",
+            )?,
+            account_id: or(
+                args.account,
+                known(|ready| ready.account_id.clone()),
+                "--account",
+            )?,
             org_id: or(args.org, known(|ready| ready.org_id.clone()), "--org")?,
-            project_id: or(args.project, known(|ready| ready.project_id.clone()), "--project")?,
+            project_id: or(
+                args.project,
+                known(|ready| ready.project_id.clone()),
+                "--project",
+            )?,
         })
     }
 
@@ -90,7 +107,9 @@ impl Target {
 
     /// A request to a route of the project users API.
     pub(crate) fn post(&self, route: &str) -> RequestBuilder {
-        self.http.post(format!("{}{}/{route}", self.url, roster_internal::BASE)).bearer_auth(&self.api_key)
+        self.http
+            .post(format!("{}{}/{route}", self.url, roster_internal::BASE))
+            .bearer_auth(&self.api_key)
     }
 
     /// A JSON request with the scope and these members.
@@ -104,7 +123,13 @@ impl Target {
 
     /// The JSON answer of a small request.
     pub(crate) async fn ask(&self, route: &str, members: Value) -> anyhow::Result<Value> {
-        answer(self.post_json(route, members).timeout(ANSWER).send().await?).await
+        answer(
+            self.post_json(route, members)
+                .timeout(ANSWER)
+                .send()
+                .await?,
+        )
+        .await
     }
 }
 
@@ -121,20 +146,39 @@ pub(crate) async fn accepted(response: Response) -> anyhow::Result<Response> {
     if status.is_success() {
         return Ok(response);
     }
-    let body: Value = serde_json::from_str(&text(response, LARGEST_ANSWER).await?).unwrap_or_default();
-    bail!("the server answered {}: {}", status.as_u16(), problem(&body["detail"]));
+    let body: Value =
+        serde_json::from_str(&text(response, LARGEST_ANSWER).await?).unwrap_or_default();
+    bail!(
+        "the server answered {}: {}",
+        status.as_u16(),
+        problem(&body["detail"])
+    );
 }
 
 /// The problem of an error answer in one line.
 fn problem(detail: &Value) -> String {
-    let word = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let word = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
     match detail {
         Value::Array(problems) => {
             let one = |problem: &Value| {
-                let place: Vec<String> = problem["loc"].as_array().into_iter().flatten().map(word).collect();
+                let place: Vec<String> = problem["loc"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(word)
+                    .collect();
                 format!("{}: {}", place.join("."), word(&problem["msg"]))
             };
-            problems.iter().take(5).map(one).collect::<Vec<_>>().join("; ")
+            problems
+                .iter()
+                .take(5)
+                .map(one)
+                .collect::<Vec<_>>()
+                .join("; ")
         }
         Value::Object(_) => format!("{} ({})", word(&detail["message"]), word(&detail["code"])),
         _ => "no reason given".into(),
@@ -163,9 +207,15 @@ mod tests {
     #[test]
     fn problems_are_told_in_one_line() {
         let one = json!({"code": "permission_denied", "message": "the credential does not carry the permission"});
-        assert_eq!(problem(&one), "the credential does not carry the permission (permission_denied)");
+        assert_eq!(
+            problem(&one),
+            "the credential does not carry the permission (permission_denied)"
+        );
         let many = json!([{"loc": ["body", "profile", "email"], "msg": "must be an e-mail address", "type": "email_invalid"}]);
-        assert_eq!(problem(&many), "body.profile.email: must be an e-mail address");
+        assert_eq!(
+            problem(&many),
+            "body.profile.email: must be an e-mail address"
+        );
         assert_eq!(problem(&json!(null)), "no reason given");
     }
 }

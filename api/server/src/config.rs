@@ -196,7 +196,9 @@ pub enum LogFormat {
 impl Settings {
     /// Where the servers that are started say how to reach them.
     pub fn ready_path(&self) -> PathBuf {
-        self.ready_file.clone().unwrap_or_else(|| self.data_dir.join("ready.json"))
+        self.ready_file
+            .clone()
+            .unwrap_or_else(|| self.data_dir.join("ready.json"))
     }
 
     /// Where the key-encryption key of the servers that are started is.
@@ -217,40 +219,90 @@ impl Settings {
             self.auth.jwks_url.is_some(),
         ];
         let is_secure = |url: &str| {
-            url.starts_with("https://") || ["http://127.0.0.1", "http://localhost"].iter().any(|own| url.starts_with(own))
+            url.starts_with("https://")
+                || ["http://127.0.0.1", "http://localhost"]
+                    .iter()
+                    .any(|own| url.starts_with(own))
         };
         let found = [
-            (!self.listen.contains(':'), "listen", "must be host:port, such as 127.0.0.1:8080"),
-            (self.database.pool_size < 4, "database.pool_size", "must be at least 4"),
-            (self.limits.body_bytes < 1024, "limits.body_bytes", "must be at least 1024"),
-            (self.limits.import_bytes == 0, "limits.import_bytes", "must be at least 1"),
-            (self.limits.request_timeout_ms < 100, "limits.request_timeout_ms", "must be at least 100"),
-            (self.limits.concurrent_requests == 0, "limits.concurrent_requests", "must be at least 1"),
-            (self.cache.streams == 0, "cache.streams", "must be at least 1"),
+            (
+                !self.listen.contains(':'),
+                "listen",
+                "must be host:port, such as 127.0.0.1:8080",
+            ),
+            (
+                self.database.pool_size < 4,
+                "database.pool_size",
+                "must be at least 4",
+            ),
+            (
+                self.limits.body_bytes < 1024,
+                "limits.body_bytes",
+                "must be at least 1024",
+            ),
+            (
+                self.limits.import_bytes == 0,
+                "limits.import_bytes",
+                "must be at least 1",
+            ),
+            (
+                self.limits.request_timeout_ms < 100,
+                "limits.request_timeout_ms",
+                "must be at least 100",
+            ),
+            (
+                self.limits.concurrent_requests == 0,
+                "limits.concurrent_requests",
+                "must be at least 1",
+            ),
+            (
+                self.cache.streams == 0,
+                "cache.streams",
+                "must be at least 1",
+            ),
             (self.jobs.at_once == 0, "jobs.at_once", "must be at least 1"),
             (
-                self.auth.jwks_url.as_deref().is_some_and(|url| !is_secure(url)),
+                self.auth
+                    .jwks_url
+                    .as_deref()
+                    .is_some_and(|url| !is_secure(url)),
                 "auth.jwks_url",
                 "must begin with https://",
             ),
         ];
         if sources.iter().filter(|given| **given).count() > 1 {
-            let problem = "only one of auth.jwt_secret, auth.jwks_file and auth.jwks_url can be set";
+            let problem =
+                "only one of auth.jwt_secret, auth.jwks_file and auth.jwks_url can be set";
             return Some(("auth", problem.to_owned()));
         }
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.level) {
             return Some(("log.level", error.to_string()));
         }
-        found.into_iter().find(|(is_wrong, ..)| *is_wrong).map(|(_, key, problem)| (key, problem.to_owned()))
+        found
+            .into_iter()
+            .find(|(is_wrong, ..)| *is_wrong)
+            .map(|(_, key, problem)| (key, problem.to_owned()))
     }
 
     /// Reads the secrets that are in files into their settings.
     fn read_files(&mut self) -> Result<(), (&'static str, String)> {
         let pairs = [
-            ("database.url_file", &self.database.url_file, &mut self.database.url),
-            ("database.service_url_file", &self.database.service_url_file, &mut self.database.service_url),
+            (
+                "database.url_file",
+                &self.database.url_file,
+                &mut self.database.url,
+            ),
+            (
+                "database.service_url_file",
+                &self.database.service_url_file,
+                &mut self.database.service_url,
+            ),
             ("keys.kek_file", &self.keys.kek_file, &mut self.keys.kek),
-            ("auth.jwt_secret_file", &self.auth.jwt_secret_file, &mut self.auth.jwt_secret),
+            (
+                "auth.jwt_secret_file",
+                &self.auth.jwt_secret_file,
+                &mut self.auth.jwt_secret,
+            ),
         ];
         for (key, file, secret) in pairs {
             if let Some(path) = file {
@@ -263,19 +315,29 @@ impl Settings {
 
 /// The text of a file without the line break at its end.
 fn read_secret(path: &Path) -> Result<SecretString, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let text = text.trim();
-    if text.is_empty() { Err(format!("{} is empty", path.display())) } else { Ok(text.into()) }
+    if text.is_empty() {
+        Err(format!("{} is empty", path.display()))
+    } else {
+        Ok(text.into())
+    }
 }
 
-fn blank_is_absent<'de, D: Deserializer<'de>, T: From<String>>(deserializer: D) -> Result<Option<T>, D::Error> {
+fn blank_is_absent<'de, D: Deserializer<'de>, T: From<String>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     let text = String::deserialize(deserializer)?;
     Ok((!text.trim().is_empty()).then(|| T::from(text.trim().to_owned())))
 }
 
 impl<'de> Deserialize<'de> for Demo {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match String::deserialize(deserializer)?.to_ascii_lowercase().as_str() {
+        match String::deserialize(deserializer)?
+            .to_ascii_lowercase()
+            .as_str()
+        {
             "auto" => Ok(Self::Auto),
             "true" | "1" | "yes" | "on" => Ok(Self::On),
             "false" | "0" | "no" | "off" | "" => Ok(Self::Off),

@@ -42,29 +42,55 @@ pub struct Demo {
 
 /// Makes the project if it has no customers, and gives a credential.
 pub async fn ensure(directory: &Directory) -> anyhow::Result<Demo> {
-    let scope = Scope { account_id: ACCOUNT.into(), org_id: ORG.into(), project_id: PROJECT.into() };
-    let position = if is_empty(directory, &scope).await? { fill(directory, scope).await? } else { None };
-    Ok(Demo { credential: credential(directory).await?, position })
+    let scope = Scope {
+        account_id: ACCOUNT.into(),
+        org_id: ORG.into(),
+        project_id: PROJECT.into(),
+    };
+    let position = if is_empty(directory, &scope).await? {
+        fill(directory, scope).await?
+    } else {
+        None
+    };
+    Ok(Demo {
+        credential: credential(directory).await?,
+        position,
+    })
 }
 
 async fn is_empty(directory: &Directory, scope: &Scope) -> anyhow::Result<bool> {
-    let Some(project) = directory.cell().project(scope).await? else { return Ok(true) };
-    Ok(directory.cell().count_claims(&project, claim_kind::CUSTOMER_ID, 1).await? == 0)
+    let Some(project) = directory.cell().project(scope).await? else {
+        return Ok(true);
+    };
+    Ok(directory
+        .cell()
+        .count_claims(&project, claim_kind::CUSTOMER_ID, 1)
+        .await?
+        == 0)
 }
 
 async fn fill(directory: &Directory, scope: Scope) -> anyhow::Result<Option<i64>> {
     let ctx = Context::system(scope, "demo");
     // A project that somebody emptied keeps the schema that it has.
-    let input = SchemaInput { definition: definition(), expected_version: Some(0) };
+    let input = SchemaInput {
+        definition: definition(),
+        expected_version: Some(0),
+    };
     match directory.upsert_schema(&ctx, input).await {
         Ok(_) | Err(roster_commands::CommandError::SchemaConflict { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    let applied = directory.upsert_customers(&ctx, PEOPLE.iter().map(input_of).collect()).await?;
+    let applied = directory
+        .upsert_customers(&ctx, PEOPLE.iter().map(input_of).collect())
+        .await?;
     for (person, verdict) in PEOPLE.iter().zip(applied.value) {
         verdict.map_err(|error| anyhow!("{}: {error}", person.id))?;
     }
-    tracing::info!(customers = PEOPLE.len(), project = PROJECT, "the demo project is filled");
+    tracing::info!(
+        customers = PEOPLE.len(),
+        project = PROJECT,
+        "the demo project is filled"
+    );
     Ok(applied.position)
 }
 
@@ -72,7 +98,10 @@ async fn fill(directory: &Directory, scope: Scope) -> anyhow::Result<Option<i64>
 /// nowhere. Where somebody revoked it, each start makes another.
 async fn credential(directory: &Directory) -> anyhow::Result<Credential> {
     let (pool, vault) = (directory.cell().pool(), directory.cell().vault());
-    let (id, secret) = (vault.derive("id of the demo key"), vault.derive("secret of the demo key"));
+    let (id, secret) = (
+        vault.derive("id of the demo key"),
+        vault.derive("secret of the demo key"),
+    );
     let key_id = format!("demo{}", &id[..12]);
     if keys::find(pool, &key_id).await?.is_none() {
         let record = ApiKeyRecord {
@@ -111,17 +140,33 @@ async fn credential(directory: &Directory) -> anyhow::Result<Credential> {
 }
 
 fn definition() -> Definition {
-    let labelled = |name, field_type, label: &str| Field { label: Some(label.into()), ..Field::new(name, field_type) };
+    let labelled = |name, field_type, label: &str| Field {
+        label: Some(label.into()),
+        ..Field::new(name, field_type)
+    };
     let allowed = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect();
     Definition {
         fields: vec![
-            Field { required: true, unique: true, ..labelled("customer_user_id", FieldType::String, "Customer id") },
-            Field { required: true, ..labelled("full_name", FieldType::String, "Name") },
-            Field { unique: true, ..labelled("email", FieldType::Email, "E-mail") },
+            Field {
+                required: true,
+                unique: true,
+                ..labelled("customer_user_id", FieldType::String, "Customer id")
+            },
+            Field {
+                required: true,
+                ..labelled("full_name", FieldType::String, "Name")
+            },
+            Field {
+                unique: true,
+                ..labelled("email", FieldType::Email, "E-mail")
+            },
             labelled("phone", FieldType::Phone, "Phone"),
             labelled("city", FieldType::String, "City"),
             labelled("country", FieldType::String, "Country"),
-            Field { allowed_values: allowed(&["free", "team", "business"]), ..labelled("plan", FieldType::String, "Plan") },
+            Field {
+                allowed_values: allowed(&["free", "team", "business"]),
+                ..labelled("plan", FieldType::String, "Plan")
+            },
             labelled("seats", FieldType::Number, "Seats"),
             labelled("newsletter", FieldType::Boolean, "Newsletter"),
         ],
@@ -141,7 +186,10 @@ fn input_of(person: &Person) -> UpsertInput {
             text("country", person.country),
             text("plan", person.plan),
             ("seats".to_owned(), Input::Number(person.seats.to_string())),
-            ("newsletter".to_owned(), Input::Bool(person.seats % 2 == 0)),
+            (
+                "newsletter".to_owned(),
+                Input::Bool(person.seats.is_multiple_of(2)),
+            ),
         ],
         enabled: Some(person.enabled),
         data_source: person.from_file.then(|| DataSourceInput {
@@ -172,9 +220,16 @@ mod tests {
                 assert!(matches!(read, Ok(Some(_))), "{} {field}", person.id);
             }
             let domain = person.email.rsplit('@').next();
-            assert!(matches!(domain, Some("example.org" | "example.com")), "{}", person.email);
+            assert!(
+                matches!(domain, Some("example.org" | "example.com")),
+                "{}",
+                person.email
+            );
         }
-        let ids: BTreeSet<_> = PEOPLE.iter().flat_map(|person| [person.id, person.email]).collect();
+        let ids: BTreeSet<_> = PEOPLE
+            .iter()
+            .flat_map(|person| [person.id, person.email])
+            .collect();
         assert_eq!(ids.len(), PEOPLE.len() * 2);
     }
 }

@@ -18,13 +18,23 @@ impl Managed {
     pub(crate) async fn start(settings: &mut Settings) -> anyhow::Result<Self> {
         let mut options = StackOptions::durable(&settings.data_dir);
         options.environment.database_url = None;
-        options.environment.nats_url = settings.nats.url.as_ref().map(|url| url.expose_secret().to_owned());
-        output::note(format_args!("starting Postgres and NATS in {}", settings.data_dir.display()));
-        let stack = tokio::task::spawn_blocking(move || Stack::start(options)).await.context("start the servers")??;
+        options.environment.nats_url = settings
+            .nats
+            .url
+            .as_ref()
+            .map(|url| url.expose_secret().to_owned());
+        output::note(format_args!(
+            "starting Postgres and NATS in {}",
+            settings.data_dir.display()
+        ));
+        let stack = tokio::task::spawn_blocking(move || Stack::start(options))
+            .await
+            .context("start the servers")??;
         if settings.keys.kek.is_none() {
             let path = settings.own_kek();
             kek::ensure(&path)?;
-            let text = std::fs::read_to_string(&path).with_context(|| format!("key file {}", path.display()))?;
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("key file {}", path.display()))?;
             settings.keys.kek = Some(text.trim().into());
         }
         settings.database.url = Some(stack.database_url().into());
@@ -39,6 +49,8 @@ impl Managed {
 
     /// Stops them and waits for it.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
-        Ok(tokio::task::spawn_blocking(move || self.stack.stop()).await.context("stop the servers")??)
+        Ok(tokio::task::spawn_blocking(move || self.stack.stop())
+            .await
+            .context("stop the servers")??)
     }
 }

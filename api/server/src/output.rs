@@ -8,37 +8,49 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// One line of a command's result.
-pub fn line(text: impl Display) -> io::Result<()> {
+pub(crate) fn line(text: impl Display) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{text}")
 }
 
 /// Bytes of a command's result, such as an export.
-pub fn bytes(content: &[u8]) -> io::Result<()> {
+pub(crate) fn bytes(content: &[u8]) -> io::Result<()> {
     io::stdout().lock().write_all(content)
 }
 
 /// One line about what is happening, beside the result.
-pub fn note(text: impl Display) {
+pub(crate) fn note(text: impl Display) {
     // Nobody is left to tell where standard error is closed.
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// A bar that counts bytes; only a spinner where their number is unknown.
-pub fn byte_bar(total: Option<u64>, message: &'static str) -> ProgressBar {
+pub(crate) fn byte_bar(total: Option<u64>, message: &'static str) -> ProgressBar {
     let counted = "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
-    bar(total, message, counted, "{msg} {spinner} {bytes} {bytes_per_sec}")
+    bar(
+        total,
+        message,
+        counted,
+        "{msg} {spinner} {bytes} {bytes_per_sec}",
+    )
 }
 
 /// A bar that counts rows or events.
-pub fn count_bar(total: Option<u64>, message: &'static str) -> ProgressBar {
-    bar(total, message, "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}", "{msg} {spinner} {human_pos}")
+pub(crate) fn count_bar(total: Option<u64>, message: &'static str) -> ProgressBar {
+    bar(
+        total,
+        message,
+        "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta}",
+        "{msg} {spinner} {human_pos}",
+    )
 }
 
 fn bar(total: Option<u64>, message: &'static str, counted: &str, uncounted: &str) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new).with_message(message);
+    let bar = total
+        .map_or_else(ProgressBar::new_spinner, ProgressBar::new)
+        .with_message(message);
     let template = if total.is_some() { counted } else { uncounted };
     bar.enable_steady_tick(Duration::from_millis(120));
     match ProgressStyle::with_template(template) {

@@ -18,10 +18,13 @@ pub(crate) fn vault(settings: &Settings) -> anyhow::Result<Vault> {
         return Vault::parse(kek.expose_secret()).context("setting keys.kek");
     }
     if !settings.is_managed() {
-        bail!("no key-encryption key: set ROSTER_KEK_FILE to a file with 64 hexadecimal digits (`openssl rand -hex 32`)");
+        bail!(
+            "no key-encryption key: set ROSTER_KEK_FILE to a file with 64 hexadecimal digits (`openssl rand -hex 32`)"
+        );
     }
     let path = settings.own_kek();
-    let text = std::fs::read_to_string(&path).with_context(|| format!("key file {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(&path).with_context(|| format!("key file {}", path.display()))?;
     Vault::parse(&text).with_context(|| format!("key file {}", path.display()))
 }
 
@@ -33,9 +36,17 @@ pub(crate) fn service_url(settings: &Settings, vault: &Vault) -> anyhow::Result<
         (None, Some(owner)) => Ok(migrate::service_url(owner, &settings.cell, vault)?),
         (None, None) => {
             let path = settings.ready_path();
-            let ready = ready::read(&path)
-                .with_context(|| format!("no database: set DATABASE_URL, or start `roster serve` here ({})", path.display()))?;
-            Ok(migrate::service_url(&ready.database_url.into(), &settings.cell, vault)?)
+            let ready = ready::read(&path).with_context(|| {
+                format!(
+                    "no database: set DATABASE_URL, or start `roster serve` here ({})",
+                    path.display()
+                )
+            })?;
+            Ok(migrate::service_url(
+                &ready.database_url.into(),
+                &settings.cell,
+                vault,
+            )?)
         }
     }
 }
@@ -58,7 +69,11 @@ impl Session {
         };
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let cell = Cell::open(config, vault, &tracker, stop.clone()).await?;
-        Ok(Self { cell, tracker, stop })
+        Ok(Self {
+            cell,
+            tracker,
+            stop,
+        })
     }
 
     pub(crate) async fn close(self) {

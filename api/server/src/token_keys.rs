@@ -25,15 +25,26 @@ pub(crate) async fn start(
     tracker: &TaskTracker,
     stop: CancellationToken,
 ) -> anyhow::Result<Option<Tokens>> {
-    let rules = TokenRules { issuer: settings.issuer.clone(), audience: settings.audience.clone() };
+    let rules = TokenRules {
+        issuer: settings.issuer.clone(),
+        audience: settings.audience.clone(),
+    };
     if let Some(secret) = &settings.jwt_secret {
-        return Ok(Some(Tokens::new(JwkSource::Secret(secret.clone()), rules).context("setting auth.jwt_secret")?));
+        return Ok(Some(
+            Tokens::new(JwkSource::Secret(secret.clone()), rules)
+                .context("setting auth.jwt_secret")?,
+        ));
     }
     if let Some(path) = &settings.jwks_file {
-        let tokens = Tokens::new(JwkSource::JwksFile(path.clone()), rules).context("setting auth.jwks_file")?;
+        let tokens = Tokens::new(JwkSource::JwksFile(path.clone()), rules)
+            .context("setting auth.jwks_file")?;
         let shared = tokens.clone();
         tracker.spawn(async move {
-            while stop.run_until_cancelled(tokio::time::sleep(FILE_EVERY)).await.is_some() {
+            while stop
+                .run_until_cancelled(tokio::time::sleep(FILE_EVERY))
+                .await
+                .is_some()
+            {
                 if let Err(error) = shared.reload() {
                     tracing::warn!(%error, "the JWK set stays as it was");
                 }
@@ -41,7 +52,9 @@ pub(crate) async fn start(
         });
         return Ok(Some(tokens));
     }
-    let Some(url) = settings.jwks_url.clone() else { return Ok(None) };
+    let Some(url) = settings.jwks_url.clone() else {
+        return Ok(None);
+    };
     let tokens = Tokens::new(JwkSource::JwksUrl, rules).context("setting auth.jwks_url")?;
     let shared = tokens.clone();
     let http = client::http()?;
@@ -49,7 +62,11 @@ pub(crate) async fn start(
     tracker.spawn(async move {
         loop {
             let wait = if fetched { URL_EVERY } else { URL_RETRY };
-            if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+            if stop
+                .run_until_cancelled(tokio::time::sleep(wait))
+                .await
+                .is_none()
+            {
                 return;
             }
             fetched = fetch(&http, &url, &shared).await;
@@ -61,7 +78,12 @@ pub(crate) async fn start(
 /// Whether the keys are those that the URL answered with.
 async fn fetch(http: &reqwest::Client, url: &str, tokens: &Tokens) -> bool {
     let attempt = async {
-        let answer = http.get(url).timeout(URL_RETRY).send().await?.error_for_status()?;
+        let answer = http
+            .get(url)
+            .timeout(URL_RETRY)
+            .send()
+            .await?
+            .error_for_status()?;
         let set = client::text(answer, LARGEST_SET).await?;
         anyhow::Ok(tokens.replace(&set)?)
     };

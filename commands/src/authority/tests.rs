@@ -10,7 +10,11 @@ use super::{Denied, Grants, Operation, TABLE, Verb, authorise};
 use crate::context::Actor;
 
 fn scope(account: &str, org: &str, project: &str) -> Scope {
-    Scope { account_id: account.into(), org_id: org.into(), project_id: project.into() }
+    Scope {
+        account_id: account.into(),
+        org_id: org.into(),
+        project_id: project.into(),
+    }
 }
 
 fn key(scopes: &[&str]) -> Grants {
@@ -38,7 +42,12 @@ fn every_operation_stands_at_its_own_row_with_its_own_route() {
 
 #[test]
 fn the_verbs_are_the_ones_the_seed_gives() {
-    let verb = |route: &str| TABLE.iter().find(|row| row.route == route).map(|row| row.verb);
+    let verb = |route: &str| {
+        TABLE
+            .iter()
+            .find(|row| row.route == route)
+            .map(|row| row.verb)
+    };
     for (route, expected) in [
         ("schema/get", Verb::View),
         ("schema/upsert", Verb::Update),
@@ -83,8 +92,16 @@ fn key_scopes_allow_what_they_say() {
         (&[], false, false),
     ] {
         let grants = key(scopes);
-        assert_eq!(grants.allow(Operation::ListCustomers), view, "{scopes:?} view");
-        assert_eq!(grants.allow(Operation::EraseCustomer), delete, "{scopes:?} delete");
+        assert_eq!(
+            grants.allow(Operation::ListCustomers),
+            view,
+            "{scopes:?} view"
+        );
+        assert_eq!(
+            grants.allow(Operation::EraseCustomer),
+            delete,
+            "{scopes:?} delete"
+        );
     }
 }
 
@@ -98,27 +115,70 @@ fn claims_are_read_in_the_order_admin_deny_exact() {
         (json!({"is_admin": "true"}), false),
         (json!({"is_admin": 1}), false),
         (json!({"permissions": view}), true),
-        (json!({"permissions": [{"module": "project_users", "actions": ["*"]}]}), false),
-        (json!({"permissions": [{"module": "*", "actions": ["view"]}]}), false),
-        (json!({"permissions": [{"module": "project_users", "actions": "view"}]}), false),
-        (json!({"permissions": [{"module": "project_users", "actions": ["view", 1]}]}), false),
-        (json!({"permissions": {"module": "project_users", "actions": ["view"]}}), false),
+        (
+            json!({"permissions": [{"module": "project_users", "actions": ["*"]}]}),
+            false,
+        ),
+        (
+            json!({"permissions": [{"module": "*", "actions": ["view"]}]}),
+            false,
+        ),
+        (
+            json!({"permissions": [{"module": "project_users", "actions": "view"}]}),
+            false,
+        ),
+        (
+            json!({"permissions": [{"module": "project_users", "actions": ["view", 1]}]}),
+            false,
+        ),
+        (
+            json!({"permissions": {"module": "project_users", "actions": ["view"]}}),
+            false,
+        ),
         (json!({"permissions": ["project_users:view"]}), false),
         (json!({"permissions": view, "denied": []}), true),
         (json!({"permissions": view, "denied": null}), true),
-        (json!({"permissions": view, "denied": ["project_users:delete"]}), true),
-        (json!({"permissions": view, "denied": ["project_users:view"]}), false),
-        (json!({"permissions": view, "denied": ["project_users"]}), false),
+        (
+            json!({"permissions": view, "denied": ["project_users:delete"]}),
+            true,
+        ),
+        (
+            json!({"permissions": view, "denied": ["project_users:view"]}),
+            false,
+        ),
+        (
+            json!({"permissions": view, "denied": ["project_users"]}),
+            false,
+        ),
         (json!({"permissions": view, "denied": ["*"]}), false),
-        (json!({"permissions": view, "denied": ["project_users:*"]}), false),
-        (json!({"permissions": view, "denied": [{"module": "*", "actions": ["view"]}]}), false),
-        (json!({"permissions": view, "denied": [{"module": "other", "actions": ["*"]}]}), true),
+        (
+            json!({"permissions": view, "denied": ["project_users:*"]}),
+            false,
+        ),
+        (
+            json!({"permissions": view, "denied": [{"module": "*", "actions": ["view"]}]}),
+            false,
+        ),
+        (
+            json!({"permissions": view, "denied": [{"module": "other", "actions": ["*"]}]}),
+            true,
+        ),
         (json!({"permissions": view, "denied": [7]}), false),
-        (json!({"permissions": view, "denied": {"module": "other"}}), false),
-        (json!({"permissions": view, "denied": [{"module": "other"}]}), false),
+        (
+            json!({"permissions": view, "denied": {"module": "other"}}),
+            false,
+        ),
+        (
+            json!({"permissions": view, "denied": [{"module": "other"}]}),
+            false,
+        ),
         (json!({"is_admin": true, "denied": ["*"]}), true),
     ] {
-        assert_eq!(token(&claims).allow(Operation::ListCustomers), allowed, "{claims}");
+        assert_eq!(
+            token(&claims).allow(Operation::ListCustomers),
+            allowed,
+            "{claims}"
+        );
     }
 }
 
@@ -152,11 +212,30 @@ fn the_tenant_is_asked_before_the_permission() {
         (Some("o"), None, scope("acc", "o", "p"), Ok(())),
         (Some("o"), None, scope("acc", "x", "p"), Err(Denied::Tenant)),
         (Some("o"), Some("p"), scope("acc", "o", "p"), Ok(())),
-        (Some("o"), Some("p"), scope("acc", "o", "x"), Err(Denied::Tenant)),
+        (
+            Some("o"),
+            Some("p"),
+            scope("acc", "o", "x"),
+            Err(Denied::Tenant),
+        ),
         (None, Some("p"), scope("acc", "any", "p"), Ok(())),
     ] {
-        assert_eq!(authorise(&actor(org, project, &all), &wanted, operation), expected, "{wanted}");
+        assert_eq!(
+            authorise(&actor(org, project, &all), &wanted, operation),
+            expected,
+            "{wanted}"
+        );
     }
-    assert_eq!(authorise(&actor(Some("o"), None, &[]), &scope("acc", "x", "p"), operation), Err(Denied::Tenant));
-    assert_eq!(authorise(&actor(None, None, &[]), &scope("acc", "x", "p"), operation), Err(Denied::Permission));
+    assert_eq!(
+        authorise(
+            &actor(Some("o"), None, &[]),
+            &scope("acc", "x", "p"),
+            operation
+        ),
+        Err(Denied::Tenant)
+    );
+    assert_eq!(
+        authorise(&actor(None, None, &[]), &scope("acc", "x", "p"), operation),
+        Err(Denied::Permission)
+    );
 }

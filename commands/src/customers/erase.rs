@@ -32,32 +32,50 @@ impl Directory {
     ) -> Result<Applied<Erased>, CommandError> {
         ctx.authorise(Operation::EraseCustomer)?;
         let not_found = || CommandError::NotFound(NotFound::Customer);
-        let project = self.cell().project(&ctx.scope).await?.ok_or_else(not_found)?;
+        let project = self
+            .cell()
+            .project(&ctx.scope)
+            .await?
+            .ok_or_else(not_found)?;
         let meta = ctx.meta();
         let id = {
             let active = self.active_schema(&project).await?;
-            active.schema.canonical_id(customer_user_id).map_err(CommandError::invalid)?
+            active
+                .schema
+                .canonical_id(customer_user_id)
+                .map_err(CommandError::invalid)?
         };
         let claim = Claim::customer_id(&id);
         let mut current = 0;
         for _ in 0..DECISIONS {
-            let before = self.cell().load_holder::<Customer>(&project, &claim).await?.ok_or_else(not_found)?;
+            let before = self
+                .cell()
+                .load_holder::<Customer>(&project, &claim)
+                .await?
+                .ok_or_else(not_found)?;
             current = before.state.version;
             let events = decide(&before.state, &CustomerCommand::Erase { at: self.now() })?;
             let erase = self.cell().prepare(&project, &before, events, &meta)?;
-            let suppression = if suppress { self.suppress(&project, &id, &meta).await? } else { None };
+            let suppression = if suppress {
+                self.suppress(&project, &id, &meta).await?
+            } else {
+                None
+            };
             let position = match suppression {
                 None => match self.cell().append(erase).await? {
                     Verdict::Accepted { position, .. } => Some(position),
                     _ => None,
                 },
-                Some(suppression) => match self.cell().append_all(vec![suppression, erase]).await? {
-                    ChunkVerdict::Accepted { last_position } => Some(last_position),
-                    ChunkVerdict::Lost(_) => None,
-                },
+                Some(suppression) => {
+                    match self.cell().append_all(vec![suppression, erase]).await? {
+                        ChunkVerdict::Accepted { last_position } => Some(last_position),
+                        ChunkVerdict::Lost(_) => None,
+                    }
+                }
             };
             if let Some(position) = position {
-                self.streams_by_id().pop(&(project.no, project.claim_key(&claim)));
+                self.streams_by_id()
+                    .pop(&(project.no, project.claim_key(&claim)));
                 return Ok(Applied::at(Erased::default(), position));
             }
         }

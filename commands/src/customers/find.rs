@@ -31,21 +31,36 @@ impl Directory {
     ///
     /// # Errors
     /// [`CommandError::Invalid`] where the field is not unique or the value is not one of its type.
-    pub async fn find_customer(&self, ctx: &Context, by: FindBy) -> Result<Option<Uuid>, CommandError> {
+    pub async fn find_customer(
+        &self,
+        ctx: &Context,
+        by: FindBy,
+    ) -> Result<Option<Uuid>, CommandError> {
         ctx.authorise(Operation::GetCustomer)?;
-        let Some(project) = self.cell().project(&ctx.scope).await? else { return Ok(None) };
+        let Some(project) = self.cell().project(&ctx.scope).await? else {
+            return Ok(None);
+        };
         let active = self.active_schema(&project).await?;
         let schema = &active.schema;
         let claim = match by {
-            FindBy::Id(id) => Claim::customer_id(&schema.canonical_id(&id).map_err(CommandError::invalid)?),
+            FindBy::Id(id) => {
+                Claim::customer_id(&schema.canonical_id(&id).map_err(CommandError::invalid)?)
+            }
             FindBy::Field(name, input) => {
                 let is_id = name == schema.primary_key();
                 if !is_id && !schema.unique_fields().any(|unique| unique == name) {
                     let message = "the field is not unique";
-                    return Err(CommandError::invalid(Problem::new([name.as_str()], "field_not_unique", message)));
+                    return Err(CommandError::invalid(Problem::new(
+                        [name.as_str()],
+                        "field_not_unique",
+                        message,
+                    )));
                 }
                 let value = schema.read_value(&name, &input).map_err(|problem| {
-                    CommandError::invalid(Problem { loc: vec![name.clone()], ..problem })
+                    CommandError::invalid(Problem {
+                        loc: vec![name.clone()],
+                        ..problem
+                    })
                 })?;
                 match value {
                     Some(value) if is_id => Claim::customer_id(value.as_text()),

@@ -27,7 +27,11 @@ impl Directory {
     /// # Errors
     /// [`CommandError::Invalid`], [`CommandError::PrimaryKeyMismatch`], [`CommandError::UniqueValueTaken`],
     /// [`CommandError::VersionConflict`], [`CommandError::NotFound`] for the connection of a tag.
-    pub async fn upsert_customer(&self, ctx: &Context, input: UpsertInput) -> Result<Applied<Upserted>, CommandError> {
+    pub async fn upsert_customer(
+        &self,
+        ctx: &Context,
+        input: UpsertInput,
+    ) -> Result<Applied<Upserted>, CommandError> {
         ctx.authorise(Operation::UpsertCustomer)?;
         let project = self.writable(ctx).await?;
         self.upsert(&project, &ctx.meta(), &input, None).await
@@ -45,7 +49,11 @@ impl Directory {
         ctx.authorise(Operation::UpsertCustomers)?;
         if inputs.len() > BULK_LIMIT {
             let message = format!("at most {BULK_LIMIT} items");
-            return Err(CommandError::invalid(Problem::new(["items"], "too_many_items", message)));
+            return Err(CommandError::invalid(Problem::new(
+                ["items"],
+                "too_many_items",
+                message,
+            )));
         }
         let project = self.writable(ctx).await?;
         let active = self.active_schema(&project).await?;
@@ -56,24 +64,46 @@ impl Directory {
             groups.entry(id).or_default().push(index);
         }
         let claims: Vec<Claim> = groups.keys().map(|id| Claim::customer_id(id)).collect();
-        let holders =
-            self.cell().load_holders::<Customer>(&project, claim_kind::CUSTOMER_ID, &claims).await?;
+        let holders = self
+            .cell()
+            .load_holders::<Customer>(&project, claim_kind::CUSTOMER_ID, &claims)
+            .await?;
         let meta = ctx.meta();
         let (project, meta, inputs) = (&project, &meta, &inputs);
-        let groups = groups.into_values().zip(holders).map(|(indices, holder)| async move {
-            let mut first = Some(Found { loaded: holder, is_fresh: true });
-            let mut verdicts = Vec::with_capacity(indices.len());
-            for index in indices {
-                verdicts.push((index, self.upsert(project, meta, &inputs[index], first.take()).await));
-            }
-            verdicts
-        });
+        let groups = groups
+            .into_values()
+            .zip(holders)
+            .map(|(indices, holder)| async move {
+                let mut first = Some(Found {
+                    loaded: holder,
+                    is_fresh: true,
+                });
+                let mut verdicts = Vec::with_capacity(indices.len());
+                for index in indices {
+                    verdicts.push((
+                        index,
+                        self.upsert(project, meta, &inputs[index], first.take())
+                            .await,
+                    ));
+                }
+                verdicts
+            });
         let mut verdicts: Vec<(usize, Result<Applied<Upserted>, CommandError>)> =
             join_all(groups).await.into_iter().flatten().collect();
         verdicts.sort_unstable_by_key(|(index, _)| *index);
-        let position = verdicts.iter().filter_map(|(_, verdict)| verdict.as_ref().ok()?.position).max();
-        let value = verdicts.into_iter().map(|(_, verdict)| verdict.map(|applied| applied.value)).collect();
-        Ok(Applied { value, position, replayed: false })
+        let position = verdicts
+            .iter()
+            .filter_map(|(_, verdict)| verdict.as_ref().ok()?.position)
+            .max();
+        let value = verdicts
+            .into_iter()
+            .map(|(_, verdict)| verdict.map(|applied| applied.value))
+            .collect();
+        Ok(Applied {
+            value,
+            position,
+            replayed: false,
+        })
     }
 
     async fn upsert(
@@ -106,7 +136,12 @@ impl Directory {
             let events = decided?;
             current = before.state.version;
             if events.is_empty() {
-                let value = Upserted { stream: before.stream, customer: before.state, created: false, changed: false };
+                let value = Upserted {
+                    stream: before.stream,
+                    customer: before.state,
+                    created: false,
+                    changed: false,
+                };
                 return Ok(Applied::unchanged(value));
             }
             let after = folded(&before.state, &events);
@@ -116,7 +151,8 @@ impl Directory {
             let done = match verdict {
                 Verdict::Accepted { position, .. } => Some((after, position)),
                 Verdict::ClaimTaken { claim, holder } => {
-                    self.claim_taken(project, meta, &active, &before, command, (&claim, holder)).await?
+                    self.claim_taken(project, meta, &active, &before, command, (&claim, holder))
+                        .await?
                 }
                 _ => None,
             };
@@ -124,7 +160,12 @@ impl Directory {
                 if created {
                     self.remember_id(project, &id, before.stream);
                 }
-                let value = Upserted { customer, stream: before.stream, created, changed: true };
+                let value = Upserted {
+                    customer,
+                    stream: before.stream,
+                    created,
+                    changed: true,
+                };
                 return Ok(Applied::at(value, position));
             }
             fresh = true;
@@ -144,19 +185,27 @@ impl Directory {
         command: CustomerCommand,
         (claim, holder): (&Claim, Uuid),
     ) -> Result<Option<(Customer, i64)>, CommandError> {
-        let Some(field) = claim.field() else { return Ok(None) };
+        let Some(field) = claim.field() else {
+            return Ok(None);
+        };
         let is_unique = active.schema.unique_fields().any(|unique| unique == field);
         let pending = active.pending.as_ref().filter(|_| !is_unique);
         let (Some(pending), CustomerCommand::Upsert(mut upsert)) = (pending, command) else {
             let customer_user_id = self.id_of(project, holder).await?;
-            return Err(CommandError::UniqueValueTaken { field: field.to_owned(), customer_user_id });
+            return Err(CommandError::UniqueValueTaken {
+                field: field.to_owned(),
+                customer_user_id,
+            });
         };
         upsert.pending_unique = [].into();
         let events = customer::decide(&before.state, &CustomerCommand::Upsert(upsert))?;
         let after = folded(&before.state, &events);
         let prepared = self.cell().prepare(project, before, events, meta)?;
         let mut chunk = vec![prepared.guard(project.schema_stream, active.stream_version)];
-        chunk.extend(self.void_preparation(project, meta, pending.preparation_id, field).await?);
+        chunk.extend(
+            self.void_preparation(project, meta, pending.preparation_id, field)
+                .await?,
+        );
         Ok(match self.cell().append_all(chunk).await? {
             ChunkVerdict::Accepted { last_position } => Some((after, last_position)),
             ChunkVerdict::Lost(_) => None,
@@ -171,8 +220,15 @@ impl Directory {
         preparation_id: Uuid,
         field: &str,
     ) -> Result<Option<Prepared>, CommandError> {
-        let before = self.cell().load::<ProjectSchema>(project, project.schema_stream).await?;
-        let void = SchemaCommand::VoidPreparation { at: self.now(), preparation_id, field: field.to_owned() };
+        let before = self
+            .cell()
+            .load::<ProjectSchema>(project, project.schema_stream)
+            .await?;
+        let void = SchemaCommand::VoidPreparation {
+            at: self.now(),
+            preparation_id,
+            field: field.to_owned(),
+        };
         let events = schema::decide(&before.state, &void)?;
         if events.is_empty() {
             return Ok(None);
@@ -184,7 +240,10 @@ impl Directory {
 /// The id that an item names: given, or as the value of the primary key.
 fn canonical_id(active: &ActiveSchema, input: &UpsertInput) -> Result<String, CommandError> {
     let primary_key = active.schema.primary_key();
-    let given = input.customer_user_id.as_deref().filter(|id| !id.trim().is_empty());
+    let given = input
+        .customer_user_id
+        .as_deref()
+        .filter(|id| !id.trim().is_empty());
     let text = given.or_else(|| {
         let (_, value) = input.profile.iter().find(|(name, _)| name == primary_key)?;
         match value {
@@ -196,9 +255,16 @@ fn canonical_id(active: &ActiveSchema, input: &UpsertInput) -> Result<String, Co
     });
     let Some(text) = text else {
         let message = "an id, or a value of the primary key, is required";
-        return Err(CommandError::invalid(Problem::new(["customer_user_id"], "value_required", message)));
+        return Err(CommandError::invalid(Problem::new(
+            ["customer_user_id"],
+            "value_required",
+            message,
+        )));
     };
-    active.schema.canonical_id(text).map_err(CommandError::invalid)
+    active
+        .schema
+        .canonical_id(text)
+        .map_err(CommandError::invalid)
 }
 
 fn command_of(
@@ -208,11 +274,16 @@ fn command_of(
 ) -> Result<Upsert, CommandError> {
     let customer_user_id = canonical_id(active, input)?;
     let schema = &active.schema;
-    let mut changes = schema.read_profile(input.profile.iter().cloned()).map_err(CommandError::Invalid)?;
+    let mut changes = schema
+        .read_profile(input.profile.iter().cloned())
+        .map_err(CommandError::Invalid)?;
     let mut connector_enabled = BTreeMap::new();
     for (channel, on) in &input.connector_enabled {
         let channel = schema.channel(channel).map_err(|problem| {
-            CommandError::invalid(Problem { loc: vec!["connector_enabled".into()], ..problem })
+            CommandError::invalid(Problem {
+                loc: vec!["connector_enabled".into()],
+                ..problem
+            })
         })?;
         connector_enabled.insert(channel, *on);
     }

@@ -39,7 +39,13 @@ pub(crate) struct Person<'a> {
 
 impl<'a> Person<'a> {
     pub(crate) const fn new(stream: Uuid, base: &'a Customer, is_suppressed: bool) -> Self {
-        Self { stream, base, current: None, events: Vec::new(), is_suppressed }
+        Self {
+            stream,
+            base,
+            current: None,
+            events: Vec::new(),
+            is_suppressed,
+        }
     }
 
     fn state(&self) -> &Customer {
@@ -49,7 +55,11 @@ impl<'a> Person<'a> {
     /// The unique values that the rows made this customer take.
     pub(crate) fn new_claims(&self) -> Vec<Claim> {
         let before = self.base.claims();
-        self.state().claims().into_iter().filter(|claim| is_value(claim) && !before.contains(claim)).collect()
+        self.state()
+            .claims()
+            .into_iter()
+            .filter(|claim| is_value(claim) && !before.contains(claim))
+            .collect()
     }
 }
 
@@ -105,7 +115,11 @@ pub(crate) fn decide(
             Meaning::Refused(refusal) => Err(Fault::Refused(refusal.clone())),
             Meaning::Customer(wanted) => match place.and_then(|place| people.get_mut(place)) {
                 Some(person) => apply(rules, wanted, person, &mut owners),
-                None => Err(Fault::Refused(Refusal::new(None, "row_lost", "the row could not be placed"))),
+                None => Err(Fault::Refused(Refusal::new(
+                    None,
+                    "row_lost",
+                    "the row could not be placed",
+                ))),
             },
         };
         match done {
@@ -115,7 +129,12 @@ pub(crate) fn decide(
             Ok(Done::Skipped) => outcome.counts.skipped += 1,
             Err(Fault::Refused(refusal)) => {
                 outcome.counts.failed += 1;
-                outcome.findings.push(Finding { index, severity: Severity::Failed, refusal, person: place });
+                outcome.findings.push(Finding {
+                    index,
+                    severity: Severity::Failed,
+                    refusal,
+                    person: place,
+                });
                 continue;
             }
             Err(Fault::PendingTaken(field)) => {
@@ -125,12 +144,14 @@ pub(crate) fn decide(
         }
         if let (Meaning::Customer(wanted), true) = (meaning, done_applied(&done)) {
             outcome.warnings += wanted.warnings.len() as u64;
-            outcome.findings.extend(wanted.warnings.iter().map(|refusal| Finding {
-                index,
-                severity: Severity::Warning,
-                refusal: refusal.clone(),
-                person: place,
-            }));
+            outcome
+                .findings
+                .extend(wanted.warnings.iter().map(|refusal| Finding {
+                    index,
+                    severity: Severity::Warning,
+                    refusal: refusal.clone(),
+                    person: place,
+                }));
         }
     }
     outcome
@@ -156,7 +177,10 @@ fn apply(
     }
     let command = CustomerCommand::Upsert(Upsert {
         schema: Arc::clone(&rules.schema),
-        pending_unique: rules.pending.as_ref().map_or_else(|| [].into(), |(_, fields)| Arc::clone(fields)),
+        pending_unique: rules
+            .pending
+            .as_ref()
+            .map_or_else(|| [].into(), |(_, fields)| Arc::clone(fields)),
         at: rules.at,
         customer_user_id: wanted.customer_user_id.clone(),
         changes,
@@ -182,7 +206,11 @@ fn apply(
     change_owners(rules, person, &after, owners)?;
     person.current = Some(after);
     person.events.extend(events);
-    Ok(if existed { Done::Updated } else { Done::Created })
+    Ok(if existed {
+        Done::Updated
+    } else {
+        Done::Created
+    })
 }
 
 /// Moves the unique values of a person from before a row to after it, unless another one has one of them.
@@ -194,9 +222,16 @@ fn change_owners(
 ) -> Result<(), Fault> {
     let before = person.state().claims();
     let after = after.claims();
-    let takes = || after.iter().filter(|claim| is_value(claim) && !before.contains(claim));
+    let takes = || {
+        after
+            .iter()
+            .filter(|claim| is_value(claim) && !before.contains(claim))
+    };
     for claim in takes() {
-        if owners.get(claim).is_none_or(|owner| *owner == person.stream) {
+        if owners
+            .get(claim)
+            .is_none_or(|owner| *owner == person.stream)
+        {
             continue;
         }
         let field = claim.field().unwrap_or_default();
@@ -205,12 +240,19 @@ fn change_owners(
             return Err(Fault::PendingTaken(field.to_owned()));
         }
         let message = "another customer has this value of a unique field";
-        return Err(Fault::Refused(Refusal::new(Some(field), "unique_value_taken", message)));
+        return Err(Fault::Refused(Refusal::new(
+            Some(field),
+            "unique_value_taken",
+            message,
+        )));
     }
     for claim in takes() {
         owners.insert(claim.clone(), person.stream);
     }
-    for claim in before.iter().filter(|claim| is_value(claim) && !after.contains(claim)) {
+    for claim in before
+        .iter()
+        .filter(|claim| is_value(claim) && !after.contains(claim))
+    {
         if owners.get(claim) == Some(&person.stream) {
             owners.remove(claim);
         }
@@ -225,10 +267,14 @@ fn is_value(claim: &Claim) -> bool {
 fn refused(refusal: CustomerRefusal) -> Fault {
     Fault::Refused(match refusal {
         CustomerRefusal::Invalid(problems) => Refusal::of_all(&problems),
-        CustomerRefusal::PrimaryKeyMismatch => {
-            Refusal::new(None, "primary_key_mismatch", "the primary-key value differs from the customer id")
+        CustomerRefusal::PrimaryKeyMismatch => Refusal::new(
+            None,
+            "primary_key_mismatch",
+            "the primary-key value differs from the customer id",
+        ),
+        CustomerRefusal::CustomerNotFound => {
+            Refusal::new(None, "customer_not_found", "the customer was erased")
         }
-        CustomerRefusal::CustomerNotFound => Refusal::new(None, "customer_not_found", "the customer was erased"),
         CustomerRefusal::VersionConflict { .. } => {
             Refusal::new(None, "version_conflict", "the customer has another version")
         }

@@ -46,7 +46,10 @@ pub(crate) struct Names<'a> {
 
 impl<'a> Names<'a> {
     pub(crate) fn of(schema: &'a Schema) -> Self {
-        Self { primary_key: schema.primary_key(), fields: schema.fields().map(CompiledField::name).collect() }
+        Self {
+            primary_key: schema.primary_key(),
+            fields: schema.fields().map(CompiledField::name).collect(),
+        }
     }
 
     /// The known name that a header means: the same, else the only one that is the same without case.
@@ -61,21 +64,28 @@ impl<'a> Names<'a> {
             return Some(exact);
         }
         let folded = header.to_lowercase();
-        let mut alike = words.into_iter().filter(|word| word.to_lowercase() == folded);
+        let mut alike = words
+            .into_iter()
+            .filter(|word| word.to_lowercase() == folded);
         alike.next().filter(|_| alike.next().is_none())
     }
 }
 
 impl Columns {
     /// Reads a header record.
-    pub(crate) fn read<'h>(headers: impl IntoIterator<Item = &'h str>, names: &Names<'_>) -> Result<Self, CsvProblem> {
+    pub(crate) fn read<'h>(
+        headers: impl IntoIterator<Item = &'h str>,
+        names: &Names<'_>,
+    ) -> Result<Self, CsvProblem> {
         let mut columns = Vec::new();
         let mut unknown = Vec::new();
         let mut seen: HashMap<String, usize> = HashMap::new();
         for (index, header) in headers.into_iter().enumerate() {
             let number = index + 1;
             if number > COLUMN_LIMIT {
-                return Err(CsvProblem::TooManyColumns { limit: COLUMN_LIMIT });
+                return Err(CsvProblem::TooManyColumns {
+                    limit: COLUMN_LIMIT,
+                });
             }
             let header = header.trim();
             if header.is_empty() {
@@ -88,11 +98,17 @@ impl Columns {
             let known = names.known(header);
             let field = known.unwrap_or(header);
             if let Some(first) = seen.insert(field.to_owned(), number) {
-                return Err(CsvProblem::DuplicateColumn { field: field.to_owned(), first, second: number });
+                return Err(CsvProblem::DuplicateColumn {
+                    field: field.to_owned(),
+                    first,
+                    second: number,
+                });
             }
             columns.push(match known {
                 Some("enabled") => Column::Enabled,
-                Some("customer_user_id") if !names.fields.contains(&"customer_user_id") => Column::CustomerId,
+                Some("customer_user_id") if !names.fields.contains(&"customer_user_id") => {
+                    Column::CustomerId
+                }
                 Some(field) => Column::Field(field.to_owned()),
                 None => {
                     unknown.push(header.to_owned());
@@ -103,7 +119,12 @@ impl Columns {
         if unknown.len() > EXTRA_LIMIT {
             return Err(CsvProblem::TooManyUnknownColumns { limit: EXTRA_LIMIT });
         }
-        if !columns.iter().any(|column| matches!(column, Column::CustomerId | Column::Field(_) | Column::Enabled)) {
+        if !columns.iter().any(|column| {
+            matches!(
+                column,
+                Column::CustomerId | Column::Field(_) | Column::Enabled
+            )
+        }) {
             return Err(CsvProblem::MissingHeader);
         }
         let names_a_customer = |column: &Column| match column {
@@ -112,7 +133,9 @@ impl Columns {
             _ => false,
         };
         if !columns.iter().any(names_a_customer) {
-            return Err(CsvProblem::MissingPrimaryKey { field: names.primary_key.to_owned() });
+            return Err(CsvProblem::MissingPrimaryKey {
+                field: names.primary_key.to_owned(),
+            });
         }
         Ok(Self { columns, unknown })
     }
@@ -126,7 +149,10 @@ mod tests {
     const FIELDS: [&str; 4] = ["member_no", "email", "Nick", "nick"];
 
     fn read(header: &str) -> Result<Columns, CsvProblem> {
-        let names = Names { primary_key: "member_no", fields: FIELDS.to_vec() };
+        let names = Names {
+            primary_key: "member_no",
+            fields: FIELDS.to_vec(),
+        };
         Columns::read(header.split(','), &names)
     }
 
@@ -137,29 +163,51 @@ mod tests {
     #[test]
     fn headers_match_exactly_else_without_case_if_that_is_unique() {
         let columns = read(" Member_No ,EMAIL,nick,Enabled,NICK,City").expect("a good header");
-        let expected =
-            [field("member_no"), field("email"), field("nick"), Column::Enabled, Column::Extra("NICK".into()), Column::Extra("City".into())];
+        let expected = [
+            field("member_no"),
+            field("email"),
+            field("nick"),
+            Column::Enabled,
+            Column::Extra("NICK".into()),
+            Column::Extra("City".into()),
+        ];
         assert_eq!(columns.columns, expected);
         assert_eq!(columns.unknown, ["NICK", "City"]);
     }
 
     #[test]
     fn the_customer_id_may_stand_beside_the_primary_key_or_alone() {
-        assert_eq!(read("customer_user_id").expect("alone").columns, [Column::CustomerId]);
+        assert_eq!(
+            read("customer_user_id").expect("alone").columns,
+            [Column::CustomerId]
+        );
         let both = read("customer_user_id,member_no").expect("both");
         assert_eq!(both.columns, [Column::CustomerId, field("member_no")]);
-        let default = Names { primary_key: "customer_user_id", fields: vec!["customer_user_id", "email"] };
-        let columns = Columns::read(["customer_user_id", "email"], &default).expect("the default schema");
+        let default = Names {
+            primary_key: "customer_user_id",
+            fields: vec!["customer_user_id", "email"],
+        };
+        let columns =
+            Columns::read(["customer_user_id", "email"], &default).expect("the default schema");
         assert_eq!(columns.columns, [field("customer_user_id"), field("email")]);
     }
 
     #[test]
     fn two_columns_for_one_field_are_refused() {
-        for (header, name, second) in
-            [("member_no,email,Email", "email", 3), ("member_no,x,x", "x", 3), ("MEMBER_NO,member_no", "member_no", 2)]
-        {
+        for (header, name, second) in [
+            ("member_no,email,Email", "email", 3),
+            ("member_no,x,x", "x", 3),
+            ("MEMBER_NO,member_no", "member_no", 2),
+        ] {
             let problem = read(header).expect_err(header);
-            let CsvProblem::DuplicateColumn { field, second: found, .. } = problem else { panic!("{problem}") };
+            let CsvProblem::DuplicateColumn {
+                field,
+                second: found,
+                ..
+            } = problem
+            else {
+                panic!("{problem}")
+            };
             assert_eq!((field.as_str(), found), (name, second));
         }
     }
@@ -168,24 +216,54 @@ mod tests {
     fn a_header_without_a_known_name_is_missing() {
         assert_eq!(read("17,Ada,London"), Err(CsvProblem::MissingHeader));
         assert_eq!(read(",,"), Err(CsvProblem::MissingHeader));
-        assert_eq!(read("email,city"), Err(CsvProblem::MissingPrimaryKey { field: "member_no".into() }));
+        assert_eq!(
+            read("email,city"),
+            Err(CsvProblem::MissingPrimaryKey {
+                field: "member_no".into()
+            })
+        );
     }
 
     #[test]
     fn unnamed_columns_are_ignored() {
         let columns = read("member_no,,email,").expect("gaps are fine");
-        assert_eq!(columns.columns, [field("member_no"), Column::Unnamed, field("email"), Column::Unnamed]);
+        assert_eq!(
+            columns.columns,
+            [
+                field("member_no"),
+                Column::Unnamed,
+                field("email"),
+                Column::Unnamed
+            ]
+        );
     }
 
     #[test]
     fn a_header_has_limits() {
         let wide = format!("member_no{}", ",x".repeat(10_000));
         let numbered: Vec<String> = (0..10_000).map(|number| format!("c{number}")).collect();
-        assert!(matches!(read(&wide), Err(CsvProblem::DuplicateColumn { .. })));
-        assert_eq!(read(&numbered.join(",")), Err(CsvProblem::TooManyColumns { limit: COLUMN_LIMIT }));
+        assert!(matches!(
+            read(&wide),
+            Err(CsvProblem::DuplicateColumn { .. })
+        ));
+        assert_eq!(
+            read(&numbered.join(",")),
+            Err(CsvProblem::TooManyColumns {
+                limit: COLUMN_LIMIT
+            })
+        );
         let many = format!("member_no,{}", numbered[..65].join(","));
-        assert_eq!(read(&many), Err(CsvProblem::TooManyUnknownColumns { limit: 64 }));
-        assert_eq!(read("member_no,a\u{7}b"), Err(CsvProblem::ColumnName { column: 2 }));
-        assert_eq!(read(&format!("member_no,{}", "x".repeat(300))), Err(CsvProblem::ColumnName { column: 2 }));
+        assert_eq!(
+            read(&many),
+            Err(CsvProblem::TooManyUnknownColumns { limit: 64 })
+        );
+        assert_eq!(
+            read("member_no,a\u{7}b"),
+            Err(CsvProblem::ColumnName { column: 2 })
+        );
+        assert_eq!(
+            read(&format!("member_no,{}", "x".repeat(300))),
+            Err(CsvProblem::ColumnName { column: 2 })
+        );
     }
 }

@@ -40,11 +40,19 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(field: Option<&str>, code: &str, message: impl Into<String>) -> Self {
-        Self { field: field.map(str::to_owned), code: code.into(), message: message.into() }
+        Self {
+            field: field.map(str::to_owned),
+            code: code.into(),
+            message: message.into(),
+        }
     }
 
     fn of(field: &str, problem: Problem) -> Self {
-        Self { field: Some(field.to_owned()), code: problem.kind, message: problem.message }
+        Self {
+            field: Some(field.to_owned()),
+            code: problem.kind,
+            message: problem.message,
+        }
     }
 
     /// All findings of a schema as one: the first one's field and code, everybody's message.
@@ -59,32 +67,48 @@ impl Refusal {
             .collect();
         Self {
             field: problems.first().and_then(field),
-            code: problems.first().map_or_else(|| "invalid".into(), |problem| problem.kind.clone()),
+            code: problems
+                .first()
+                .map_or_else(|| "invalid".into(), |problem| problem.kind.clone()),
             message: messages.join("; "),
         }
     }
 
     fn of_form(trouble: Trouble) -> Self {
         match trouble {
-            Trouble::Ragged { line, cells, columns } => {
+            Trouble::Ragged {
+                line,
+                cells,
+                columns,
+            } => {
                 let message = format!("line {line} has {cells} cells, the header has {columns}");
                 Self::new(None, "ragged_row", message)
             }
-            Trouble::OpenQuote { line } => {
-                Self::new(None, "open_quote", format!("a quote of the record at line {line} is never closed"))
-            }
+            Trouble::OpenQuote { line } => Self::new(
+                None,
+                "open_quote",
+                format!("a quote of the record at line {line} is never closed"),
+            ),
         }
     }
 }
 
 /// The cell that names the customer, as it stands in the row.
-pub(crate) fn given_id<'r>(columns: &Columns, primary_key: &str, cells: &'r StringRecord) -> Option<&'r str> {
+pub(crate) fn given_id<'r>(
+    columns: &Columns,
+    primary_key: &str,
+    cells: &'r StringRecord,
+) -> Option<&'r str> {
     let mut by_key = None;
     for (column, cell) in columns.columns.iter().zip(cells) {
         match column {
             Column::CustomerId if !cell.trim().is_empty() => return Some(cell.trim()),
-            Column::Field(name) if name == primary_key && !cell.trim().is_empty() => by_key = Some(cell.trim()),
-            Column::Field(name) if name == "customer_user_id" && by_key.is_none() && !cell.trim().is_empty() => {
+            Column::Field(name) if name == primary_key && !cell.trim().is_empty() => {
+                by_key = Some(cell.trim());
+            }
+            Column::Field(name)
+                if name == "customer_user_id" && by_key.is_none() && !cell.trim().is_empty() =>
+            {
                 by_key = Some(cell.trim());
             }
             _ => {}
@@ -94,7 +118,12 @@ pub(crate) fn given_id<'r>(columns: &Columns, primary_key: &str, cells: &'r Stri
 }
 
 /// Reads one row.
-pub(crate) fn read(columns: &Columns, schema: &Schema, empty_cells: EmptyCells, row: &Row) -> Meaning {
+pub(crate) fn read(
+    columns: &Columns,
+    schema: &Schema,
+    empty_cells: EmptyCells,
+    row: &Row,
+) -> Meaning {
     if let Some(trouble) = row.trouble {
         return Meaning::Refused(Refusal::of_form(trouble));
     }
@@ -114,10 +143,22 @@ fn read_customer(
     cells: &StringRecord,
 ) -> Result<Wanted, Refusal> {
     let primary_key = schema.primary_key();
-    let id = given_id(columns, primary_key, cells)
-        .ok_or_else(|| Refusal::new(Some(primary_key), "value_required", "the row names no customer"))?;
-    let customer_user_id = schema.canonical_id(id).map_err(|problem| Refusal::of(primary_key, problem))?;
-    let mut wanted = Wanted { customer_user_id, changes: BTreeMap::new(), enabled: None, warnings: Vec::new() };
+    let id = given_id(columns, primary_key, cells).ok_or_else(|| {
+        Refusal::new(
+            Some(primary_key),
+            "value_required",
+            "the row names no customer",
+        )
+    })?;
+    let customer_user_id = schema
+        .canonical_id(id)
+        .map_err(|problem| Refusal::of(primary_key, problem))?;
+    let mut wanted = Wanted {
+        customer_user_id,
+        changes: BTreeMap::new(),
+        enabled: None,
+        warnings: Vec::new(),
+    };
     for (column, cell) in columns.columns.iter().zip(cells) {
         let (name, must_be_valid) = match column {
             Column::CustomerId | Column::Unnamed => continue,
@@ -126,7 +167,9 @@ fn read_customer(
                 continue;
             }
             Column::Field(name) => {
-                let is_required = schema.field(name).is_some_and(|field| field.definition().required);
+                let is_required = schema
+                    .field(name)
+                    .is_some_and(|field| field.definition().required);
                 (name, is_required || name == primary_key)
             }
             Column::Extra(name) => (name, false),
@@ -154,9 +197,9 @@ fn read_customer(
 fn read_enabled(cell: &str) -> Result<Option<bool>, Refusal> {
     match cell.trim() {
         "" => Ok(None),
-        text => boolean::canonical(text)
-            .map(Some)
-            .ok_or_else(|| Refusal::new(Some("enabled"), "boolean_invalid", "must be true or false")),
+        text => boolean::canonical(text).map(Some).ok_or_else(|| {
+            Refusal::new(Some("enabled"), "boolean_invalid", "must be true or false")
+        }),
     }
 }
 

@@ -3,11 +3,14 @@
 //! An import exists once its body is staged completely; from then on it finishes by itself, through restarts.
 
 mod decide;
+mod flow;
 mod header;
+mod issues;
 mod meaning;
 mod progress;
 mod records;
 mod rows;
+mod run;
 mod source;
 mod staging;
 pub(crate) mod sweep;
@@ -117,7 +120,9 @@ impl Directory {
         let events = decide(&new.state, &start)?;
         let mut key = ctx.idempotency;
         loop {
-            let mut prepared = self.cell().prepare(&project, &new, events.clone(), &ctx.meta())?;
+            let mut prepared = self
+                .cell()
+                .prepare(&project, &new, events.clone(), &ctx.meta())?;
             if let Some(key) = key {
                 prepared = prepared.answer_once(key, import_id.as_bytes(), ANSWER_SECONDS);
             }
@@ -133,11 +138,19 @@ impl Directory {
                     {
                         staging::discard(self.cell(), import_id).await?;
                         let value = ImportStarted { import_id: first };
-                        return Ok(Applied { value, position: Some(position), replayed: true });
+                        return Ok(Applied {
+                            value,
+                            position: Some(position),
+                            replayed: true,
+                        });
                     }
                     key = key.map(|key| following(key, &answer));
                 }
-                _ => return Err(CommandError::internal("the stream of a new import is taken")),
+                _ => {
+                    return Err(CommandError::internal(
+                        "the stream of a new import is taken",
+                    ));
+                }
             }
         }
     }
@@ -150,7 +163,9 @@ impl Directory {
         timeout: Duration,
     ) -> Result<bool, CommandError> {
         ctx.authorise(Operation::ImportCsv)?;
-        let Some(project) = self.cell().project(&ctx.scope).await? else { return Ok(true) };
+        let Some(project) = self.cell().project(&ctx.scope).await? else {
+            return Ok(true);
+        };
         let deadline = tokio::time::Instant::now() + timeout;
         let mut ended = self.job_ended().subscribe();
         loop {
@@ -159,7 +174,9 @@ impl Directory {
             }
             let look = deadline.min(tokio::time::Instant::now() + LOOK);
             let is_here =
-                tokio::time::timeout_at(look, ended.wait_for(|last| *last == Some(import_id))).await.is_ok();
+                tokio::time::timeout_at(look, ended.wait_for(|last| *last == Some(import_id)))
+                    .await
+                    .is_ok();
             if !is_here && tokio::time::Instant::now() >= deadline {
                 return Ok(!self.is_import_open(&project, import_id).await?);
             }
@@ -167,21 +184,33 @@ impl Directory {
     }
 
     /// Asks an import to stop before its next chunk; what is applied stays. The value says whether it was unfinished.
-    pub async fn cancel_import(&self, ctx: &Context, import_id: Uuid) -> Result<Applied<bool>, CommandError> {
+    pub async fn cancel_import(
+        &self,
+        ctx: &Context,
+        import_id: Uuid,
+    ) -> Result<Applied<bool>, CommandError> {
         ctx.authorise(Operation::CancelImport)?;
-        let Some(project) = self.cell().project(&ctx.scope).await? else { return Ok(Applied::unchanged(false)) };
+        let Some(project) = self.cell().project(&ctx.scope).await? else {
+            return Ok(Applied::unchanged(false));
+        };
         if !self.is_import_open(&project, import_id).await? {
             return Ok(Applied::unchanged(false));
         }
         let at = self.now();
         let decide = |state: &Import| Ok(decide(state, &ImportCommand::RequestCancel { at })?);
-        let cancelled = self.execute(&project, import_id, &ctx.meta(), decide).await?;
+        let cancelled = self
+            .execute(&project, import_id, &ctx.meta(), decide)
+            .await?;
         self.job_started().notify_one();
         Ok(cancelled.map(|_| true))
     }
 
     /// Asked of the claims, so that the id of another project's import opens nothing.
-    async fn is_import_open(&self, project: &Project, import_id: Uuid) -> Result<bool, CommandError> {
+    async fn is_import_open(
+        &self,
+        project: &Project,
+        import_id: Uuid,
+    ) -> Result<bool, CommandError> {
         let claim: Claim = Import::open_claim(import_id);
         Ok(self.cell().holder(project, &claim).await?.is_some())
     }
@@ -189,11 +218,17 @@ impl Directory {
 
 /// The key of a request whose first import has ended: the same for every repetition, and another one.
 fn following(key: IdempotencyKey, answer: &[u8]) -> IdempotencyKey {
-    Sha256::new().chain_update(key).chain_update(answer).finalize().into()
+    Sha256::new()
+        .chain_update(key)
+        .chain_update(answer)
+        .finalize()
+        .into()
 }
 
 fn check(options: &ImportOptions) -> Result<(), CommandError> {
-    let is_usable = |byte: u8| byte.is_ascii() && !byte.is_ascii_alphanumeric() && !b"\"\r\n\0 ".contains(&byte);
+    let is_usable = |byte: u8| {
+        byte.is_ascii() && !byte.is_ascii_alphanumeric() && !b"\"\r\n\0 ".contains(&byte)
+    };
     if options.delimiter.is_some_and(|byte| !is_usable(byte)) {
         return Err(CsvProblem::Delimiter.into());
     }
@@ -201,7 +236,11 @@ fn check(options: &ImportOptions) -> Result<(), CommandError> {
     let is_word = !provider.trim().is_empty() && !provider.chars().any(char::is_control);
     if !is_word || provider.chars().count() > PROVIDER_LIMIT {
         let message = format!("must have 1 to {PROVIDER_LIMIT} characters and no controls");
-        return Err(CommandError::invalid(Problem::new(["provider"], "provider_invalid", message)));
+        return Err(CommandError::invalid(Problem::new(
+            ["provider"],
+            "provider_invalid",
+            message,
+        )));
     }
     Ok(())
 }

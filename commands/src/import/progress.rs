@@ -48,7 +48,8 @@ impl Tally {
     /// Drops the texts of warnings once enough are kept. Failed rows are always kept.
     pub(crate) fn drop_surplus_warnings(&mut self, recorded: u64) {
         if recorded >= KEPT_WARNINGS {
-            self.issues.retain(|issue| issue.severity == Severity::Failed);
+            self.issues
+                .retain(|issue| issue.severity == Severity::Failed);
         }
     }
 }

@@ -63,7 +63,14 @@ impl RecordScanner {
     /// A scanner for text from the given line on; without a delimiter any likely one separates.
     pub(crate) fn new(delimiter: Option<u8>, line: u64) -> Self {
         let separator = delimiter.map_or(Separator::Any, Separator::One);
-        Self { separator, place: Place::CellStart, line, record_line: line, record_bytes: 0, content: false }
+        Self {
+            separator,
+            place: Place::CellStart,
+            line,
+            record_line: line,
+            record_bytes: 0,
+            content: false,
+        }
     }
 
     /// Scans one more piece and answers the end of the last record in it that is complete.
@@ -91,7 +98,10 @@ impl RecordScanner {
                 (Place::Quoted, b'"') => Place::QuoteSeen,
                 (Place::Quoted, _) | (Place::QuoteSeen | Place::CellStart, b'"') => Place::Quoted,
                 (_, b'\n' | b'\r') => {
-                    end = Some(RecordEnd { offset: index + 1, line: self.line });
+                    end = Some(RecordEnd {
+                        offset: index + 1,
+                        line: self.line,
+                    });
                     self.record_bytes = 0;
                     self.record_line = self.line;
                     self.place = Place::CellStart;
@@ -103,10 +113,14 @@ impl RecordScanner {
                 (_, byte) if self.separator.is(byte) => Place::CellStart,
                 _ => Place::Plain,
             };
-            self.content |= !(byte.is_ascii_whitespace() || byte == b'"' || self.separator.is(byte));
+            self.content |=
+                !(byte.is_ascii_whitespace() || byte == b'"' || self.separator.is(byte));
             self.record_bytes += 1;
             if self.record_bytes > RECORD_LIMIT {
-                return Err(CsvProblem::RecordTooLong { line: self.record_line, limit: RECORD_LIMIT });
+                return Err(CsvProblem::RecordTooLong {
+                    line: self.record_line,
+                    limit: RECORD_LIMIT,
+                });
             }
         }
         Ok(end.filter(|_| !stop_at_first))
@@ -132,7 +146,11 @@ pub(crate) fn sniff(header: &[u8]) -> u8 {
             .count()
     };
     // `max_by_key` keeps the last of equals, so the likeliest comes last.
-    DELIMITERS.into_iter().rev().max_by_key(|delimiter| cells(*delimiter)).unwrap_or(b',')
+    DELIMITERS
+        .into_iter()
+        .rev()
+        .max_by_key(|delimiter| cells(*delimiter))
+        .unwrap_or(b',')
 }
 
 #[cfg(test)]
@@ -141,12 +159,17 @@ mod tests {
     use crate::CsvProblem;
 
     fn ends(text: &str) -> Option<(usize, u64)> {
-        let whole = RecordScanner::new(Some(b','), 1).last_end(text.as_bytes()).expect("short records");
+        let whole = RecordScanner::new(Some(b','), 1)
+            .last_end(text.as_bytes())
+            .expect("short records");
         let mut scanner = RecordScanner::new(Some(b','), 1);
         let mut last = None;
         for (index, byte) in text.bytes().enumerate() {
             if let Some(end) = scanner.last_end(&[byte]).expect("short records") {
-                last = Some(RecordEnd { offset: index + end.offset, line: end.line });
+                last = Some(RecordEnd {
+                    offset: index + end.offset,
+                    line: end.line,
+                });
             }
         }
         assert_eq!(last, whole, "the pieces do not matter");
@@ -173,17 +196,41 @@ mod tests {
 
     #[test]
     fn the_header_is_the_first_record_with_content() {
-        let end = RecordScanner::new(None, 1).first_end(b"\r\n;;\nid;name\n1;a\n").expect("short");
-        assert_eq!(end, Some(RecordEnd { offset: 13, line: 4 }));
-        let quoted = RecordScanner::new(None, 1).first_end(b"id;\"the\nname\"\n1;a\n").expect("short");
-        assert_eq!(quoted, Some(RecordEnd { offset: 14, line: 3 }));
+        let end = RecordScanner::new(None, 1)
+            .first_end(b"\r\n;;\nid;name\n1;a\n")
+            .expect("short");
+        assert_eq!(
+            end,
+            Some(RecordEnd {
+                offset: 13,
+                line: 4
+            })
+        );
+        let quoted = RecordScanner::new(None, 1)
+            .first_end(b"id;\"the\nname\"\n1;a\n")
+            .expect("short");
+        assert_eq!(
+            quoted,
+            Some(RecordEnd {
+                offset: 14,
+                line: 3
+            })
+        );
     }
 
     #[test]
     fn an_open_quote_ends_at_the_limit_with_the_line_where_it_began() {
         let text = format!("id,name\n1,\"{}", "x\n".repeat(RECORD_LIMIT / 2));
-        let error = RecordScanner::new(Some(b','), 1).last_end(text.as_bytes()).expect_err("too long");
-        assert_eq!(error, CsvProblem::RecordTooLong { line: 2, limit: RECORD_LIMIT });
+        let error = RecordScanner::new(Some(b','), 1)
+            .last_end(text.as_bytes())
+            .expect_err("too long");
+        assert_eq!(
+            error,
+            CsvProblem::RecordTooLong {
+                line: 2,
+                limit: RECORD_LIMIT
+            }
+        );
         assert!(has_open_quote(b"1,\"abc\n", b','));
         assert!(!has_open_quote(b"1,\"abc\"\n", b','));
     }

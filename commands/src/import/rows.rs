@@ -22,8 +22,14 @@ pub(crate) struct Row {
 /// What is wrong with the form of a row. Lines count from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
-    Ragged { line: u64, cells: usize, columns: usize },
-    OpenQuote { line: u64 },
+    Ragged {
+        line: u64,
+        cells: usize,
+        columns: usize,
+    },
+    OpenQuote {
+        line: u64,
+    },
 }
 
 /// Rows that are decided together.
@@ -59,7 +65,15 @@ impl PieceRows {
             .delimiter(delimiter)
             .buffer_capacity(64 << 10)
             .from_reader(cursor);
-        Self { reader, no: piece.no, delimiter, columns, base, end, counted: (0, piece.line) }
+        Self {
+            reader,
+            no: piece.no,
+            delimiter,
+            columns,
+            base,
+            end,
+            counted: (0, piece.line),
+        }
     }
 
     /// The piece's number.
@@ -83,7 +97,11 @@ impl PieceRows {
             }
             to = self.base + self.reader.position().byte();
             let trouble = self.trouble(start, &cells);
-            rows.push(Row { number, cells, trouble });
+            rows.push(Row {
+                number,
+                cells,
+                trouble,
+            });
             number += 1;
         }
         if rows.is_empty() {
@@ -108,7 +126,11 @@ impl PieceRows {
         if is_last && has_open_quote(&text[record_start..], self.delimiter) {
             return Some(Trouble::OpenQuote { line });
         }
-        is_ragged.then_some(Trouble::Ragged { line, cells: cells.len(), columns: self.columns })
+        is_ragged.then_some(Trouble::Ragged {
+            line,
+            cells: cells.len(),
+            columns: self.columns,
+        })
     }
 
     /// The line of the record that begins behind an offset of the reader, and its place in the piece.
@@ -121,7 +143,11 @@ impl PieceRows {
             place += 1;
         }
         let (counted, line) = self.counted;
-        let line = line + text[counted..place].iter().filter(|byte| **byte == b'\n').count() as u64;
+        let line = line
+            + text[counted..place]
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count() as u64;
         self.counted = (place, line);
         (line, place)
     }
@@ -133,12 +159,21 @@ mod tests {
     use crate::import::staging::Piece;
 
     fn rows(text: &str, from: u64) -> PieceRows {
-        let piece = Piece { no: 0, text_start: 100, line: 10, text: text.as_bytes().to_vec() };
+        let piece = Piece {
+            no: 0,
+            text_start: 100,
+            line: 10,
+            text: text.as_bytes().to_vec(),
+        };
         PieceRows::new(piece, 100 + from, b',', 2)
     }
 
     fn cells(batch: &Batch) -> Vec<Vec<&str>> {
-        batch.rows.iter().map(|row| row.cells.iter().collect()).collect()
+        batch
+            .rows
+            .iter()
+            .map(|row| row.cells.iter().collect())
+            .collect()
     }
 
     #[test]
@@ -147,7 +182,10 @@ mod tests {
         let batch = rows.next(10, 2).expect("rows");
         assert_eq!(cells(&batch), [["1", "a\nb"], ["2", "say \"hi\""]]);
         assert_eq!(batch.to, 126);
-        assert_eq!(batch.rows.iter().map(|row| row.number).collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(
+            batch.rows.iter().map(|row| row.number).collect::<Vec<_>>(),
+            [2, 3]
+        );
         assert!(rows.next(10, 4).is_none());
     }
 
@@ -163,14 +201,24 @@ mod tests {
 
     #[test]
     fn ragged_rows_know_their_line() {
-        let batch = rows("1,\"a\n\"\r\n2\r\n\n3,c,x\n4,d\n", 0).next(9, 2).expect("rows");
+        let batch = rows("1,\"a\n\"\r\n2\r\n\n3,c,x\n4,d\n", 0)
+            .next(9, 2)
+            .expect("rows");
         let troubles: Vec<_> = batch.rows.iter().map(|row| row.trouble).collect();
         assert_eq!(
             troubles,
             [
                 None,
-                Some(Trouble::Ragged { line: 12, cells: 1, columns: 2 }),
-                Some(Trouble::Ragged { line: 14, cells: 3, columns: 2 }),
+                Some(Trouble::Ragged {
+                    line: 12,
+                    cells: 1,
+                    columns: 2
+                }),
+                Some(Trouble::Ragged {
+                    line: 14,
+                    cells: 3,
+                    columns: 2
+                }),
                 None,
             ]
         );
@@ -178,7 +226,9 @@ mod tests {
 
     #[test]
     fn a_lone_quote_within_a_cell_is_text_and_an_open_one_is_trouble() {
-        let batch = rows("1,5\" pipe\n2,\"open\n3,c\n", 0).next(9, 2).expect("rows");
+        let batch = rows("1,5\" pipe\n2,\"open\n3,c\n", 0)
+            .next(9, 2)
+            .expect("rows");
         assert_eq!(cells(&batch)[0], ["1", "5\" pipe"]);
         assert_eq!(batch.rows[1].trouble, Some(Trouble::OpenQuote { line: 11 }));
         assert_eq!(batch.rows.len(), 2);

@@ -82,7 +82,12 @@ impl Source {
                 return Ok(None);
             }
             let piece = self.piece().await?;
-            self.rows = Some(PieceRows::new(piece, self.offset, self.delimiter, self.columns));
+            self.rows = Some(PieceRows::new(
+                piece,
+                self.offset,
+                self.delimiter,
+                self.columns,
+            ));
         }
     }
 
@@ -113,7 +118,10 @@ impl Source {
         .map_err(CommandError::from)?;
         let (no, text_start, sealed) = sealed.ok_or(SourceError::Lost)?;
         let text_start = u64::try_from(text_start).map_err(|_| SourceError::Lost)?;
-        let opened = self.cell.open_for(self.import_id, &part(text_start), &sealed).await;
+        let opened = self
+            .cell
+            .open_for(self.import_id, &part(text_start), &sealed)
+            .await;
         let packed = match opened {
             Ok(Some(packed)) => packed,
             Err(error) if error.is_transient() => return Err(SourceError::Command(error.into())),
@@ -124,7 +132,12 @@ impl Source {
             .ok()
             .flatten()
             .ok_or(SourceError::Lost)?;
-        let holds_offset = piece.text_start <= self.offset && self.offset <= piece.text_start + piece.text.len() as u64;
-        if holds_offset { Ok(piece) } else { Err(SourceError::Lost) }
+        let holds_offset = piece.text_start <= self.offset
+            && self.offset <= piece.text_start + piece.text.len() as u64;
+        if holds_offset {
+            Ok(piece)
+        } else {
+            Err(SourceError::Lost)
+        }
     }
 }

@@ -56,8 +56,15 @@ impl Piece {
     /// The piece from its packed bytes; `None` where they are damaged.
     pub(crate) fn unpack(no: i32, text_start: u64, packed: &[u8]) -> Option<Self> {
         let (line, compressed) = packed.split_first_chunk::<8>()?;
-        let text = zstd::bulk::decompress(compressed, PIECE + super::records::RECORD_LIMIT + 4 * READ).ok()?;
-        Some(Self { no, text_start, line: u64::from_le_bytes(*line), text })
+        let text =
+            zstd::bulk::decompress(compressed, PIECE + super::records::RECORD_LIMIT + 4 * READ)
+                .ok()?;
+        Some(Self {
+            no,
+            text_start,
+            line: u64::from_le_bytes(*line),
+            text,
+        })
     }
 }
 
@@ -120,7 +127,10 @@ impl Stager {
             if !self.scanner.has_content() {
                 return Err(CsvProblem::Empty.into());
             }
-            let end = RecordEnd { offset: self.text.len(), line: self.line };
+            let end = RecordEnd {
+                offset: self.text.len(),
+                line: self.line,
+            };
             self.begin_body(end);
         }
         self.complete.offset = self.text.len();
@@ -145,10 +155,16 @@ impl Stager {
                 self.scanned = self.text.len();
                 return Ok(());
             };
-            self.begin_body(RecordEnd { offset: self.scanned + end.offset, line: end.line });
+            self.begin_body(RecordEnd {
+                offset: self.scanned + end.offset,
+                line: end.line,
+            });
         }
         if let Some(end) = self.scanner.last_end(&self.text[self.scanned..])? {
-            self.complete = RecordEnd { offset: self.scanned + end.offset, line: end.line };
+            self.complete = RecordEnd {
+                offset: self.scanned + end.offset,
+                line: end.line,
+            };
         }
         self.scanned = self.text.len();
         Ok(())
@@ -164,7 +180,11 @@ impl Stager {
             .delimiter(delimiter)
             .from_reader(text);
         // Records without content may stand before the header.
-        let header = reader.records().filter_map(Result::ok).last().unwrap_or_default();
+        let header = reader
+            .records()
+            .filter_map(Result::ok)
+            .last()
+            .unwrap_or_default();
         self.header = Some(Staged {
             delimiter,
             header: header.iter().map(|cell| cell.trim().to_owned()).collect(),
@@ -180,7 +200,12 @@ impl Stager {
     fn cut(&mut self) -> Piece {
         let rest = self.text.split_off(self.complete.offset);
         let text = std::mem::replace(&mut self.text, rest);
-        let piece = Piece { no: self.pieces, text_start: self.text_start, line: self.line, text };
+        let piece = Piece {
+            no: self.pieces,
+            text_start: self.text_start,
+            line: self.line,
+            text,
+        };
         self.pieces += 1;
         self.text_start += piece.text.len() as u64;
         self.line = self.complete.line;
@@ -204,7 +229,10 @@ pub(crate) async fn stage(
     let mut buffer = vec![0; READ];
     let mut checked = false;
     loop {
-        let read = body.read(&mut buffer).await.map_err(|_| CommandError::BodyUnreadable)?;
+        let read = body
+            .read(&mut buffer)
+            .await
+            .map_err(|_| CommandError::BodyUnreadable)?;
         if read == 0 {
             break;
         }
@@ -232,7 +260,10 @@ pub(crate) async fn stage(
 }
 
 fn check_header(header: &[String], active: &ActiveSchema) -> Result<Columns, CommandError> {
-    Ok(Columns::read(header.iter().map(String::as_str), &Names::of(&active.schema))?)
+    Ok(Columns::read(
+        header.iter().map(String::as_str),
+        &Names::of(&active.schema),
+    )?)
 }
 
 async fn insert(
@@ -243,29 +274,37 @@ async fn insert(
 ) -> Result<(), CommandError> {
     let (import_id, no, text_start) = (import.stream, piece.no, piece.text_start);
     let sealer = import.clone();
-    let sealed = tokio::task::spawn_blocking(move || sealer.seal(&part(text_start), &piece.pack().ok()?))
-        .await
-        .ok()
-        .flatten()
-        .ok_or(CommandError::internal("a piece of an import could not be sealed"))?;
+    let sealed =
+        tokio::task::spawn_blocking(move || sealer.seal(&part(text_start), &piece.pack().ok()?))
+            .await
+            .ok()
+            .flatten()
+            .ok_or(CommandError::internal(
+                "a piece of an import could not be sealed",
+            ))?;
     let open = match transaction {
         Some(open) => open,
         None => transaction.insert(cell.pool().begin().await?),
     };
     let text_start = i64::try_from(text_start).unwrap_or(i64::MAX);
-    sqlx::query("INSERT INTO job_chunks (job_id, chunk_no, text_start, sealed) VALUES ($1, $2, $3, $4)")
-        .bind(import_id)
-        .bind(no)
-        .bind(text_start)
-        .bind(sealed)
-        .execute(&mut **open)
-        .await?;
+    sqlx::query(
+        "INSERT INTO job_chunks (job_id, chunk_no, text_start, sealed) VALUES ($1, $2, $3, $4)",
+    )
+    .bind(import_id)
+    .bind(no)
+    .bind(text_start)
+    .bind(sealed)
+    .execute(&mut **open)
+    .await?;
     Ok(())
 }
 
 /// Deletes what was staged for an import.
 pub(crate) async fn discard(cell: &Cell, import_id: Uuid) -> Result<(), CommandError> {
-    sqlx::query("DELETE FROM job_chunks WHERE job_id = $1").bind(import_id).execute(cell.pool()).await?;
+    sqlx::query("DELETE FROM job_chunks WHERE job_id = $1")
+        .bind(import_id)
+        .execute(cell.pool())
+        .await?;
     Ok(())
 }
 

@@ -11,7 +11,11 @@ fn stage(body: &[u8], size: usize) -> Result<(Staged, Vec<Piece>), CommandError>
     }
     let (last, staged) = stager.finish()?;
     pieces.extend(last);
-    if stager.has_rows() { Ok((staged, pieces)) } else { Err(CsvProblem::NoRows.into()) }
+    if stager.has_rows() {
+        Ok((staged, pieces))
+    } else {
+        Err(CsvProblem::NoRows.into())
+    }
 }
 
 fn problem(body: &[u8]) -> Option<CsvProblem> {
@@ -55,10 +59,15 @@ fn long_texts_are_cut_between_records() {
     assert_eq!(staged.pieces, 4);
     let mut offset = 0;
     for (index, piece) in pieces.iter().enumerate() {
-        assert_eq!((piece.no, piece.text_start), (i32::try_from(index).expect("small"), offset));
+        assert_eq!(
+            (piece.no, piece.text_start),
+            (i32::try_from(index).expect("small"), offset)
+        );
         assert!(piece.text.ends_with(b"\r\n"));
         assert!(piece.text.len() < PIECE + 200_000);
-        let lines = body.as_bytes()[..usize::try_from(offset).expect("small")].iter().filter(|byte| **byte == b'\n');
+        let lines = body.as_bytes()[..usize::try_from(offset).expect("small")]
+            .iter()
+            .filter(|byte| **byte == b'\n');
         assert_eq!(piece.line, 1 + lines.count() as u64);
         offset += piece.text.len() as u64;
     }
@@ -67,7 +76,12 @@ fn long_texts_are_cut_between_records() {
 
 #[test]
 fn a_piece_survives_packing() {
-    let piece = Piece { no: 3, text_start: 17, line: 5, text: b"1,a\n".repeat(1_000) };
+    let piece = Piece {
+        no: 3,
+        text_start: 17,
+        line: 5,
+        text: b"1,a\n".repeat(1_000),
+    };
     let packed = piece.pack().expect("compresses");
     assert!(packed.len() < 100);
     let unpacked = Piece::unpack(3, 17, &packed).expect("unpacks");
@@ -85,5 +99,11 @@ fn a_text_over_the_limit_is_refused_before_it_is_read_whole() {
 #[test]
 fn an_open_quote_does_not_eat_the_memory() {
     let body = format!("id,name\n1,\"{}", "x".repeat(6 << 20));
-    assert_eq!(problem(body.as_bytes()), Some(CsvProblem::RecordTooLong { line: 2, limit: 4 << 20 }));
+    assert_eq!(
+        problem(body.as_bytes()),
+        Some(CsvProblem::RecordTooLong {
+            line: 2,
+            limit: 4 << 20
+        })
+    );
 }

@@ -24,7 +24,12 @@ enum State {
 
 impl TextDecoder {
     pub(crate) const fn new() -> Self {
-        Self { state: State::Unknown, held: Vec::new(), bytes_in: 0, text_out: 0 }
+        Self {
+            state: State::Unknown,
+            held: Vec::new(),
+            bytes_in: 0,
+            text_out: 0,
+        }
     }
 
     /// Appends the text of one more piece.
@@ -74,12 +79,17 @@ impl TextDecoder {
         match &mut self.state {
             State::Utf16(decoder) => {
                 let before = text.len();
-                let room = decoder.max_utf8_buffer_length_without_replacement(piece.len()).unwrap_or(piece.len() * 3 + 16);
+                let room = decoder
+                    .max_utf8_buffer_length_without_replacement(piece.len())
+                    .unwrap_or(piece.len() * 3 + 16);
                 text.resize(before + room, 0);
-                let (result, read, written) = decoder.decode_to_utf8_without_replacement(piece, &mut text[before..], last);
+                let (result, read, written) =
+                    decoder.decode_to_utf8_without_replacement(piece, &mut text[before..], last);
                 text.truncate(before + written);
                 if !matches!(result, DecoderResult::InputEmpty) {
-                    return Err(CsvProblem::NotText { offset: offset + read as u64 });
+                    return Err(CsvProblem::NotText {
+                        offset: offset + read as u64,
+                    });
                 }
             }
             State::Utf8 | State::Unknown => {
@@ -94,7 +104,11 @@ impl TextDecoder {
                 let valid = match std::str::from_utf8(bytes) {
                     Ok(_) => bytes.len(),
                     Err(error) if error.error_len().is_none() && !last => error.valid_up_to(),
-                    Err(error) => return Err(CsvProblem::NotText { offset: from + error.valid_up_to() as u64 }),
+                    Err(error) => {
+                        return Err(CsvProblem::NotText {
+                            offset: from + error.valid_up_to() as u64,
+                        });
+                    }
                 };
                 text.extend_from_slice(&bytes[..valid]);
                 self.held = bytes[valid..].to_vec();
@@ -107,7 +121,9 @@ impl TextDecoder {
     fn check(&mut self, text: &[u8], start: usize) -> Result<(), CsvProblem> {
         let new = &text[start..];
         if let Some(at) = new.iter().position(|byte| *byte == 0) {
-            return Err(CsvProblem::Nul { offset: self.text_out + at as u64 });
+            return Err(CsvProblem::Nul {
+                offset: self.text_out + at as u64,
+            });
         }
         self.text_out += new.len() as u64;
         Ok(())
@@ -140,7 +156,10 @@ mod tests {
     fn utf_8_comes_through_with_and_without_a_mark() {
         for text in ["", "a", "id,name\n1,Zoë 𝒜\n"] {
             assert_eq!(decode(text.as_bytes()).as_deref(), Ok(text));
-            assert_eq!(decode(format!("\u{feff}{text}").as_bytes()).as_deref(), Ok(text));
+            assert_eq!(
+                decode(format!("\u{feff}{text}").as_bytes()).as_deref(),
+                Ok(text)
+            );
         }
     }
 
@@ -152,22 +171,43 @@ mod tests {
         let big: Vec<u8> = units.iter().flat_map(|unit| unit.to_be_bytes()).collect();
         assert_eq!(decode(&little).as_deref(), Ok(text));
         assert_eq!(decode(&big).as_deref(), Ok(text));
-        assert_eq!(decode(&[&[0xFF, 0xFE], little.as_slice()].concat()).as_deref(), Ok(text));
-        assert_eq!(decode(&[&[0xFE, 0xFF], big.as_slice()].concat()).as_deref(), Ok(text));
+        assert_eq!(
+            decode(&[&[0xFF, 0xFE], little.as_slice()].concat()).as_deref(),
+            Ok(text)
+        );
+        assert_eq!(
+            decode(&[&[0xFE, 0xFF], big.as_slice()].concat()).as_deref(),
+            Ok(text)
+        );
     }
 
     #[test]
     fn bytes_that_are_no_text_are_refused_with_their_place() {
-        assert_eq!(decode(b"id,name\n1,\xE4\n"), Err(CsvProblem::NotText { offset: 10 }));
-        assert_eq!(decode(b"\xEF\xBB\xBFid\xFF\xFF"), Err(CsvProblem::NotText { offset: 5 }));
-        assert_eq!(decode("id,ab\u{e9}".as_bytes().split_last().expect("bytes").1), Err(CsvProblem::NotText { offset: 5 }));
+        assert_eq!(
+            decode(b"id,name\n1,\xE4\n"),
+            Err(CsvProblem::NotText { offset: 10 })
+        );
+        assert_eq!(
+            decode(b"\xEF\xBB\xBFid\xFF\xFF"),
+            Err(CsvProblem::NotText { offset: 5 })
+        );
+        assert_eq!(
+            decode("id,ab\u{e9}".as_bytes().split_last().expect("bytes").1),
+            Err(CsvProblem::NotText { offset: 5 })
+        );
         let half: Vec<u8> = [0xFF, 0xFE, b'a', 0, 0x00, 0xD8, b'b', 0].into();
         let (mut decoder, mut text) = (TextDecoder::new(), Vec::new());
-        assert!(matches!(decoder.push(&half, &mut text), Err(CsvProblem::NotText { .. })));
+        assert!(matches!(
+            decoder.push(&half, &mut text),
+            Err(CsvProblem::NotText { .. })
+        ));
     }
 
     #[test]
     fn a_zero_character_is_refused_with_its_place() {
-        assert_eq!(decode(b"id,name\n1,a\0b\n"), Err(CsvProblem::Nul { offset: 11 }));
+        assert_eq!(
+            decode(b"id,name\n1,a\0b\n"),
+            Err(CsvProblem::Nul { offset: 11 })
+        );
     }
 }

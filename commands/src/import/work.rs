@@ -6,22 +6,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use roster_domain::Personal;
 use roster_domain::customer::{Customer, CustomerEvent, DataSource, SourceKind};
-use roster_domain::import::{Import, IssueDetail, Severity, StoredIssue};
+use roster_domain::import::Import;
 use roster_domain::meta::Meta;
 use roster_domain::stream::{Claim, claim_kind};
 use roster_store::{Loaded, Prepared, Project};
 use uuid::Uuid;
 
-use super::decide::{Finding, Outcome, Person, Rules, decide};
+use super::decide::{Outcome, Person, Rules, decide};
 use super::header::{Columns, Names};
+use super::issues::issue;
 use super::meaning::{Meaning, given_id, read};
 use super::progress::Tally;
-use super::rows::{Batch, Row};
+use super::rows::Batch;
 use crate::schema::ActiveSchema;
 use crate::{CommandError, CsvProblem, Directory};
-
-/// The longest cell of a failed row that is kept, in bytes.
-const KEPT_CELL: usize = 4 << 10;
 
 /// What all batches of one run of an import share.
 pub(crate) struct Bench {
@@ -103,12 +101,21 @@ impl Bench {
     ) -> Result<Worked, WorkError> {
         let active = self.directory.active_schema(&self.project).await?;
         let header = self.import.state.header.iter().map(String::as_str);
-        let columns = Columns::read(header, &Names::of(&active.schema)).map_err(WorkError::Header)?;
+        let columns =
+            Columns::read(header, &Names::of(&active.schema)).map_err(WorkError::Header)?;
         let named = self.name(&active, columns, &batch).await?;
         let people = self.find(&named.ids).await?;
         let looks_up = self.import.state.dry_run || self.looks_up_values.load(Ordering::Relaxed);
         let rules = self.rules(&active, taken);
-        let mut task = Task { bench: Arc::clone(self), active, rules, looks_up, batch, named, people };
+        let mut task = Task {
+            bench: Arc::clone(self),
+            active,
+            rules,
+            looks_up,
+            batch,
+            named,
+            people,
+        };
         let mut voided = None;
         loop {
             let ran = tokio::task::spawn_blocking(move || {
@@ -124,17 +131,26 @@ impl Bench {
                 }
                 Step::LookUp(claims) => {
                     task.looks_up = false;
-                    let holders = self.directory.cell().holders(&self.project, claim_kind::UNIQUE_VALUE, &claims);
+                    let holders = self.directory.cell().holders(
+                        &self.project,
+                        claim_kind::UNIQUE_VALUE,
+                        &claims,
+                    );
                     let holders = holders.await?;
                     let held = claims.into_iter().zip(holders);
-                    task.rules.taken.extend(held.filter_map(|(claim, holder)| Some((claim, holder?))));
+                    task.rules
+                        .taken
+                        .extend(held.filter_map(|(claim, holder)| Some((claim, holder?))));
                 }
                 Step::Worked(mut worked) => {
                     if let (Some(field), Some(pending), false) =
                         (&voided, &task.active.pending, self.import.state.dry_run)
                     {
                         let (project, id) = (&self.project, pending.preparation_id);
-                        worked.void = self.directory.void_preparation(project, &self.meta, id, field).await?;
+                        worked.void = self
+                            .directory
+                            .void_preparation(project, &self.meta, id, field)
+                            .await?;
                     }
                     return Ok(*worked);
                 }
@@ -146,7 +162,8 @@ impl Bench {
         let pending = active.pending.as_ref();
         Rules {
             schema: Arc::clone(&active.schema),
-            pending: pending.map(|pending| (Arc::clone(&pending.schema), Arc::clone(&pending.unique))),
+            pending: pending
+                .map(|pending| (Arc::clone(&pending.schema), Arc::clone(&pending.unique))),
             source: DataSource {
                 kind: SourceKind::Csv,
                 provider: Some(self.import.state.provider.clone()),
@@ -190,9 +207,15 @@ impl Bench {
                 }));
                 meanings.push(meaning);
             }
-            Named { meanings, person_of, ids }
+            Named {
+                meanings,
+                person_of,
+                ids,
+            }
         };
-        tokio::task::spawn_blocking(read_all).await.map_err(|_| internal())
+        tokio::task::spawn_blocking(read_all)
+            .await
+            .map_err(|_| internal())
     }
 
     /// Loads everybody with one statement. Suppressions are asked after that: a person who is erased and suppressed
@@ -200,47 +223,37 @@ impl Bench {
     async fn find(&self, ids: &[String]) -> Result<People, CommandError> {
         let (cell, project) = (self.directory.cell(), &self.project);
         let claims: Vec<Claim> = ids.iter().map(|id| Claim::customer_id(id)).collect();
-        let loaded = cell.load_holders::<Customer>(project, claim_kind::CUSTOMER_ID, &claims).await?;
-        let suppressed = if cell.count_claims(project, claim_kind::SUPPRESSED, 1).await? > 0 {
+        let loaded = cell
+            .load_holders::<Customer>(project, claim_kind::CUSTOMER_ID, &claims)
+            .await?;
+        let suppressed = if cell
+            .count_claims(project, claim_kind::SUPPRESSED, 1)
+            .await?
+            > 0
+        {
             let claims: Vec<Claim> = ids.iter().map(|id| Claim::suppressed(id)).collect();
-            let holders = cell.holders(project, claim_kind::SUPPRESSED, &claims).await?;
+            let holders = cell
+                .holders(project, claim_kind::SUPPRESSED, &claims)
+                .await?;
             holders.iter().map(Option::is_some).collect()
         } else {
             vec![false; ids.len()]
         };
         let streams = loaded
             .iter()
-            .map(|loaded| loaded.as_ref().map_or_else(|| self.directory.new_id(), |loaded| loaded.stream))
+            .map(|loaded| {
+                loaded
+                    .as_ref()
+                    .map_or_else(|| self.directory.new_id(), |loaded| loaded.stream)
+            })
             .collect();
-        Ok(People { loaded, streams, suppressed })
-    }
-
-    /// Seals what a finding tells about a person, under the person's key where there is one.
-    fn issue(&self, finding: &Finding, row: &Row, id: Option<&str>, person: Option<&Loaded<Customer>>) -> StoredIssue {
-        let cells = match finding.severity {
-            Severity::Failed => row.cells.iter().map(kept).collect(),
-            Severity::Warning => Vec::new(),
-        };
-        let detail = IssueDetail { customer_user_id: id.map(str::to_owned), cells }.encode();
-        let sealed = person.and_then(|person| Some((person.stream, person.seal(ISSUE, &detail)?)));
-        let (about, detail) = match sealed {
-            Some((stream, sealed)) => (Some(stream), sealed),
-            None => (None, self.import.seal(ISSUE, &detail).unwrap_or_default()),
-        };
-        StoredIssue {
-            row: row.number,
-            severity: finding.severity,
-            field: finding.refusal.field.clone(),
-            code: finding.refusal.code.clone(),
-            message: finding.refusal.message.clone(),
-            about,
-            detail,
-        }
+        Ok(People {
+            loaded,
+            streams,
+            suppressed,
+        })
     }
 }
-
-/// The name under which details of findings are sealed.
-const ISSUE: &str = "issue";
 
 impl Task {
     fn run(&mut self) -> Result<Step, CommandError> {
@@ -256,19 +269,28 @@ impl Task {
                 Person::new(*stream, base, *is_suppressed)
             })
             .collect();
-        let outcome = decide(&self.rules, &mut self.named.meanings, &self.named.person_of, &mut people);
+        let outcome = decide(
+            &self.rules,
+            &mut self.named.meanings,
+            &self.named.person_of,
+            &mut people,
+        );
         if let Some(field) = outcome.void {
             return Ok(Step::Void(field));
         }
         if self.looks_up {
-            let claims: Vec<Claim> =
-                people.iter().filter(|person| !person.events.is_empty()).flat_map(Person::new_claims).collect();
+            let claims: Vec<Claim> = people
+                .iter()
+                .filter(|person| !person.events.is_empty())
+                .flat_map(Person::new_claims)
+                .collect();
             if !claims.is_empty() {
                 return Ok(Step::LookUp(claims));
             }
         }
         let events: Vec<_> = people.into_iter().map(|person| person.events).collect();
-        self.finish(events, &outcome).map(|worked| Step::Worked(Box::new(worked)))
+        self.finish(events, &outcome)
+            .map(|worked| Step::Worked(Box::new(worked)))
     }
 
     /// Prepares the commands and seals the findings.
@@ -279,8 +301,11 @@ impl Task {
     ) -> Result<Worked, CommandError> {
         let bench = &self.bench;
         let (cell, dry_run) = (bench.directory.cell(), bench.import.state.dry_run);
-        let named: HashSet<usize> =
-            outcome.findings.iter().filter_map(|finding| finding.person).collect();
+        let named: HashSet<usize> = outcome
+            .findings
+            .iter()
+            .filter_map(|finding| finding.person)
+            .collect();
         let mut commands = Vec::new();
         let mut new: BTreeMap<usize, Loaded<Customer>> = BTreeMap::new();
         for (place, events) in events.into_iter().enumerate() {
@@ -302,10 +327,21 @@ impl Task {
             .iter()
             .map(|finding| {
                 let person = finding.person.and_then(|place| {
-                    self.people.loaded[place].as_ref().or_else(|| new.get(&place))
+                    self.people.loaded[place]
+                        .as_ref()
+                        .or_else(|| new.get(&place))
                 });
-                let id = finding.person.and_then(|place| self.named.ids.get(place)).map(String::as_str);
-                bench.issue(finding, &self.batch.rows[finding.index], id, person)
+                let id = finding
+                    .person
+                    .and_then(|place| self.named.ids.get(place))
+                    .map(String::as_str);
+                issue(
+                    &bench.import,
+                    finding,
+                    &self.batch.rows[finding.index],
+                    id,
+                    person,
+                )
             })
             .collect();
         Ok(Worked {
@@ -322,15 +358,6 @@ impl Task {
             schema_version: self.active.stream_version,
         })
     }
-}
-
-/// A cell as it is kept with a failed row.
-fn kept(cell: &str) -> String {
-    let mut end = cell.len().min(KEPT_CELL);
-    while !cell.is_char_boundary(end) {
-        end -= 1;
-    }
-    cell[..end].to_owned()
 }
 
 fn internal() -> CommandError {

@@ -8,147 +8,30 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use roster_domain::import::{Import, ImportCommand, ImportRefusal, ImportStatus, decide};
+use roster_domain::import::{Import, ImportCommand, ImportStatus, decide};
 use roster_domain::meta::Meta;
-use roster_domain::stream::{Claim, claim_kind, kind};
-use roster_store::{ChunkVerdict, Prepared, Project, Verdict, leases};
+use roster_domain::stream::Claim;
+use roster_store::{ChunkVerdict, Prepared, Project, leases};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::flow::{Flow, GiveUp, Lost, Pass, Recorded};
 use super::progress::Tally;
-use super::source::{Source, SourceError};
-use super::staging;
-use super::work::{Bench, WorkError, Worked};
-use crate::jobs::{JobOptions, LEASE_SECONDS, RETENTION_SECONDS, Ran};
-use crate::{CommandError, Directory, NotFound};
+use super::source::Source;
+use super::work::{Bench, Worked};
+use crate::jobs::{JobOptions, LEASE_SECONDS, Ran};
+use crate::{CommandError, Directory};
 
 /// The most rows of a chunk: 5,000 commands, less the import's own and that of a schema.
 const MOST_ROWS: usize = 4_998;
+/// The rows of a run's first chunk; each further one has twice as many. A run that is soon stopped has then moved on.
+const FIRST_ROWS: usize = 512;
 /// Lost appends after which a chunk is cut into quarters.
 const LOSSES: usize = 3;
 
-impl From<ImportRefusal> for CommandError {
-    fn from(refusal: ImportRefusal) -> Self {
-        match refusal {
-            ImportRefusal::ImportNotFound => Self::NotFound(NotFound::Import),
-            ImportRefusal::AlreadyStarted
-            | ImportRefusal::AlreadyFinished
-            | ImportRefusal::NotFinished
-            | ImportRefusal::CountsDisagree
-            | ImportRefusal::OffsetOutOfOrder
-            | ImportRefusal::StatusNotFinal => Self::internal("an import was run out of order"),
-        }
-    }
-}
-
-/// How a chunk ended.
-enum Flow {
-    /// It is recorded, or kept to be recorded with the next one.
-    On,
-    /// The import is over.
-    Over,
-    /// Others changed its customers again and again: smaller chunks get through.
-    Smaller,
-    /// Another worker recorded rows.
-    Moved,
-}
-
-/// Why a run gives an import up.
-enum GiveUp {
-    /// It ends with this status and reason.
-    Ends(ImportStatus, String),
-    /// It goes on with the next run.
-    Later(CommandError),
-}
-
-impl<E: Into<CommandError>> From<E> for GiveUp {
-    fn from(error: E) -> Self {
-        Self::Later(error.into())
-    }
-}
-
-impl From<SourceError> for GiveUp {
-    fn from(error: SourceError) -> Self {
-        match error {
-            SourceError::Lost => {
-                Self::Ends(ImportStatus::Interrupted, "the staged text can no longer be read".into())
-            }
-            SourceError::Command(error) => Self::Later(error),
-        }
-    }
-}
-
-impl From<WorkError> for GiveUp {
-    fn from(error: WorkError) -> Self {
-        match error {
-            WorkError::Header(problem) => {
-                Self::Ends(ImportStatus::Failed, format!("the schema changed: {problem}"))
-            }
-            WorkError::Command(error) => Self::Later(error),
-        }
-    }
-}
-
-impl Directory {
-    /// Runs an import from where it stands.
-    pub(crate) async fn run_import(
-        &self,
-        project: &Arc<Project>,
-        id: Uuid,
-        options: &JobOptions,
-        stop: &CancellationToken,
-    ) -> Result<Ran, CommandError> {
-        let pool = self.cell().pool();
-        let owner = self.new_id().to_string();
-        let lease = leases::acquire(pool, id, project.no, kind::IMPORT, &owner, LEASE_SECONDS).await?;
-        let Some(epoch) = lease else { return Ok(Ran::Elsewhere) };
-        let mut run = Run {
-            directory: self.clone(),
-            project: Arc::clone(project),
-            id,
-            epoch,
-            options: *options,
-            meta: Meta { request_id: format!("import-{id}"), ..Meta::default() },
-            carried: Tally::default(),
-            offset: 0,
-            recorded: Instant::now(),
-            renewed: Instant::now(),
-        };
-        let ran = match run.go(stop).await {
-            Ok(ran) => Ok(ran),
-            Err(GiveUp::Ends(status, reason)) => run.finish(status, Some(reason)).await.map(|()| Ran::Ended),
-            Err(GiveUp::Later(error)) => Err(error),
-        };
-        if matches!(ran, Ok(Ran::Ended)) {
-            staging::discard(self.cell(), id).await?;
-            // The row stays until the findings expire: that is how the sweep finds them.
-            leases::renew(pool, id, epoch, RETENTION_SECONDS).await?;
-            self.job_ended().send_replace(Some(id));
-        } else {
-            leases::release(pool, id, epoch).await?;
-        }
-        ran
-    }
-}
-
-impl Directory {
-    /// Ends an import whose every run fails.
-    pub(crate) async fn abandon_import(&self, project: &Arc<Project>, id: Uuid) -> Result<Ran, CommandError> {
-        let at = self.now();
-        let meta = Meta { request_id: format!("import-{id}"), ..Meta::default() };
-        let reason = Some("the import failed again and again".to_owned());
-        let decide = |state: &Import| {
-            Ok(decide(state, &ImportCommand::Finish { at, status: ImportStatus::Failed, reason: reason.clone() })?)
-        };
-        self.execute(project, id, &meta, decide).await?;
-        staging::discard(self.cell(), id).await?;
-        self.job_ended().send_replace(Some(id));
-        Ok(Ran::Ended)
-    }
-}
-
-struct Run {
+/// One run of an import.
+pub(super) struct Run {
     directory: Directory,
     project: Arc<Project>,
     id: Uuid,
@@ -164,10 +47,41 @@ struct Run {
 }
 
 impl Run {
-    async fn go(&mut self, stop: &CancellationToken) -> Result<Ran, GiveUp> {
+    pub(super) fn new(
+        directory: Directory,
+        project: Arc<Project>,
+        id: Uuid,
+        epoch: i64,
+        options: JobOptions,
+    ) -> Self {
+        let meta = Meta {
+            request_id: format!("import-{id}"),
+            ..Meta::default()
+        };
+        let (carried, now) = (Tally::default(), Instant::now());
+        Self {
+            directory,
+            project,
+            id,
+            epoch,
+            options,
+            meta,
+            carried,
+            offset: 0,
+            recorded: now,
+            renewed: now,
+        }
+    }
+
+    /// Goes on to the end of the import or the stop of the server.
+    pub(super) async fn go(&mut self, stop: &CancellationToken) -> Result<Ran, GiveUp> {
         let mut most = MOST_ROWS;
         loop {
-            let import = self.directory.cell().load::<Import>(&self.project, self.id).await?;
+            let import = self
+                .directory
+                .cell()
+                .load::<Import>(&self.project, self.id)
+                .await?;
             if import.state.status.is_final() || !import.state.is_started() {
                 return Ok(Ran::Ended);
             }
@@ -199,6 +113,7 @@ impl Run {
         stop: &CancellationToken,
     ) -> Result<Pass, GiveUp> {
         let mut ready: Option<Worked> = None;
+        let mut size = FIRST_ROWS.min(most);
         loop {
             if stop.is_cancelled() {
                 return Ok(Pass::Stopped);
@@ -206,7 +121,11 @@ impl Run {
             if !self.renew().await? {
                 return Ok(Pass::Stopped);
             }
-            let (committed, next) = tokio::join!(self.commit(bench, ready.take()), decide_next(bench, source, most));
+            let (committed, next) = tokio::join!(
+                self.commit(bench, ready.take()),
+                decide_next(bench, source, size)
+            );
+            size = (size * 2).min(most);
             match committed? {
                 Flow::On => {}
                 Flow::Over => return Ok(Pass::Ended),
@@ -228,7 +147,9 @@ impl Run {
 
     /// Appends a chunk with its record. What is lost is decided again, and the chunk is sent again.
     async fn commit(&mut self, bench: &Arc<Bench>, worked: Option<Worked>) -> Result<Flow, GiveUp> {
-        let Some(mut worked) = worked else { return Ok(Flow::On) };
+        let Some(mut worked) = worked else {
+            return Ok(Flow::On);
+        };
         let mut taken: HashMap<Claim, Uuid> = HashMap::new();
         let mut losses = 0;
         loop {
@@ -240,7 +161,8 @@ impl Run {
                 self.carried = tally;
                 return Ok(Flow::On);
             }
-            let guard = (!changes.is_empty()).then_some((self.project.schema_stream, worked.schema_version));
+            let guard = (!changes.is_empty())
+                .then_some((self.project.schema_stream, worked.schema_version));
             match self.record(tally, changes, guard).await? {
                 Recorded::Flow(flow) => return Ok(flow),
                 Recorded::Lost(lost) => {
@@ -316,22 +238,46 @@ impl Run {
                 Recorded::Flow(Flow::Moved | Flow::Smaller) => return Ok(Pass::Again),
             }
         }
-        let import = self.directory.cell().load::<Import>(&self.project, self.id).await?;
-        let cancelled = import.state.cancel_requested && import.state.next_offset < import.state.staged_bytes;
-        let status = if cancelled { ImportStatus::Cancelled } else { import.state.completed_status() };
+        let import = self
+            .directory
+            .cell()
+            .load::<Import>(&self.project, self.id)
+            .await?;
+        let cancelled =
+            import.state.cancel_requested && import.state.next_offset < import.state.staged_bytes;
+        let status = if cancelled {
+            ImportStatus::Cancelled
+        } else {
+            import.state.completed_status()
+        };
         self.finish(status, None).await?;
         Ok(Pass::Ended)
     }
 
-    async fn finish(&self, status: ImportStatus, reason: Option<String>) -> Result<(), CommandError> {
+    /// Ends the import, unless it ended.
+    pub(super) async fn finish(
+        &self,
+        status: ImportStatus,
+        reason: Option<String>,
+    ) -> Result<(), CommandError> {
         let at = self.directory.now();
         let decide = |state: &Import| {
             if state.status.is_final() {
                 return Ok(Vec::new());
             }
-            Ok(decide(state, &ImportCommand::Finish { at, status, reason: reason.clone() })?)
+            Ok(decide(
+                state,
+                &ImportCommand::Finish {
+                    at,
+                    status,
+                    reason: reason.clone(),
+                },
+            )?)
         };
-        let finished = self.directory.execute(&self.project, self.id, &self.meta, decide).await?;
+        let finished = self
+            .directory
+            .execute(&self.project, self.id, &self.meta, decide)
+            .await?;
         let counts = finished.value.counts;
         tracing::info!(
             import = %self.id,
@@ -349,52 +295,30 @@ impl Run {
             return Ok(true);
         }
         self.renewed = Instant::now();
-        Ok(leases::renew(self.directory.cell().pool(), self.id, self.epoch, LEASE_SECONDS).await?)
+        Ok(leases::renew(
+            self.directory.cell().pool(),
+            self.id,
+            self.epoch,
+            LEASE_SECONDS,
+        )
+        .await?)
     }
 }
 
 /// Reads and decides the next rows; `None` behind the last one.
-async fn decide_next(bench: &Arc<Bench>, source: &mut Source, most: usize) -> Result<Option<Worked>, GiveUp> {
-    let room = bench.directory.cell().bulk_room().commands.saturating_sub(2);
-    let Some(batch) = source.next(room.clamp(1, most)).await? else { return Ok(None) };
+async fn decide_next(
+    bench: &Arc<Bench>,
+    source: &mut Source,
+    most: usize,
+) -> Result<Option<Worked>, GiveUp> {
+    let room = bench
+        .directory
+        .cell()
+        .bulk_room()
+        .commands
+        .saturating_sub(2);
+    let Some(batch) = source.next(room.clamp(1, most)).await? else {
+        return Ok(None);
+    };
     Ok(Some(bench.work(batch, HashMap::new()).await?))
-}
-
-/// How a pass over the rows ended.
-enum Pass {
-    Ended,
-    Stopped,
-    /// The rows are to be read again from where the import stands.
-    Again,
-    /// The same, in smaller chunks.
-    Smaller,
-}
-
-/// What became of a record.
-enum Recorded {
-    Flow(Flow),
-    Lost(Lost),
-}
-
-/// Why a chunk was not written.
-struct Lost {
-    /// Unique values that others have.
-    values: Vec<(Claim, Uuid)>,
-    /// Whether streams changed since they were read.
-    has_races: bool,
-}
-
-impl Lost {
-    fn of(lost: Vec<(usize, Verdict)>) -> Self {
-        let mut all = Self { values: Vec::new(), has_races: false };
-        for (_, verdict) in lost {
-            match verdict {
-                Verdict::ClaimTaken { claim, holder } if claim.kind == claim_kind::UNIQUE_VALUE => {
-                    all.values.push((claim, holder));
-                }
-                _ => all.has_races = true,
-            }
-        }
-        all
-    }
 }

@@ -6,6 +6,8 @@ use roster_domain::Timestamp;
 use roster_domain::customer::{Customer, CustomerEvent, SourceKind};
 use uuid::Uuid;
 
+use crate::bucket::bucket;
+
 /// One event of a customer.
 #[derive(Clone, Debug)]
 pub(crate) struct Change {
@@ -36,6 +38,14 @@ impl Listed {
             provider: source.provider.clone().unwrap_or_default(),
             connection: source.connection_id.clone().unwrap_or_default(),
         }
+    }
+
+    /// The index prefix that the row has.
+    pub(crate) fn bucket(&self) -> i64 {
+        let source = &self.customer.source;
+        let provider = source.provider.as_deref().unwrap_or_default();
+        let connection = source.connection_id.as_deref().unwrap_or_default();
+        bucket(self.project_no, source.kind, provider, connection, self.customer.enabled)
     }
 
     /// Whether everything that a row needs is there.

@@ -13,14 +13,18 @@ use super::{CustomerRow, get_many};
 use crate::QueryError;
 use crate::data_sources;
 
-/// Rows that the first walk looks at, at least.
+/// Rows that the first walk looks at, where it reads what it tests (about 0.5 µs each).
 const FIRST_WALK: i64 = 1_000;
-/// Rows that each further walk looks at.
-const NEXT_WALK: i64 = 20_000;
-/// Restricted to so few customers, all of them are looked at.
-const FEW: i64 = 3_000;
+/// Rows that the first walk looks up one by one (about 3 µs each).
+const FIRST_LOOK_UPS: i64 = 300;
+/// Rows that the second walk looks at; each further one looks at twice as many.
+const NEXT_WALK: i64 = 2_000;
+/// The most rows that a walk looks at.
+const LONGEST_WALK: i64 = 32_000;
+/// Restricted to so few customers, all of them are looked up.
+const FEW: i64 = 1_500;
 /// From this share of hits on, a walk counts to 10,000 faster than an index does.
-const FREQUENT: f64 = 0.1;
+const FREQUENT: f64 = 0.15;
 
 /// A part of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,37 +126,39 @@ impl<'a> List<'a> {
             let sql = self.shape.keys(self.after.is_some());
             return Ok((self.read(&sql, self.after.as_ref(), self.wanted, self.offset).await?, Known::Total(self.bucketed)));
         }
-        if self.shape.restricted && self.bucketed <= FEW {
-            let (matched, _) = self.candidates(Driver::Buckets).await?;
+        if self.shape.restricted
+            && self.bucketed <= FEW
+            && let Some(matched) = self.candidates(Driver::Buckets).await?
+        {
             return Ok(self.slice(matched));
         }
         let mut walk = Walk { hits: Vec::new(), walked: 0, from: self.after.clone(), ended: false };
-        self.step(&mut walk, FIRST_WALK.max(8 * (self.offset + self.wanted)).min(NEXT_WALK)).await?;
+        let first = if self.shape.is_direct() { FIRST_WALK } else { FIRST_LOOK_UPS };
+        self.step(&mut walk, first.max(2 * (self.offset + self.wanted)).min(LONGEST_WALK)).await?;
         if walk.ended && self.after.is_none() {
             let total = i64::try_from(walk.hits.len()).unwrap_or(i64::MAX);
             return Ok((self.cut(walk.hits), Known::Total(total)));
         }
-        let known = Known::Share { walked: walk.walked, hits: i64::try_from(walk.hits.len()).unwrap_or(i64::MAX) };
+        let mut known = Known::Share { walked: walk.walked, hits: i64::try_from(walk.hits.len()).unwrap_or(i64::MAX) };
         if self.is_filled(&walk) {
             return Ok((self.cut(walk.hits), known));
         }
-        let mut known = known;
         if let Some(driver) = self.driver() {
-            let (matched, whole) = self.candidates(driver).await?;
-            if whole {
-                return Ok(self.slice(matched));
-            }
-            if i64::try_from(matched.len()).unwrap_or(i64::MAX) > BOUND {
-                known = Known::Beyond;
+            match self.candidates(driver).await? {
+                Some(matched) => return Ok(self.slice(matched)),
+                None if self.driver_is_all(driver) => known = Known::Beyond,
+                None => {}
             }
         }
-        if self.shape.walks_starts() && self.shape.is_search_only() && self.shape.hashes.is_empty() {
+        if self.shape.walks_starts() {
             let sql = self.shape.starts(self.after.is_some());
             let keys = self.read(&sql, self.after.as_ref(), self.offset + self.wanted, 0).await?;
             return Ok((self.cut(keys), known));
         }
+        let mut next = NEXT_WALK;
         while !self.is_filled(&walk) {
-            self.step(&mut walk, NEXT_WALK).await?;
+            self.step(&mut walk, next).await?;
+            next = (next * 2).min(LONGEST_WALK);
         }
         Ok((self.cut(walk.hits), known))
     }
@@ -168,14 +174,24 @@ impl<'a> List<'a> {
         }
     }
 
-    /// What an index finds and the rest of the filter passes, and whether that is all there is.
-    async fn candidates(&self, driver: Driver) -> Result<(Vec<Key>, bool), QueryError> {
+    /// Whether all that the index finds passes.
+    const fn driver_is_all(&self, driver: Driver) -> bool {
+        match driver {
+            Driver::Index | Driver::Starts => !self.shape.restricted && self.shape.since.is_none(),
+            Driver::Since => true,
+            Driver::Buckets => false,
+        }
+    }
+
+    /// What passes of the rows that an index finds; `None` where it finds more than [`BOUND`].
+    async fn candidates(&self, driver: Driver) -> Result<Option<Vec<Key>>, QueryError> {
         let sql = self.shape.candidates(driver);
-        let query = sqlx::query_as::<_, (DateTime<Utc>, String, bool)>(&sql);
+        let query = sqlx::query_as::<_, (i64, DateTime<Utc>, String)>(&sql);
         let found = self.shape.bind(query, None, 0, 0).fetch_all(self.pool).await?;
-        let whole = i64::try_from(found.len()).unwrap_or(i64::MAX) <= BOUND;
-        let matched = found.into_iter().filter(|(.., hit)| *hit).map(|(at, id, _)| Key { at: at.into(), id });
-        Ok((matched.collect(), whole))
+        if found.first().is_some_and(|(found, ..)| *found > BOUND) {
+            return Ok(None);
+        }
+        Ok(Some(found.into_iter().map(|(_, at, id)| Key { at: at.into(), id }).collect()))
     }
 
     /// The part of a whole set that the page shows.
@@ -236,7 +252,7 @@ impl<'a> List<'a> {
             Known::Beyond => return Ok(BOUND + 1),
             Known::Share { walked, hits } => as_share(hits, walked),
         };
-        if self.shape.searches() && share >= FREQUENT {
+        if self.shape.searches() && share >= FREQUENT && !self.shape.is_start() {
             // Half as many again as should do.
             #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "at most 150,000")]
             let rows = (BOUND as f64 / share * 1.5) as i64 + 1;
@@ -246,10 +262,13 @@ impl<'a> List<'a> {
             }
         }
         if let Some(driver) = self.driver() {
-            let (matched, whole) = self.candidates(driver).await?;
-            let total = i64::try_from(matched.len()).unwrap_or(i64::MAX);
-            if whole || total > BOUND {
-                return Ok(total);
+            if self.shape.is_start() && self.count(&Shape::count_starts(), 0).await? > BOUND {
+                return Ok(BOUND + 1);
+            }
+            match self.candidates(driver).await? {
+                Some(matched) => return Ok(i64::try_from(matched.len()).unwrap_or(i64::MAX)),
+                None if self.driver_is_all(driver) => return Ok(BOUND + 1),
+                None => {}
             }
         }
         self.count(&self.shape.count(), BOUND + 1).await

@@ -68,14 +68,24 @@ impl Shape {
         self.searches() || self.since.is_some()
     }
 
-    /// Whether the search index alone finds every match.
-    pub(super) const fn is_search_only(&self) -> bool {
-        !self.restricted && self.since.is_none()
+    /// Whether every search row of the project that has the term passes.
+    const fn is_term_only(&self) -> bool {
+        !self.restricted && self.since.is_none() && self.hashes.is_empty()
     }
 
-    /// Whether short terms are looked for in the order of the ids.
+    /// Whether a walk reads what it tests; otherwise it looks each row up.
+    pub(super) const fn is_direct(&self) -> bool {
+        !self.restricted && matches!(self.sort, Sort::CustomerUserId)
+    }
+
+    /// Whether the term is short and nothing else narrows: then index ranges count it.
+    pub(super) const fn is_start(&self) -> bool {
+        matches!(self.term, Some(Term::Start(_))) && self.is_term_only()
+    }
+
+    /// Whether such a term can be walked in the order of the ids, range by range.
     pub(super) const fn walks_starts(&self) -> bool {
-        matches!(self.term, Some(Term::Start(_))) && matches!(self.sort, Sort::CustomerUserId)
+        self.is_start() && matches!(self.sort, Sort::CustomerUserId)
     }
 
     const fn direction(&self) -> &'static str {
@@ -110,36 +120,45 @@ impl Shape {
         if tests.is_empty() { "true".into() } else { tests.join(" AND ") }
     }
 
-    /// Look-ups by id that decide whether a row `k` of a walk passes; the result is `hit`.
-    fn tests_of_walk(&self) -> String {
-        let mut joins: Vec<String> = Vec::new();
-        let mut tests = Vec::new();
+    /// What a row of either table must fulfil besides.
+    fn plain_test(&self, row: &str) -> String {
+        match (self.restricted, self.since.is_some()) {
+            (false, false) => "true".into(),
+            (true, false) => format!("{row}.bucket = ANY ($2)"),
+            (false, true) => format!("{row}.updated_at >= $7"),
+            (true, true) => format!("{row}.bucket = ANY ($2) AND {row}.updated_at >= $7"),
+        }
+    }
+
+    /// The order's time of a row of either table.
+    fn at(&self, row: &str) -> String {
+        self.time().map_or_else(|| "'epoch'::timestamptz".into(), |time| format!("{row}.{time}"))
+    }
+
+    /// A look-up by id that decides whether a row `k` passes; the result is `found.hit`.
+    fn look_up(&self) -> String {
         if self.searches() {
-            joins.push(format!(
-                " LEFT JOIN LATERAL (
-                    SELECT {} AS hit
+            format!(
+                "LEFT JOIN LATERAL (
+                    SELECT {} AND {} AS hit
                       FROM view_customer_search s
                      WHERE s.project_no = $1
                        AND s.customer_user_id = k.customer_user_id
                     OFFSET 0) found ON true",
-                self.search_test("s")
-            ));
-            tests.push("COALESCE(found.hit, false)");
-        }
-        if self.since.is_some() && self.sort != Sort::UpdatedAt {
-            joins.push(
-                " LEFT JOIN LATERAL (
-                    SELECT c.updated_at >= $7 AS hit
+                self.search_test("s"),
+                self.plain_test("s")
+            )
+        } else {
+            format!(
+                "LEFT JOIN LATERAL (
+                    SELECT {} AS hit
                       FROM view_customers c
                      WHERE c.project_no = $1
                        AND c.customer_user_id = k.customer_user_id
-                    OFFSET 0) moved ON true"
-                    .into(),
-            );
-            tests.push("COALESCE(moved.hit, false)");
+                    OFFSET 0) found ON true",
+                self.plain_test("c")
+            )
         }
-        let hit = if tests.is_empty() { "true".into() } else { tests.join(" AND ") };
-        format!("SELECT k.at, k.customer_user_id, {hit} AS hit FROM walked k{}", joins.concat())
     }
 
     /// At most $10 keys in the wanted order after the cursor ($8, $9), $11 left out, without looking at search rows.
@@ -193,20 +212,31 @@ impl Shape {
     /// Looks at the next $10 rows in the wanted order: how many there were, the last of them, and those that pass.
     pub(super) fn walk(&self, goes_on: bool) -> String {
         let direction = self.direction();
-        let tested = if self.time().is_none() && self.is_search_only() {
-            // The search table has the same order, and its rows are at hand.
+        let tested = if self.is_direct() {
+            let (table, test) = if self.searches() {
+                ("view_customer_search", format!("{} AND {}", self.search_test("k"), self.plain_test("k")))
+            } else {
+                ("view_customers", self.plain_test("k"))
+            };
             format!(
-                "SELECT 'epoch'::timestamptz AS at, k.customer_user_id, {} AS hit
-                   FROM (SELECT s.*
-                           FROM view_customer_search s
-                          WHERE s.project_no = $1 {}
-                          ORDER BY s.customer_user_id {direction}
+                "SELECT 'epoch'::timestamptz AS at, k.customer_user_id, {test} AS hit
+                   FROM (SELECT r.*
+                           FROM {table} r
+                          WHERE r.project_no = $1 {}
+                          ORDER BY r.customer_user_id {direction}
                           LIMIT $10) k",
-                self.search_test("k"),
-                if goes_on { format!("AND s.customer_user_id {} $9", self.beyond()) } else { String::new() }
+                if goes_on { format!("AND r.customer_user_id {} $9", self.beyond()) } else { String::new() }
+            )
+        } else if self.searches() || self.sort != Sort::UpdatedAt {
+            format!(
+                "WITH walked AS MATERIALIZED ({})
+                 SELECT k.at, k.customer_user_id, COALESCE(found.hit, false) AS hit
+                   FROM walked k {}",
+                self.keys(goes_on),
+                self.look_up()
             )
         } else {
-            format!("WITH walked AS MATERIALIZED ({}) {}", self.keys(goes_on), self.tests_of_walk())
+            format!("SELECT k.at, k.customer_user_id, true AS hit FROM ({}) k", self.keys(goes_on))
         };
         format!(
             "WITH tested AS MATERIALIZED ({tested})
@@ -219,94 +249,96 @@ impl Shape {
                  OR (t.at, t.customer_user_id) = (
                     SELECT l.at, l.customer_user_id
                       FROM tested l
-                     ORDER BY l.at {0} , l.customer_user_id {0}
+                     ORDER BY l.at {0}, l.customer_user_id {0}
                      LIMIT 1)
               ORDER BY t.at {direction}, t.customer_user_id {direction}",
             if self.descending { "ASC" } else { "DESC" }
         )
     }
 
-    /// At most 10,001 rows that an index finds, with the key of each and whether it passes the rest of the filter.
+    /// What an index finds, at most 10,001 rows: how many it found, and the keys of those that pass. Where it found more
+    /// than 10,000 there is one row only, for the number.
     ///
     /// The set is materialised without a limit, so the planner counts with all of it and takes the index; the executor
     /// stops at the limit all the same.
     pub(super) fn candidates(&self, driver: Driver) -> String {
         let limit = BOUND + 1;
         let found = match driver {
-            Driver::Buckets => "SELECT c.customer_user_id FROM view_customers c WHERE c.bucket = ANY($2)".into(),
+            Driver::Buckets => format!(
+                "SELECT k.at, k.customer_user_id, COALESCE(found.hit, false) AS hit
+                   FROM (SELECT {} AS at, c.customer_user_id
+                           FROM view_customers c
+                          WHERE c.bucket = ANY ($2)
+                         OFFSET 0) k {}",
+                self.at("c"),
+                self.look_up()
+            ),
             Driver::Index => format!(
-                "SELECT s.customer_user_id
+                "SELECT {} AS at, s.customer_user_id, {} AS hit
                    FROM view_customer_search s
                   WHERE s.project_no = $1
                     AND {}",
+                self.at("s"),
+                self.plain_test("s"),
                 self.search_test("s")
             ),
-            Driver::Starts => format!(
-                "(SELECT s.customer_user_id
-                    FROM view_customer_search s
-                   WHERE s.project_no = $1
-                     AND s.id_start >= $4
-                     AND s.id_start < $5
-                   LIMIT {limit})
-                  UNION
-                 (SELECT s.customer_user_id
-                    FROM view_customer_search s
-                   WHERE s.project_no = $1
-                     AND s.name_start >= $4
-                     AND s.name_start < $5
-                   LIMIT {limit})"
-            ),
+            Driver::Starts => {
+                let range = |column: &str| {
+                    format!(
+                        "(SELECT {} AS at, s.customer_user_id, {} AS hit
+                            FROM view_customer_search s
+                           WHERE s.project_no = $1
+                             AND s.{column} >= $4
+                             AND s.{column} < $5
+                           LIMIT {limit})",
+                        self.at("s"),
+                        self.plain_test("s")
+                    )
+                };
+                format!("{} UNION {}", range("id_start"), range("name_start"))
+            }
             Driver::Since => format!(
-                "SELECT k.customer_user_id
+                "SELECT k.at, k.customer_user_id, true AS hit
                    FROM unnest($2::bigint[]) AS b(bucket)
                   CROSS JOIN LATERAL (
-                        SELECT c.customer_user_id
+                        SELECT {} AS at, c.customer_user_id
                           FROM view_customers c
                          WHERE c.bucket = b.bucket
                            AND c.updated_at >= $7
                          ORDER BY c.updated_at
-                         LIMIT {limit}) k"
+                         LIMIT {limit}) k",
+                self.at("c")
             ),
         };
-        let time = self.time().map_or("'epoch'::timestamptz".to_owned(), |time| format!("c.{time}"));
-        let mut joins: Vec<String> = Vec::new();
-        let mut tests = vec!["true".to_owned()];
-        if self.restricted && driver != Driver::Since || self.since.is_some() || self.time().is_some() {
-            let bucket = if self.restricted { "c.bucket = ANY($2)" } else { "true" };
-            let since = if self.since.is_some() { "c.updated_at >= $7" } else { "true" };
-            joins.push(format!(
-                " LEFT JOIN LATERAL (
-                    SELECT {time} AS at, {bucket} AND {since} AS hit
-                      FROM view_customers c
-                     WHERE c.project_no = $1
-                       AND c.customer_user_id = k.customer_user_id
-                    OFFSET 0) listed ON true"
-            ));
-            tests.push("COALESCE(listed.hit, false)".into());
-        }
-        let at = if joins.is_empty() { "'epoch'::timestamptz" } else { "COALESCE(listed.at, 'epoch')" };
-        if self.searches() && driver != Driver::Index && !(driver == Driver::Starts && self.hashes.is_empty()) {
-            joins.push(format!(
-                " LEFT JOIN LATERAL (
-                    SELECT {} AS hit
-                      FROM view_customer_search s
-                     WHERE s.project_no = $1
-                       AND s.customer_user_id = k.customer_user_id
-                    OFFSET 0) found ON true",
-                self.search_test("s")
-            ));
-            tests.push("COALESCE(found.hit, false)".into());
-        }
         format!(
             "WITH candidates AS MATERIALIZED ({found}),
-                  bounded AS MATERIALIZED (SELECT * FROM candidates LIMIT {limit})
-             SELECT {at} AS at,
-                    k.customer_user_id,
-                    {} AS hit
-               FROM bounded k{}",
-            tests.join(" AND "),
-            joins.concat()
+                  bounded AS MATERIALIZED (SELECT * FROM candidates LIMIT {limit}),
+                  size AS MATERIALIZED (SELECT count(*) AS found FROM bounded)
+             SELECT size.found, k.at, k.customer_user_id
+               FROM bounded k
+              CROSS JOIN size
+              WHERE k.hit
+                 OR size.found > {BOUND}
+              LIMIT (SELECT CASE WHEN found > {BOUND} THEN 1 END FROM size)"
         )
+    }
+
+    /// The larger of how many ids and how many names start with the term, each to 10,001.
+    pub(super) fn count_starts() -> String {
+        let range = |column: &str| {
+            format!(
+                "(SELECT count(*)
+                    FROM (SELECT s.customer_user_id
+                            FROM view_customer_search s
+                           WHERE s.project_no = $1
+                             AND s.{column} >= $4
+                             AND s.{column} < $5
+                           ORDER BY s.{column}
+                           LIMIT {}) r)",
+                BOUND + 1
+            )
+        };
+        format!("SELECT GREATEST({}, {})", range("id_start"), range("name_start"))
     }
 
     /// The next $10 ids after the cursor whose id or name starts with the term, in the order of the ids: a merge of one
@@ -365,21 +397,6 @@ impl Shape {
 
     /// Counts hits among the first $10 rows in the order in which they were registered, to 10,001.
     pub(super) fn count_walk(&self) -> String {
-        let listed = if self.is_search_only() {
-            String::new()
-        } else {
-            format!(
-                " CROSS JOIN LATERAL (
-                    SELECT
-                      FROM view_customers c
-                     WHERE c.project_no = $1
-                       AND c.customer_user_id = k.customer_user_id
-                       AND {} AND {}
-                    OFFSET 0) listed",
-                if self.restricted { "c.bucket = ANY($2)" } else { "true" },
-                if self.since.is_some() { "c.updated_at >= $7" } else { "true" }
-            )
-        };
         format!(
             "SELECT count(*)
                FROM (SELECT
@@ -387,37 +404,29 @@ impl Shape {
                                FROM view_customer_search s
                               WHERE s.project_no = $1
                               ORDER BY s.stream_id
-                              LIMIT $10) k{listed}
-                      WHERE {}
+                              LIMIT $10) k
+                      WHERE {} AND {}
                       LIMIT {}) hits",
             self.search_test("k"),
+            self.plain_test("k"),
             BOUND + 1
         )
     }
 
     /// Counts everything that passes, to $10.
     pub(super) fn count(&self) -> String {
-        let mut tests = vec!["c.project_no = $1".to_owned()];
-        let mut join = String::new();
-        if self.restricted {
-            tests.push("c.bucket = ANY($2)".into());
-        }
-        if self.since.is_some() {
-            tests.push("c.updated_at >= $7".into());
-        }
-        if self.searches() {
-            join = " JOIN view_customer_search s
-                       ON s.project_no = c.project_no
-                      AND s.customer_user_id = c.customer_user_id"
-                .into();
-            tests.push(self.search_test("s"));
-        }
-        let from = if self.searches() && self.is_search_only() {
-            format!("view_customer_search c WHERE c.project_no = $1 AND {}", self.search_test("c"))
-        } else {
-            format!("view_customers c{join} WHERE {}", tests.join(" AND "))
-        };
-        format!("SELECT count(*) FROM (SELECT FROM {from} LIMIT $10) hits")
+        let table = if self.searches() { "view_customer_search" } else { "view_customers" };
+        format!(
+            "SELECT count(*)
+               FROM (SELECT
+                       FROM {table} r
+                      WHERE r.project_no = $1
+                        AND {}
+                        AND {}
+                      LIMIT $10) hits",
+            self.search_test("r"),
+            self.plain_test("r")
+        )
     }
 
     /// Binds $1 to $11.

@@ -13,7 +13,6 @@ use sqlx::{PgPool, Postgres, Row};
 use uuid::Uuid;
 
 use super::fold::{Folded, Gone, Listed};
-use crate::bucket::bucket;
 use crate::page::PageError;
 
 /// The rows of the streams asked, as far as they exist.
@@ -127,7 +126,7 @@ impl<'a> Arrays<'a> {
             (source.provider.as_deref().unwrap_or_default(), source.connection_id.as_deref().unwrap_or_default());
         self.created_at.push(customer.created_at.to_utc());
         self.updated_at.push(customer.updated_at.to_utc());
-        self.bucket.push(bucket(row.project_no, source.kind, provider, connection, customer.enabled));
+        self.bucket.push(row.bucket());
         self.position.push(row.position);
         self.stream.push(stream);
         self.project.push(row.project_no);

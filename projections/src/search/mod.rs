@@ -134,8 +134,12 @@ impl Search {
         let (mut position, mut stream, mut project, mut id) = (vec![], vec![], vec![], vec![]);
         let (mut id_start, mut name_start, mut haystack) = (vec![], vec![], vec![]);
         let (mut exact, mut owner) = (vec![], vec![]);
+        let (mut created_at, mut updated_at, mut buckets) = (vec![], vec![], vec![]);
         for (place, (stream_id, listed)) in (1_i32..).zip(&rows) {
             let row = SearchRow::of(listed);
+            created_at.push(listed.customer.created_at.to_utc());
+            updated_at.push(listed.customer.updated_at.to_utc());
+            buckets.push(listed.bucket());
             position.push(listed.position);
             stream.push(*stream_id);
             project.push(listed.project_no);
@@ -163,6 +167,9 @@ impl Search {
             .bind(exact)
             .bind(gone_project)
             .bind(gone_stream)
+            .bind(created_at)
+            .bind(updated_at)
+            .bind(buckets)
             .fetch_one(self.cell.pool())
             .await?;
         if kept { Ok(()) } else { Err(PageError::Fenced) }
@@ -187,6 +194,9 @@ WITH fence AS MATERIALIZED (
        AND (SELECT kept FROM fence)
 ), upserts AS (
     INSERT INTO view_customer_search AS v (
+           created_at,
+           updated_at,
+           bucket,
            position,
            stream_id,
            project_no,
@@ -195,7 +205,10 @@ WITH fence AS MATERIALIZED (
            name_start,
            exact,
            haystack)
-    SELECT u.position,
+    SELECT u.created_at,
+           u.updated_at,
+           u.bucket,
+           u.position,
            u.stream_id,
            u.project_no,
            u.customer_user_id,
@@ -203,14 +216,19 @@ WITH fence AS MATERIALIZED (
            u.name_start,
            COALESCE(h.exact, '{}'),
            u.haystack
-      FROM unnest($6::bigint[], $7::uuid[], $8::integer[], $9::text[], $10::text[], $11::text[], $12::text[])
+      FROM unnest($6::bigint[], $7::uuid[], $8::integer[], $9::text[], $10::text[], $11::text[], $12::text[],
+                  $17::timestamptz[], $18::timestamptz[], $19::bigint[])
            WITH ORDINALITY
-           AS u(position, stream_id, project_no, customer_user_id, id_start, name_start, haystack, place)
+           AS u(position, stream_id, project_no, customer_user_id, id_start, name_start, haystack, created_at, updated_at,
+                bucket, place)
       LEFT JOIN hashes h
         ON h.owner = u.place
      WHERE (SELECT kept FROM fence)
         ON CONFLICT (project_no, customer_user_id) DO UPDATE
-       SET position = EXCLUDED.position,
+       SET created_at = EXCLUDED.created_at,
+           updated_at = EXCLUDED.updated_at,
+           bucket = EXCLUDED.bucket,
+           position = EXCLUDED.position,
            stream_id = EXCLUDED.stream_id,
            id_start = EXCLUDED.id_start,
            name_start = EXCLUDED.name_start,

@@ -66,7 +66,7 @@ async fn project(database: &Database, head: i64) -> anyhow::Result<Duration> {
     let started = Instant::now();
     let options = ProjectionOptions { owner: "bench".into() };
     let projections = Projections::start(open.cell.clone(), options, &open.tracker, open.stop.clone());
-    let reached = projections.wait_for(head, Duration::from_secs(3_600)).await;
+    let reached = projections.wait_for(head, Duration::from_hours(1)).await;
     let took = started.elapsed();
     open.close().await;
     anyhow::ensure!(reached, "the projection does not reach the head");

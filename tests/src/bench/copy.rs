@@ -8,23 +8,23 @@ use sqlx::{Connection, Executor, PgConnection};
 use tokio::io::AsyncWriteExt;
 
 /// The schema of the tables that limits are measured with.
-pub const SCHEMA: &str = "bench_limit";
+pub(super) const SCHEMA: &str = "bench_limit";
 /// What an append writes to.
 const TABLES: [(&str, &str); 3] =
     [("log_events", "position"), ("log_streams", "last_position"), ("log_claims", "stream_id")];
 
 /// The log of a database as files.
 #[derive(Debug)]
-pub struct LogCopy {
+pub(super) struct LogCopy {
     folder: PathBuf,
     /// Events in it.
-    pub events: usize,
+    pub(super) events: usize,
     /// Bytes of all files.
-    pub bytes: u64,
+    pub(super) bytes: u64,
 }
 
 /// Makes empty tables like those of the log, with their indexes and storage.
-pub async fn equal_tables(connection: &mut PgConnection) -> anyhow::Result<()> {
+pub(super) async fn equal_tables(connection: &mut PgConnection) -> anyhow::Result<()> {
     connection.execute(format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE").as_str()).await?;
     connection.execute(format!("CREATE SCHEMA {SCHEMA}").as_str()).await?;
     for (table, _) in TABLES {
@@ -34,7 +34,7 @@ pub async fn equal_tables(connection: &mut PgConnection) -> anyhow::Result<()> {
 }
 
 /// Makes one empty table like a table of the cell: `LIKE` leaves out only the fill factor.
-pub async fn equal_table(connection: &mut PgConnection, table: &str) -> anyhow::Result<()> {
+pub(super) async fn equal_table(connection: &mut PgConnection, table: &str) -> anyhow::Result<()> {
     connection.execute(format!("CREATE TABLE {SCHEMA}.{table} (LIKE {table} INCLUDING ALL)").as_str()).await?;
     let options: Option<Vec<String>> = sqlx::query_scalar("SELECT reloptions FROM pg_class WHERE oid = to_regclass($1)")
         .bind(table)
@@ -48,7 +48,7 @@ pub async fn equal_table(connection: &mut PgConnection, table: &str) -> anyhow::
 
 impl LogCopy {
     /// Copies the log of a database to files, in the order in which it was written.
-    pub async fn take(connection: &mut PgConnection, folder: &Path) -> anyhow::Result<Self> {
+    pub(super) async fn take(connection: &mut PgConnection, folder: &Path) -> anyhow::Result<Self> {
         tokio::fs::create_dir_all(folder).await?;
         let mut bytes = 0;
         for (table, order) in TABLES {
@@ -68,7 +68,7 @@ impl LogCopy {
     }
 
     /// Copies the files into the equal tables, all in one transaction; the time of it, without emptying them first.
-    pub async fn replay(&self, connection: &mut PgConnection) -> anyhow::Result<Duration> {
+    pub(super) async fn replay(&self, connection: &mut PgConnection) -> anyhow::Result<Duration> {
         for (table, _) in TABLES {
             connection.execute(format!("TRUNCATE {SCHEMA}.{table}").as_str()).await?;
         }
@@ -86,7 +86,7 @@ impl LogCopy {
     }
 
     /// Removes the files.
-    pub async fn remove(&self) -> anyhow::Result<()> {
+    pub(super) async fn remove(&self) -> anyhow::Result<()> {
         Ok(tokio::fs::remove_dir_all(&self.folder).await?)
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use roster_domain::Timestamp;
 use roster_domain::customer::{Customer, CustomerEvent, decide};
 use roster_domain::meta::{Meta, Principal};
 use roster_domain::schema::Schema;
@@ -21,7 +20,7 @@ use crate::database::{CELL, KEK};
 use crate::log::{scope, upsert};
 
 /// Commands of a chunk.
-pub const CHUNK: usize = 5_000;
+pub(super) const CHUNK: usize = 5_000;
 
 /// The connection and cache sizes that the server has by default.
 const POOL: u32 = 16;
@@ -29,14 +28,14 @@ const CACHED_STREAMS: usize = 100_000;
 
 /// A database of one measurement.
 #[derive(Debug)]
-pub struct Database {
+pub(super) struct Database {
     name: String,
     maintenance: PgConnectOptions,
 }
 
 impl Database {
     /// Makes an empty database, over one that an earlier run left.
-    pub async fn create(machine: &Machine, name: &str) -> anyhow::Result<Self> {
+    pub(super) async fn create(machine: &Machine, name: &str) -> anyhow::Result<Self> {
         let name = format!("roster_bench_{name}");
         let maintenance: PgConnectOptions = machine.database_url.parse()?;
         let database = Self { name, maintenance };
@@ -48,7 +47,7 @@ impl Database {
     }
 
     /// Drops it.
-    pub async fn drop(&self) -> anyhow::Result<()> {
+    pub(super) async fn drop(&self) -> anyhow::Result<()> {
         let mut connection = PgConnection::connect_with(&self.maintenance).await?;
         connection.execute(format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name).as_str()).await?;
         connection.close().await?;
@@ -56,19 +55,19 @@ impl Database {
     }
 
     /// The superuser's URL.
-    pub fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         self.maintenance.clone().database(&self.name).to_url_lossy().to_string()
     }
 
     /// A superuser's connection that sees the cell's tables.
-    pub async fn connect(&self) -> anyhow::Result<PgConnection> {
+    pub(super) async fn connect(&self) -> anyhow::Result<PgConnection> {
         let options = self.maintenance.clone().database(&self.name);
         let options = options.options([("search_path", "roster_main,roster_control,public"), ("jit", "off")]);
         Ok(PgConnection::connect_with(&options).await?)
     }
 
     /// Migrates it and opens the cell as a server would.
-    pub async fn open(&self) -> anyhow::Result<Open> {
+    pub(super) async fn open(&self) -> anyhow::Result<Open> {
         let owner = SecretString::from(self.url());
         let vault = Vault::parse(KEK)?;
         let config = CellConfig {
@@ -85,10 +84,10 @@ impl Database {
     }
 
     /// Writes out what is dirty and waits for vacuum, so that no measurement pays for the one before it.
-    pub async fn quiet(&self) -> anyhow::Result<()> {
+    pub(super) async fn quiet(&self) -> anyhow::Result<()> {
         let mut connection = self.connect().await?;
         connection.execute("CHECKPOINT").await?;
-        let patience = Instant::now() + Duration::from_secs(120);
+        let patience = Instant::now() + Duration::from_mins(2);
         while Instant::now() < patience {
             let busy: bool = sqlx::query_scalar(
                 "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'autovacuum worker')",
@@ -107,36 +106,36 @@ impl Database {
 
 /// An open cell of this process.
 #[derive(Debug)]
-pub struct Open {
+pub(super) struct Open {
     /// The cell.
-    pub cell: Cell,
+    pub(super) cell: Cell,
     /// Its only project.
-    pub project: Arc<Project>,
+    pub(super) project: Arc<Project>,
     /// What commands are decided by.
-    pub schema: Arc<Schema>,
+    pub(super) schema: Arc<Schema>,
     /// Its tasks.
-    pub tracker: TaskTracker,
+    pub(super) tracker: TaskTracker,
     /// Ends them.
-    pub stop: CancellationToken,
+    pub(super) stop: CancellationToken,
 }
 
 impl Open {
     /// The events of a new customer.
-    pub fn register(&self, number: u32) -> anyhow::Result<Vec<CustomerEvent>> {
+    pub(super) fn register(&self, number: u32) -> anyhow::Result<Vec<CustomerEvent>> {
         let values = people::person(number, 0);
         let fields: Vec<(&str, &str)> = people::COLUMNS.into_iter().zip(values.iter().map(String::as_str)).collect();
-        let command = upsert(&self.schema, &values[0], &fields, Timestamp(1_750_000_000_000_000));
+        let command = upsert(&self.schema, &values[0], &fields, 1_750_000_000_000_000);
         decide(&Customer::default(), &command).map_err(|refusal| anyhow::anyhow!("{refusal:?}"))
     }
 
     /// Seals and encodes the events of a new customer.
-    pub fn prepare(&self, events: Vec<CustomerEvent>) -> anyhow::Result<Prepared> {
+    pub(super) fn prepare(&self, events: Vec<CustomerEvent>) -> anyhow::Result<Prepared> {
         let new = self.cell.new_stream::<Customer>(stream_id());
         Ok(self.cell.prepare(&self.project, &new, events, &meta())?.guard(self.project.schema_stream, 0))
     }
 
     /// Appends chunks while the next one is prepared, as an import does; the time of it.
-    pub async fn append(self: &Arc<Self>, chunks: Vec<Vec<Vec<CustomerEvent>>>) -> anyhow::Result<Duration> {
+    pub(super) async fn append(self: &Arc<Self>, chunks: Vec<Vec<Vec<CustomerEvent>>>) -> anyhow::Result<Duration> {
         let started = Instant::now();
         let mut waiting = chunks.into_iter();
         let prepare = |chunk: Option<Vec<Vec<CustomerEvent>>>| {
@@ -157,19 +156,19 @@ impl Open {
     }
 
     /// Fills the log with new customers.
-    pub async fn fill(self: &Arc<Self>, numbers: std::ops::Range<u32>) -> anyhow::Result<Duration> {
+    pub(super) async fn fill(self: &Arc<Self>, numbers: std::ops::Range<u32>) -> anyhow::Result<Duration> {
         let chunks = self.chunks(numbers)?;
         self.append(chunks).await
     }
 
     /// The decided events of new customers in chunks.
-    pub fn chunks(&self, numbers: std::ops::Range<u32>) -> anyhow::Result<Vec<Vec<Vec<CustomerEvent>>>> {
+    pub(super) fn chunks(&self, numbers: std::ops::Range<u32>) -> anyhow::Result<Vec<Vec<Vec<CustomerEvent>>>> {
         let events: Vec<Vec<CustomerEvent>> = numbers.map(|number| self.register(number)).collect::<anyhow::Result<_>>()?;
         Ok(events.chunks(CHUNK).map(<[_]>::to_vec).collect())
     }
 
     /// Ends the cell's tasks and waits for them.
-    pub async fn close(&self) {
+    pub(super) async fn close(&self) {
         self.stop.cancel();
         self.tracker.close();
         self.tracker.wait().await;
@@ -188,6 +187,6 @@ fn meta() -> Meta {
 
 /// An id as the server mints it: new streams are neighbours in the index.
 #[expect(clippy::disallowed_methods, reason = "the benchmark is its own source of ids")]
-pub fn stream_id() -> Uuid {
+pub(super) fn stream_id() -> Uuid {
     Uuid::now_v7()
 }

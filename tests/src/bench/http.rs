@@ -14,28 +14,28 @@ const BASE: &str = "/directory-sync/internal/volt/project-users";
 
 /// One project on a server, and the right to use it.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub(super) struct Target {
     /// Where the server listens.
-    pub address: SocketAddr,
+    pub(super) address: SocketAddr,
     /// The credential.
-    pub api_key: Arc<str>,
+    pub(super) api_key: Arc<str>,
     /// The tenant.
-    pub account_id: Arc<str>,
+    pub(super) account_id: Arc<str>,
     /// The tenant.
-    pub org_id: Arc<str>,
+    pub(super) org_id: Arc<str>,
     /// The tenant.
-    pub project_id: Arc<str>,
+    pub(super) project_id: Arc<str>,
 }
 
 impl Target {
     /// The same server with another project.
     #[must_use]
-    pub fn project(&self, project_id: &str) -> Self {
+    pub(super) fn project(&self, project_id: &str) -> Self {
         Self { project_id: project_id.into(), ..self.clone() }
     }
 
     /// The bytes of a request: the scope is added to the body.
-    pub fn request(&self, route: &str, body: &Value) -> Vec<u8> {
+    pub(super) fn request(&self, route: &str, body: &Value) -> Vec<u8> {
         let mut body = body.clone();
         body["account_id"] = json!(&*self.account_id);
         body["org_id"] = json!(&*self.org_id);
@@ -65,12 +65,12 @@ impl Target {
     }
 
     /// A request on a connection of its own; an answer that is not 2xx is an error.
-    pub async fn call(&self, route: &str, body: &Value) -> anyhow::Result<Value> {
+    pub(super) async fn call(&self, route: &str, body: &Value) -> anyhow::Result<Value> {
         self.answer(&self.request(route, body)).await
     }
 
     /// Reads a page outside of the API, such as `/readyz`.
-    pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
+    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
         self.answer(&self.head("GET", path, "application/json", 0)).await
     }
 
@@ -83,7 +83,7 @@ impl Target {
     }
 
     /// Streams a file to the import; the id of the import.
-    pub async fn import(&self, file: &Path, provider: &str) -> anyhow::Result<String> {
+    pub(super) async fn import(&self, file: &Path, provider: &str) -> anyhow::Result<String> {
         let length = usize::try_from(tokio::fs::metadata(file).await?.len())?;
         let mut connection = Connection::open(self.address).await?;
         connection.stream.write_all(&self.upload(provider, length)).await?;
@@ -100,31 +100,31 @@ impl Target {
 
 /// A kept connection.
 #[derive(Debug)]
-pub struct Connection {
+pub(super) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
     head: usize,
     length: usize,
     /// Whether the last answer said that reads do not show the write yet.
-    pub unprojected: bool,
+    pub(super) unprojected: bool,
 }
 
 impl Connection {
     /// Connects.
-    pub async fn open(address: SocketAddr) -> Result<Self> {
+    pub(super) async fn open(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::with_capacity(16 << 10), head: 0, length: 0, unprojected: false })
     }
 
     /// Sends a request and reads its answer; the status.
-    pub async fn send(&mut self, request: &[u8]) -> Result<u16> {
+    pub(super) async fn send(&mut self, request: &[u8]) -> Result<u16> {
         self.stream.write_all(request).await?;
         self.read().await
     }
 
     /// The body of the last answer.
-    pub fn body(&self) -> &[u8] {
+    pub(super) fn body(&self) -> &[u8] {
         &self.buffer[self.head..self.head + self.length]
     }
 

@@ -43,7 +43,8 @@ pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
     let mut next = BEFORE;
     for _ in 0..bench.plan.runs {
         database.quiet().await?;
-        let limit = || pgbench::run(&bench.machine, &database.url(), &bench.out, &script, Amount::Singles(singles));
+        let url = database.url();
+        let limit = || pgbench::run(&bench.machine, &url, &bench.out, &script, Amount::Singles(singles));
         let before = median(&limit().await?.latencies);
         let mut times = Vec::new();
         for number in next..next + singles {

@@ -15,7 +15,7 @@ use super::people;
 use super::server::Server;
 
 /// How long one import may take.
-const PATIENCE: Duration = Duration::from_secs(3_600);
+const PATIENCE: Duration = Duration::from_hours(1);
 
 /// A database with a server on it.
 pub(super) struct Directory {
@@ -27,8 +27,8 @@ impl Directory {
     /// An empty database with a server on it, and the schema of the people in its project.
     pub(super) async fn open(bench: &Bench, name: &str) -> anyhow::Result<Self> {
         let database = Database::create(&bench.machine, name).await?;
-        let server = Server::roster(&bench.machine, &bench.out.join(name), &database.url()).await?;
-        let server = Server { target: server.target.project("bench"), ..server };
+        let mut server = Server::roster(&bench.machine, &bench.out.join(name), &database.url()).await?;
+        server.target = server.target.project("bench");
         write_schema(&server.target).await?;
         Ok(Self { database, server })
     }

@@ -14,7 +14,7 @@ use super::stats::{millis, percentile};
 
 /// The upsert of one person, with places for the number and for a value that always differs.
 #[derive(Clone, Debug)]
-pub struct Upsert {
+pub(super) struct Upsert {
     request: Vec<u8>,
     ids: Vec<usize>,
     marks: Vec<usize>,
@@ -27,7 +27,7 @@ const MARK: &str = "QQQQQQQQQQQQQQQQ";
 
 impl Upsert {
     /// A draft for a project: a whole profile of twelve values.
-    pub fn of(target: &Target) -> Self {
+    pub(super) fn of(target: &Target) -> Self {
         let mut profile = serde_json::Map::new();
         for (name, value) in people::COLUMNS.iter().zip(people::person(7, 0)) {
             profile.insert((*name).to_owned(), value.into());
@@ -43,7 +43,7 @@ impl Upsert {
     }
 
     /// Puts the request for a person into a buffer.
-    pub fn write(&self, number: u32, mark: u64, buffer: &mut Vec<u8>) {
+    pub(super) fn write(&self, number: u32, mark: u64, buffer: &mut Vec<u8>) {
         buffer.clear();
         buffer.extend_from_slice(&self.request);
         let digits = format!("{number:08}");
@@ -63,11 +63,11 @@ fn places(request: &[u8], word: &str) -> Vec<usize> {
 
 /// Which people are written: half of them exist.
 #[derive(Clone, Copy, Debug)]
-pub struct Mix {
+pub(super) struct Mix {
     /// Numbers under this one exist.
-    pub existing: u32,
+    pub(super) existing: u32,
     /// New ones are under 10⁸ and from this number on.
-    pub new_from: u32,
+    pub(super) new_from: u32,
 }
 
 impl Mix {
@@ -85,27 +85,27 @@ impl Mix {
 
 /// What came of a load.
 #[derive(Clone, Debug, Default)]
-pub struct Load {
+pub(super) struct Load {
     /// Answers with 2xx in the time that counts.
-    pub done: usize,
+    pub(super) done: usize,
     /// Other answers and broken connections.
-    pub failed: usize,
+    pub(super) failed: usize,
     /// Answers before reads showed the write.
-    pub unprojected: usize,
+    pub(super) unprojected: usize,
     /// Milliseconds of each that was done.
-    pub latencies: Vec<f64>,
+    pub(super) latencies: Vec<f64>,
     /// The first failure.
-    pub failure: Option<String>,
+    pub(super) failure: Option<String>,
 }
 
 impl Load {
     /// Done a second.
-    pub fn rate(&self, time: Duration) -> f64 {
+    pub(super) fn rate(&self, time: Duration) -> f64 {
         super::stats::rate(self.done, time)
     }
 
     /// The tail, in words.
-    pub fn tail(&self) -> String {
+    pub(super) fn tail(&self) -> String {
         let at = |percent| percentile(&self.latencies, percent);
         let mut text = format!("p50 {:.1}, p95 {:.1}, p99 {:.1} ms", at(50), at(95), at(99));
         if self.failed > 0 || self.unprojected > 0 {
@@ -148,7 +148,7 @@ impl Load {
 }
 
 /// Each connection sends one upsert after another, as soon as the last was answered.
-pub async fn closed_loop(
+pub(super) async fn closed_loop(
     address: SocketAddr,
     draft: &Upsert,
     mix: Mix,
@@ -189,7 +189,7 @@ pub async fn closed_loop(
 }
 
 /// Upserts at a steady rate until told to end, each measured from the moment that it was due.
-pub async fn open_loop(
+pub(super) async fn open_loop(
     address: SocketAddr,
     draft: &Upsert,
     mix: Mix,

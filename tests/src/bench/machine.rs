@@ -7,21 +7,21 @@ use sqlx::PgConnection;
 
 /// The machine and the settings of its Postgres.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Facts {
+pub(super) struct Facts {
     /// Processors that may be used.
-    pub cpus: usize,
+    pub(super) cpus: usize,
     /// Their name.
-    pub cpu: String,
+    pub(super) cpu: String,
     /// Memory in MiB.
-    pub memory_mib: u64,
+    pub(super) memory_mib: u64,
     /// The kernel.
-    pub kernel: String,
+    pub(super) kernel: String,
     /// The version of Postgres.
-    pub postgres: String,
+    pub(super) postgres: String,
     /// Settings that decide what a commit and a checkpoint cost.
-    pub settings: Vec<(String, String)>,
+    pub(super) settings: Vec<(String, String)>,
     /// How the measured programs were built.
-    pub build: &'static str,
+    pub(super) build: &'static str,
 }
 
 /// What of `pg_settings` counts.
@@ -39,7 +39,7 @@ const SETTINGS: [&str; 9] = [
 
 impl Facts {
     /// Looks at the machine and asks Postgres.
-    pub async fn read(connection: &mut PgConnection) -> anyhow::Result<Self> {
+    pub(super) async fn read(connection: &mut PgConnection) -> anyhow::Result<Self> {
         let mut settings = Vec::new();
         for name in SETTINGS {
             let value: String = sqlx::query_scalar("SELECT current_setting($1)").bind(name).fetch_one(&mut *connection).await?;
@@ -58,7 +58,7 @@ impl Facts {
 }
 
 /// The largest resident memory of a process so far, in MiB.
-pub fn peak_memory_mib(process: u32) -> u64 {
+pub(super) fn peak_memory_mib(process: u32) -> u64 {
     first_number(&line_of(&format!("/proc/{process}/status"), "VmHWM")) / 1024
 }
 

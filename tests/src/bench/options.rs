@@ -9,74 +9,74 @@ use clap::Parser;
 /// Measures Roster against the limits of the machine that it runs on.
 #[derive(Debug, Parser)]
 #[command(name = "bench", about)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Rows to measure, by the start of their names; all where none is given.
-    pub names: Vec<String>,
+    pub(super) names: Vec<String>,
     /// Small sizes: all rows in under three minutes. For a look, not for figures to quote.
     #[arg(long)]
-    pub quick: bool,
+    pub(super) quick: bool,
     /// How often each measurement is made, in turns with its limit.
     #[arg(long)]
-    pub runs: Option<usize>,
+    pub(super) runs: Option<usize>,
     /// Rows of the import, and of the directory that is listed.
     #[arg(long)]
-    pub rows: Option<u32>,
+    pub(super) rows: Option<u32>,
     /// Events of the rows that are measured without HTTP.
     #[arg(long)]
-    pub events: Option<u32>,
+    pub(super) events: Option<u32>,
     /// Seconds of each measurement under load.
     #[arg(long)]
-    pub seconds: Option<u64>,
+    pub(super) seconds: Option<u64>,
     /// Print the table as Markdown.
     #[arg(long)]
-    pub markdown: bool,
+    pub(super) markdown: bool,
     /// Folder of the report, of the files that are imported and of the servers' logs.
     #[arg(long, default_value = "target/bench")]
-    pub out: PathBuf,
+    pub(super) out: PathBuf,
     /// Serve the peer instead of measuring; the parent process ends it.
     #[arg(long, hide = true)]
-    pub serve_peer: bool,
+    pub(super) serve_peer: bool,
 }
 
 /// How large each measurement is.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub(super) struct Plan {
     /// Measurements of each row.
-    pub runs: usize,
+    pub(super) runs: usize,
     /// Rows of the import and of the directory that is listed.
-    pub rows: u32,
+    pub(super) rows: u32,
     /// Rows of the import that interactive writes are measured in.
-    pub import_behind: u32,
+    pub(super) import_behind: u32,
     /// Events of bulk append and of catch-up.
-    pub events: u32,
+    pub(super) events: u32,
     /// Customers before the upserts over HTTP, half of which are about them.
-    pub customers: u32,
+    pub(super) customers: u32,
     /// Length of each measurement under load.
-    pub load: Duration,
+    pub(super) load: Duration,
     /// Time before it that does not count.
-    pub warm_up: Duration,
+    pub(super) warm_up: Duration,
     /// Commands of each measurement that makes one at a time.
-    pub singles: u32,
+    pub(super) singles: u32,
     /// Requests of each kind of list.
-    pub lists: usize,
+    pub(super) lists: usize,
 }
 
 /// The servers and programs of this run.
 #[derive(Clone, Debug)]
-pub struct Machine {
+pub(super) struct Machine {
     /// A superuser's URL of the database `postgres`.
-    pub database_url: String,
+    pub(super) database_url: String,
     /// NATS.
-    pub nats_url: String,
+    pub(super) nats_url: String,
     /// The folder of `pgbench`, where it is not on the path.
-    pub postgres_bin: Option<PathBuf>,
+    pub(super) postgres_bin: Option<PathBuf>,
     /// The program `roster`.
-    pub roster: PathBuf,
+    pub(super) roster: PathBuf,
 }
 
 impl Arguments {
     /// The sizes that these arguments ask for.
-    pub fn plan(&self) -> Plan {
+    pub(super) fn plan(&self) -> Plan {
         let plan = if self.quick {
             Plan {
                 runs: 1,
@@ -115,7 +115,7 @@ impl Arguments {
 
 impl Machine {
     /// Reads what `cargo dev bench` exports.
-    pub fn read() -> anyhow::Result<Self> {
+    pub(super) fn read() -> anyhow::Result<Self> {
         let required = |name: &str| variable(name).with_context(|| format!("{name} is not set: run `cargo dev bench`"));
         Ok(Self {
             database_url: required("ROSTER_BENCH_DATABASE_URL")?,
@@ -128,6 +128,6 @@ impl Machine {
 
 /// A variable of the environment that is not empty.
 #[expect(clippy::disallowed_methods, reason = "the run's servers are named by the environment, and only here")]
-pub fn variable(name: &str) -> Option<String> {
+pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

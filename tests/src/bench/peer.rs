@@ -171,7 +171,7 @@ async fn upsert(State(peer): State<Peer>, Json(body): Json<serde_json::Value>) -
 }
 
 /// Serves the peer until the process is ended; writes the ready file that `roster serve` would.
-pub async fn serve() -> anyhow::Result<()> {
+pub(super) async fn serve() -> anyhow::Result<()> {
     let url = variable("ROSTER_BENCH_DATABASE_URL").context("ROSTER_BENCH_DATABASE_URL is not set")?;
     let ready = variable("ROSTER_READY_FILE").context("ROSTER_READY_FILE is not set")?;
     let pool = PgPoolOptions::new().max_connections(POOL).test_before_acquire(false).connect(&url).await?;
@@ -195,7 +195,7 @@ pub async fn serve() -> anyhow::Result<()> {
 }
 
 /// Makes the peer's tables and fills them with customers as its own framework would.
-pub async fn fill(connection: &mut sqlx::PgConnection, target: &Target, customers: u32) -> anyhow::Result<()> {
+pub(super) async fn fill(connection: &mut sqlx::PgConnection, target: &Target, customers: u32) -> anyhow::Result<()> {
     connection.execute(TABLES).await?;
     let numbers: Vec<u32> = (0..customers).collect();
     for some in numbers.chunks(5_000) {

@@ -11,7 +11,7 @@ use super::options::Machine;
 
 /// How much pgbench does.
 #[derive(Clone, Copy, Debug)]
-pub enum Amount {
+pub(super) enum Amount {
     /// So many transactions, each logged, by one client.
     Singles(u32),
     /// For this long, by so many clients and two threads.
@@ -20,15 +20,15 @@ pub enum Amount {
 
 /// What pgbench measured.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub(super) struct Outcome {
     /// Transactions a second, without the time to connect.
-    pub rate: f64,
+    pub(super) rate: f64,
     /// Milliseconds of each transaction; of [`Amount::Singles`] only.
-    pub latencies: Vec<f64>,
+    pub(super) latencies: Vec<f64>,
 }
 
 /// Runs scripts of equal weight.
-pub async fn run(
+pub(super) async fn run(
     machine: &Machine,
     database_url: &str,
     folder: &Path,
@@ -104,8 +104,9 @@ fn remove_logs(prefix: &Path) -> anyhow::Result<()> {
     logs(prefix)?.into_iter().try_for_each(|path| Ok(fs::remove_file(path)?))
 }
 
-/// Arguments can be read by everybody on the machine, so the password is not one.
+/// Arguments can be read by everybody on the machine, so the password is not one. Options of our own driver go too.
 fn without_password(url: &str) -> (String, Option<String>) {
+    let url = url.split_once('?').map_or(url, |(url, _)| url);
     let split = || {
         let (scheme, rest) = url.split_once("://")?;
         let (login, place) = rest.split_once('@')?;
@@ -121,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_password_is_no_argument() {
-        let (url, password) = without_password("postgres://ada:secret@127.0.0.1:5432/x");
+        let (url, password) = without_password("postgres://ada:secret@127.0.0.1:5432/x?sslmode=prefer");
         assert_eq!((url.as_str(), password.as_deref()), ("postgres://ada@127.0.0.1:5432/x", Some("secret")));
         assert_eq!(without_password("postgres://ada@h/x"), ("postgres://ada@h/x".into(), None));
     }

@@ -10,7 +10,7 @@ use super::stats::median;
 /// Which way a value is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Better {
+pub(super) enum Better {
     /// Rates: the ratio is value by limit, and floor and aim are its least.
     Higher,
     /// Times against a limit that is a time: the ratio is value by limit, and floor and aim are its most.
@@ -21,18 +21,18 @@ pub enum Better {
 
 /// One measurement with its limit.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Run {
+pub(super) struct Run {
     /// What was measured.
-    pub value: f64,
+    pub(super) value: f64,
     /// Its limit, measured beside it.
-    pub limit: f64,
+    pub(super) limit: f64,
     /// The two compared, as [`Better`] says.
-    pub ratio: f64,
+    pub(super) ratio: f64,
 }
 
 /// What a row is and what it must reach.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub(super) struct Target {
     name: String,
     unit: &'static str,
     against: &'static str,
@@ -43,23 +43,23 @@ pub struct Target {
 
 impl Target {
     /// A rate, against the rate of a limit.
-    pub fn rate(name: impl Into<String>, unit: &'static str, against: &'static str) -> Self {
+    pub(super) fn rate(name: impl Into<String>, unit: &'static str, against: &'static str) -> Self {
         Self { name: name.into(), unit, against, better: Better::Higher, floor: None, aim: None }
     }
 
     /// A time, against the time that a limit takes.
-    pub fn time(name: impl Into<String>, against: &'static str) -> Self {
+    pub(super) fn time(name: impl Into<String>, against: &'static str) -> Self {
         Self { better: Better::Lower, ..Self::rate(name, "ms", against) }
     }
 
     /// A value that must stay within a bound.
-    pub fn within(name: impl Into<String>, unit: &'static str) -> Self {
+    pub(super) fn within(name: impl Into<String>, unit: &'static str) -> Self {
         Self { better: Better::Within, ..Self::rate(name, unit, "bound") }
     }
 
     /// The ratios that are required and aimed at.
     #[must_use]
-    pub const fn reach(mut self, floor: f64, aim: f64) -> Self {
+    pub(super) const fn reach(mut self, floor: f64, aim: f64) -> Self {
         self.floor = Some(floor);
         self.aim = Some(aim);
         self
@@ -68,50 +68,50 @@ impl Target {
 
 /// A row of the report.
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
+pub(super) struct Row {
     /// What was measured.
-    pub name: String,
+    pub(super) name: String,
     /// The median.
-    pub value: f64,
+    pub(super) value: f64,
     /// Of value and limit.
-    pub unit: &'static str,
+    pub(super) unit: &'static str,
     /// The median of the limit.
-    pub limit: f64,
+    pub(super) limit: f64,
     /// What the limit is.
-    pub against: &'static str,
+    pub(super) against: &'static str,
     /// The median of the runs' ratios.
-    pub ratio: f64,
+    pub(super) ratio: f64,
     /// Which way is good.
-    pub better: Better,
+    pub(super) better: Better,
     /// The ratio that is required.
-    pub floor: Option<f64>,
+    pub(super) floor: Option<f64>,
     /// The ratio that is aimed at.
-    pub aim: Option<f64>,
+    pub(super) aim: Option<f64>,
     /// Whether the required ratio is reached.
-    pub meets_floor: Option<bool>,
+    pub(super) meets_floor: Option<bool>,
     /// Whether the aim is reached.
-    pub meets_aim: Option<bool>,
+    pub(super) meets_aim: Option<bool>,
     /// Every measurement.
-    pub runs: Vec<Run>,
+    pub(super) runs: Vec<Run>,
     /// What else was seen.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
+    pub(super) note: Option<String>,
 }
 
 /// Everything that was measured.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub(super) struct Report {
     /// The machine and the servers.
-    pub machine: Facts,
+    pub(super) machine: Facts,
     /// In the order of measurement.
-    pub rows: Vec<Row>,
+    pub(super) rows: Vec<Row>,
     /// What could not be measured, and why.
-    pub failures: Vec<String>,
+    pub(super) failures: Vec<String>,
 }
 
 impl Report {
     /// Adds a row from pairs of value and limit, one a run.
-    pub fn add(&mut self, target: Target, pairs: &[(f64, f64)], note: Option<String>) {
+    pub(super) fn add(&mut self, target: Target, pairs: &[(f64, f64)], note: Option<String>) {
         let Target { name, unit, against, better, floor, aim } = target;
         let runs: Vec<Run> = pairs
             .iter()
@@ -143,7 +143,7 @@ impl Report {
     }
 
     /// The table as text.
-    pub fn table(&self) -> String {
+    pub(super) fn table(&self) -> String {
         let mut text = format!("{}\n\n{}\n", self.machine, heading());
         for row in &self.rows {
             let _ = writeln!(text, "{}", row.line());
@@ -158,7 +158,7 @@ impl Report {
     }
 
     /// The table as Markdown.
-    pub fn markdown(&self) -> String {
+    pub(super) fn markdown(&self) -> String {
         let mut text = format!("{}\n\n", self.machine);
         text.push_str("| row | measured | limit | ratio | floor | aim | |\n|---|---:|---:|---:|---:|---:|---|\n");
         for row in &self.rows {

@@ -19,34 +19,34 @@ use super::options::Machine;
 use crate::database::KEK;
 
 /// How long a server may take to answer.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// What a server writes once it answers.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Ready {
+pub(super) struct Ready {
     /// Where it answers.
-    pub url: String,
+    pub(super) url: String,
     /// The credential of its demo project.
-    pub api_key: Option<String>,
+    pub(super) api_key: Option<String>,
     /// Its tenant.
-    pub account_id: Option<String>,
+    pub(super) account_id: Option<String>,
     /// Its tenant.
-    pub org_id: Option<String>,
+    pub(super) org_id: Option<String>,
     /// Its tenant.
-    pub project_id: Option<String>,
+    pub(super) project_id: Option<String>,
 }
 
 /// A running server. It ends with the value.
 #[derive(Debug)]
-pub struct Server {
+pub(super) struct Server {
     child: Child,
     /// Its demo project.
-    pub target: Target,
+    pub(super) target: Target,
 }
 
 impl Server {
     /// Starts `roster serve` on a database and waits until it answers.
-    pub async fn roster(machine: &Machine, folder: &Path, database_url: &str) -> anyhow::Result<Self> {
+    pub(super) async fn roster(machine: &Machine, folder: &Path, database_url: &str) -> anyhow::Result<Self> {
         let mut command = Command::new(&machine.roster);
         fs::create_dir_all(folder)?;
         let kek = folder.join("kek");
@@ -66,7 +66,7 @@ impl Server {
     }
 
     /// Starts the peer on a database and waits until it answers.
-    pub async fn peer(folder: &Path, database_url: &str) -> anyhow::Result<Self> {
+    pub(super) async fn peer(folder: &Path, database_url: &str) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("--serve-peer").env("ROSTER_BENCH_DATABASE_URL", database_url);
         Self::start(command, folder, "peer").await
@@ -103,13 +103,13 @@ impl Server {
     }
 
     /// The largest resident memory so far, in MiB.
-    pub fn peak_memory_mib(&self) -> u64 {
+    pub(super) fn peak_memory_mib(&self) -> u64 {
         self.child.id().map_or(0, super::machine::peak_memory_mib)
     }
 
     /// Waits until every projection of the server has read the whole log.
-    pub async fn caught_up(&self) -> anyhow::Result<()> {
-        let patience = Instant::now() + Duration::from_secs(3_600);
+    pub(super) async fn caught_up(&self) -> anyhow::Result<()> {
+        let patience = Instant::now() + Duration::from_hours(1);
         while Instant::now() < patience {
             let ready: Value = self.target.get("/readyz").await?;
             let head = ready["head"].as_i64().unwrap_or(i64::MAX);
@@ -123,7 +123,7 @@ impl Server {
     }
 
     /// Asks the server to stop and waits for it.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
         if let Some(id) = self.child.id() {
             kill(Pid::from_raw(i32::try_from(id)?), Signal::SIGTERM)?;
         }

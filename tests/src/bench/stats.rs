@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The middle one; of an even number the mean of the middle two. NaN of none.
-pub fn median(values: &[f64]) -> f64 {
+pub(super) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let half = sorted.len() / 2;
@@ -15,7 +15,7 @@ pub fn median(values: &[f64]) -> f64 {
 }
 
 /// The smallest value that so many percent are at or under (nearest rank). NaN of none.
-pub fn percentile(values: &[f64], percent: usize) -> f64 {
+pub(super) fn percentile(values: &[f64], percent: usize) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
@@ -23,17 +23,17 @@ pub fn percentile(values: &[f64], percent: usize) -> f64 {
 }
 
 /// So many things a second.
-pub fn rate(count: usize, took: Duration) -> f64 {
+pub(super) fn rate(count: usize, took: Duration) -> f64 {
     float(count) / took.as_secs_f64().max(1e-9)
 }
 
 /// In milliseconds.
-pub fn millis(took: Duration) -> f64 {
+pub(super) fn millis(took: Duration) -> f64 {
     took.as_secs_f64() * 1e3
 }
 
 /// A count as a number with a fraction; exact up to 2³².
-pub fn float(count: usize) -> f64 {
+pub(super) fn float(count: usize) -> f64 {
     u32::try_from(count).map_or(f64::INFINITY, f64::from)
 }
 

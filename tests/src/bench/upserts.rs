@@ -49,7 +49,8 @@ pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
         let mut measured: [f64; 3] = [0.0; 3];
         for (place, connections) in [(0, 64), (2, 64), (1, 256)] {
             let (server, draft) = if place == 2 { (&other, &other_draft) } else { (&directory.server, &draft) };
-            if !bench.wants(&[ROWS[place]]) && !(place == 0 && bench.wants(&ROWS[2..])) {
+            let for_peer = place == 0 && bench.wants(&ROWS[2..]);
+            if !for_peer && !bench.wants(&[ROWS[place]]) {
                 continue;
             }
             if place != 2 {

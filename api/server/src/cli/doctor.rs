@@ -51,23 +51,39 @@ pub(super) async fn run(loaded: Result<Configuration, ConfigError>) -> anyhow::R
     if let Some(error) = report.broken {
         return Err(error.into());
     }
-    Ok(if report.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if report.failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 async fn bus(report: &mut Report, settings: &Settings) {
     let known = || {
-        let ready = crate::ready::read(&settings.ready_path()).ok().filter(|_| settings.is_managed())?;
+        let ready = crate::ready::read(&settings.ready_path())
+            .ok()
+            .filter(|_| settings.is_managed())?;
         ready.nats_url.map(Into::into)
     };
     let Some(url) = settings.nats.url.clone().or_else(known) else {
-        let found = if settings.is_managed() { "`roster serve` will start it" } else { "not configured: no bus" };
+        let found = if settings.is_managed() {
+            "`roster serve` will start it"
+        } else {
+            "not configured: no bus"
+        };
         return report.ok("nats", found);
     };
-    let address = BusAddress { url, credentials_file: settings.nats.credentials_file.clone() };
+    let address = BusAddress {
+        url,
+        credentials_file: settings.nats.credentials_file.clone(),
+    };
     match address.connect().await {
         Ok((_, version)) => report.ok("nats", format_args!("{version} with JetStream")),
         Err(error @ BusError::Unreachable(_)) => {
-            report.warn("nats", format_args!("{error}; a server would serve, and events would wait"));
+            report.warn(
+                "nats",
+                format_args!("{error}; a server would serve, and events would wait"),
+            );
         }
         Err(error) => report.fail("nats", error),
     }

@@ -37,7 +37,9 @@ pub(super) async fn run(args: Args, settings: &Settings) -> anyhow::Result<ExitC
     if args.spreadsheet_safe {
         members["spreadsheet_safe"] = json!(true);
     }
-    let request = target.post_json("users/export-csv", members).header("accept", "text/csv");
+    let request = target
+        .post_json("users/export-csv", members)
+        .header("accept", "text/csv");
     let response = client::accepted(request.send().await?).await?;
     let mut pieces = response.bytes_stream();
     let bar = output::byte_bar(None, "export");
@@ -46,7 +48,10 @@ pub(super) async fn run(args: Args, settings: &Settings) -> anyhow::Result<ExitC
         let piece = piece.context("the server ended the export before its end")?;
         bar.inc(piece.len() as u64);
         match &mut file {
-            Some(draft) => draft.file.write_all(&piece).with_context(|| draft.target.display().to_string())?,
+            Some(draft) => draft
+                .file
+                .write_all(&piece)
+                .with_context(|| draft.target.display().to_string())?,
             None => output::bytes(&piece)?,
         }
     }
@@ -73,11 +78,18 @@ impl Draft {
         name.push(".part");
         let path = PathBuf::from(name);
         let file = std::fs::File::create(&path).with_context(|| path.display().to_string())?;
-        Ok(Self { file, path, target: target.to_owned(), is_kept: false })
+        Ok(Self {
+            file,
+            path,
+            target: target.to_owned(),
+            is_kept: false,
+        })
     }
 
     fn keep(mut self) -> anyhow::Result<()> {
-        self.file.sync_all().and_then(|()| std::fs::rename(&self.path, &self.target))?;
+        self.file
+            .sync_all()
+            .and_then(|()| std::fs::rename(&self.path, &self.target))?;
         self.is_kept = true;
         Ok(())
     }

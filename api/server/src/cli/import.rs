@@ -89,9 +89,19 @@ fn query(args: &Args) -> Vec<(&'static str, String)> {
     .collect()
 }
 
-async fn upload(target: &Target, path: &PathBuf, query: &[(&'static str, String)]) -> anyhow::Result<Value> {
-    let file = File::open(path).await.with_context(|| path.display().to_string())?;
-    let size = file.metadata().await.with_context(|| path.display().to_string())?.len();
+async fn upload(
+    target: &Target,
+    path: &PathBuf,
+    query: &[(&'static str, String)],
+) -> anyhow::Result<Value> {
+    let file = File::open(path)
+        .await
+        .with_context(|| path.display().to_string())?;
+    let size = file
+        .metadata()
+        .await
+        .with_context(|| path.display().to_string())?
+        .len();
     let bar = output::byte_bar(Some(size), "upload");
     let shown = bar.clone();
     let pieces = stream::try_unfold(file, |mut file| async move {
@@ -101,8 +111,13 @@ async fn upload(target: &Target, path: &PathBuf, query: &[(&'static str, String)
         Ok::<_, std::io::Error>((length > 0).then_some((piece, file)))
     });
     let pieces = pieces.inspect(move |piece| shown.inc(piece.as_ref().map_or(0, Vec::len) as u64));
-    let mut request = target.post("users/import-csv").query(&target.scope()).query(query);
-    request = request.header("content-type", "text/csv").header("content-length", size);
+    let mut request = target
+        .post("users/import-csv")
+        .query(&target.scope())
+        .query(query);
+    request = request
+        .header("content-type", "text/csv")
+        .header("content-length", size);
     if path.extension().is_some_and(|ending| ending == "gz") {
         request = request.header("content-encoding", "gzip");
     }
@@ -115,12 +130,18 @@ async fn wait(target: &Target, started: Value) -> anyhow::Result<Value> {
     if is_over(&started) {
         return Ok(started);
     }
-    let id = started["import_id"].as_str().context("the server's answer has no import_id")?.to_owned();
+    let id = started["import_id"]
+        .as_str()
+        .context("the server's answer has no import_id")?
+        .to_owned();
     output::note(format_args!("import {id}"));
     let bar = output::count_bar(Some(100), "rows");
     let mut failures = 0;
     loop {
-        match target.ask("users/imports/get", json!({ "import_id": id })).await {
+        match target
+            .ask("users/imports/get", json!({ "import_id": id }))
+            .await
+        {
             Ok(state) if is_over(&state) => {
                 bar.finish_and_clear();
                 return Ok(state);
@@ -135,7 +156,9 @@ async fn wait(target: &Target, started: Value) -> anyhow::Result<Value> {
                 }
             }
             Err(error) if failures >= PATIENCE => {
-                bail!(error.context(format!("import {id} goes on, but the server does not tell how")))
+                bail!(error.context(format!(
+                    "import {id} goes on, but the server does not tell how"
+                )))
             }
             Err(_) => failures += 1,
         }
@@ -148,10 +171,17 @@ fn is_over(state: &Value) -> bool {
 }
 
 fn done(state: &Value) -> u64 {
-    ["created", "updated", "unchanged", "skipped", "failed"].iter().filter_map(|name| state[*name].as_u64()).sum()
+    ["created", "updated", "unchanged", "skipped", "failed"]
+        .iter()
+        .filter_map(|name| state[*name].as_u64())
+        .sum()
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a percentage between 0 and 100")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a percentage between 0 and 100"
+)]
 fn whole(percent: f64) -> u64 {
     percent.clamp(0.0, 100.0) as u64
 }
@@ -170,17 +200,37 @@ fn report(result: &Value) -> anyhow::Result<ExitCode> {
         count("failed"),
         count("warnings")
     ))?;
-    let unknown: Vec<&str> = result["unknown_columns"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let unknown: Vec<&str> = result["unknown_columns"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     if !unknown.is_empty() {
-        output::line(format_args!("columns outside the schema, kept as extra fields: {}", unknown.join(", ")))?;
+        output::line(format_args!(
+            "columns outside the schema, kept as extra fields: {}",
+            unknown.join(", ")
+        ))?;
     }
     for (kind, sample) in [("failed", "errors_sample"), ("warning", "warnings_sample")] {
         for row in result[sample].as_array().into_iter().flatten().take(SHOWN) {
             let word = |name: &str| row[name].as_str().filter(|text| !text.is_empty());
-            let about = [word("customer_user_id"), word("field")].into_iter().flatten().collect::<Vec<_>>().join(" ");
-            output::line(format_args!("{kind}: row {} {about}: {}", row["row"], word("message").unwrap_or_default()))?;
+            let about = [word("customer_user_id"), word("field")]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(" ");
+            output::line(format_args!(
+                "{kind}: row {} {about}: {}",
+                row["row"],
+                word("message").unwrap_or_default()
+            ))?;
         }
     }
     let is_clean = status == "completed" && count("failed") == 0;
-    Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_clean {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

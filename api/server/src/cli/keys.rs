@@ -58,7 +58,11 @@ pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result
     let keys = Keys::new(session.cell.pool().clone(), clock.clone());
     match command {
         Command::Create(create) => {
-            let expires_at = create.expires.as_deref().map(|text| end(text, clock.now())).transpose()?;
+            let expires_at = create
+                .expires
+                .as_deref()
+                .map(|text| end(text, clock.now()))
+                .transpose()?;
             let new = NewKey {
                 name: create.name,
                 account_id: create.account,
@@ -68,12 +72,17 @@ pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result
                 expires_at,
             };
             let created = keys.create(new).await?;
-            output::note(format_args!("key {}: this is the only time that its credential is shown", created.key_id));
+            output::note(format_args!(
+                "key {}: this is the only time that its credential is shown",
+                created.key_id
+            ));
             output::line(created.token)?;
         }
         Command::List => list(&keys.list().await?, clock.now().to_utc())?,
         Command::Revoke { key_id } => {
-            keys.revoke(&key_id).await.with_context(|| format!("key {key_id}"))?;
+            keys.revoke(&key_id)
+                .await
+                .with_context(|| format!("key {key_id}"))?;
             output::line(format_args!("key {key_id} is revoked"))?;
         }
     }
@@ -82,7 +91,10 @@ pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result
 }
 
 fn list(keys: &[ApiKeyRecord], now: DateTime<Utc>) -> std::io::Result<()> {
-    output::line(format_args!("{:<18} {:<8} {:<21} {:<21} SCOPE AND PERMISSIONS", "KEY", "STATE", "CREATED", "ENDS"))?;
+    output::line(format_args!(
+        "{:<18} {:<8} {:<21} {:<21} SCOPE AND PERMISSIONS",
+        "KEY", "STATE", "CREATED", "ENDS"
+    ))?;
     for key in keys {
         let state = match (key.revoked_at, key.expires_at) {
             (Some(_), _) => "revoked",
@@ -96,7 +108,11 @@ fn list(keys: &[ApiKeyRecord], now: DateTime<Utc>) -> std::io::Result<()> {
             key.project_id.clone().unwrap_or_else(any),
         ]
         .join("/");
-        let name = if key.name.is_empty() { String::new() } else { format!(" {:?}", key.name) };
+        let name = if key.name.is_empty() {
+            String::new()
+        } else {
+            format!(" {:?}", key.name)
+        };
         output::line(format_args!(
             "{:<18} {state:<8} {:<21} {:<21} {scope} {}{name}",
             key.key_id,
@@ -125,16 +141,28 @@ fn permission(text: &str) -> Result<String, String> {
     let verbs = [Verb::View, Verb::Update, Verb::Delete, Verb::Execute].map(Verb::as_str);
     let is_known = |module: &str| TABLE.iter().any(|permission| permission.module == module);
     let is_right = text == "*"
-        || text.split_once(':').is_some_and(|(module, verb)| is_known(module) && (verb == "*" || verbs.contains(&verb)));
-    if is_right { Ok(text.to_owned()) } else { Err("must be `*`, `module:*` or `module:verb`".into()) }
+        || text.split_once(':').is_some_and(|(module, verb)| {
+            is_known(module) && (verb == "*" || verbs.contains(&verb))
+        });
+    if is_right {
+        Ok(text.to_owned())
+    } else {
+        Err("must be `*`, `module:*` or `module:verb`".into())
+    }
 }
 
 fn end(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
-    let span = |unit: char, seconds: i64| text.strip_suffix(unit)?.parse::<u32>().ok().map(|n| i64::from(n) * seconds);
+    let span = |unit: char, seconds: i64| {
+        text.strip_suffix(unit)?
+            .parse::<u32>()
+            .ok()
+            .map(|n| i64::from(n) * seconds)
+    };
     if let Some(seconds) = span('d', 86_400).or_else(|| span('h', 3_600)) {
         return Ok(now.plus_seconds(seconds));
     }
-    let instant = DateTime::parse_from_rfc3339(text).context("--expires must be such as 30d, 12h or 2027-01-31T00:00:00Z")?;
+    let instant = DateTime::parse_from_rfc3339(text)
+        .context("--expires must be such as 30d, 12h or 2027-01-31T00:00:00Z")?;
     let instant = Timestamp::from(instant.with_timezone(&Utc));
     if instant <= now {
         bail!("--expires is in the past");
@@ -153,18 +181,39 @@ mod tests {
         let now = Timestamp(1_767_225_600_000_000);
         assert_eq!(end("2d", now).expect("a span"), now.plus_seconds(172_800));
         assert_eq!(end("3h", now).expect("a span"), now.plus_seconds(10_800));
-        assert_eq!(end("2026-01-01T02:00:00+01:00", now).expect("a time"), now.plus_seconds(3_600));
-        for bad in ["", "d", "-1d", "2025-01-01T00:00:00Z", "2026-01-01T00:00:00", "soon"] {
+        assert_eq!(
+            end("2026-01-01T02:00:00+01:00", now).expect("a time"),
+            now.plus_seconds(3_600)
+        );
+        for bad in [
+            "",
+            "d",
+            "-1d",
+            "2025-01-01T00:00:00Z",
+            "2026-01-01T00:00:00",
+            "soon",
+        ] {
             assert!(end(bad, now).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn only_permissions_that_exist_are_given() {
-        for good in ["*", "project_users:*", "project_users:view", "project_users:execute"] {
+        for good in [
+            "*",
+            "project_users:*",
+            "project_users:view",
+            "project_users:execute",
+        ] {
             assert!(permission(good).is_ok(), "{good}");
         }
-        for bad in ["", "project_users", "project_users:read", "users:view", "*:view"] {
+        for bad in [
+            "",
+            "project_users",
+            "project_users:read",
+            "users:view",
+            "*:view",
+        ] {
             assert!(permission(bad).is_err(), "{bad}");
         }
     }

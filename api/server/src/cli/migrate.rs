@@ -18,7 +18,11 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: &Args, settings: &Settings) -> anyhow::Result<ExitCode> {
-    let owner = settings.database.url.as_ref().context("no database to migrate: set DATABASE_URL or database.url")?;
+    let owner = settings
+        .database
+        .url
+        .as_ref()
+        .context("no database to migrate: set DATABASE_URL or database.url")?;
     let vault = session::vault(settings)?;
     let service_url = roster_store::migrate::migrate(owner, &settings.cell, &vault).await?;
     output::line(format_args!("cell {} is migrated", settings.cell))?;

@@ -24,14 +24,21 @@ pub(super) struct Args {
 impl Args {
     /// The flags as settings: name, value and flag.
     pub(super) fn settings(&self) -> impl Iterator<Item = (String, String, String)> + use<> {
-        let ready_file = self.ready_file.as_ref().map(|path| path.display().to_string());
-        [("listen", self.listen.clone(), "--listen"), ("demo", self.demo.clone(), "--demo"), ("ready_file", ready_file, "--ready-file")]
-            .into_iter()
-            .filter_map(|(key, value, flag)| Some((key.to_owned(), value?, flag.to_owned())))
+        let ready_file = self
+            .ready_file
+            .as_ref()
+            .map(|path| path.display().to_string());
+        [
+            ("listen", self.listen.clone(), "--listen"),
+            ("demo", self.demo.clone(), "--demo"),
+            ("ready_file", ready_file, "--ready-file"),
+        ]
+        .into_iter()
+        .filter_map(|(key, value, flag)| Some((key.to_owned(), value?, flag.to_owned())))
     }
 }
 
 pub(super) async fn run(configuration: Configuration) -> anyhow::Result<ExitCode> {
-    serve::run(configuration.settings).await?;
+    Box::pin(serve::run(configuration.settings)).await?;
     Ok(ExitCode::SUCCESS)
 }

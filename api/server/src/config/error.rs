@@ -39,7 +39,11 @@ impl ConfigError {
         match parts(raw) {
             (Some(key), problem) => {
                 let origin = origin_of(&key).unwrap_or_else(|| "the defaults".into());
-                Self::Value { key, problem, origin }
+                Self::Value {
+                    key,
+                    problem,
+                    origin,
+                }
             }
             (None, problem) => Self::File(problem),
         }
@@ -49,15 +53,30 @@ impl ConfigError {
 /// The setting that an error is about, and what is wrong with it.
 fn parts(raw: &Raw) -> (Option<String>, String) {
     match raw {
-        Raw::Type { unexpected, expected, key, .. } => (key.clone(), format!("expected {expected}, found {unexpected}")),
+        Raw::Type {
+            unexpected,
+            expected,
+            key,
+            ..
+        } => (
+            key.clone(),
+            format!("expected {expected}, found {unexpected}"),
+        ),
         Raw::At { error, key, .. } => {
             let (inner, problem) = parts(error);
             (key.clone().or(inner), problem)
         }
         Raw::FileParse { uri, cause } => {
             let cause = cause.to_string();
-            let first = cause.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim();
-            (None, format!("{}: {first}", uri.as_deref().unwrap_or_default()))
+            let first = cause
+                .lines()
+                .find(|line| !line.trim().is_empty())
+                .unwrap_or_default()
+                .trim();
+            (
+                None,
+                format!("{}: {first}", uri.as_deref().unwrap_or_default()),
+            )
         }
         Raw::Message(message) => (None, message.clone()),
         other => (None, other.to_string()),

@@ -46,7 +46,6 @@ pub struct Configuration {
 }
 
 /// The variables of this process; the only place that reads them.
-#[expect(clippy::disallowed_methods, reason = "configuration is read here and nowhere else")]
 pub fn environment() -> Vec<(String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -60,7 +59,12 @@ impl Configuration {
             flat(&File::from_str(DEFAULTS, FileFormat::Toml), "the defaults")?,
             file(inputs)?,
             variables(&inputs.environment),
-            Layer::of(inputs.flags.iter().map(|(key, value, flag)| (key.clone(), value.clone(), flag.clone()))),
+            Layer::of(
+                inputs
+                    .flags
+                    .iter()
+                    .map(|(key, value, flag)| (key.clone(), value.clone(), flag.clone())),
+            ),
         ];
         let known: Vec<String> = layers[0].0.keys().cloned().collect();
         let mut merged = Layer::default();
@@ -68,13 +72,19 @@ impl Configuration {
             layer.refuse_unknown(&known)?;
             merged.take(layer)?;
         }
-        let origin_of = |key: &str| merged.0.get(key).and_then(|value| value.origin().map(str::to_owned));
+        let origin_of = |key: &str| {
+            merged
+                .0
+                .get(key)
+                .and_then(|value| value.origin().map(str::to_owned))
+        };
         let config = Config::builder()
             .add_source(merged.clone())
             .build()
             .map_err(|error| ConfigError::of(&error, origin_of))?;
-        let mut settings: Settings =
-            config.try_deserialize().map_err(|error| ConfigError::of(&error, origin_of))?;
+        let mut settings: Settings = config
+            .try_deserialize()
+            .map_err(|error| ConfigError::of(&error, origin_of))?;
         let wrong = |(key, problem): (&str, String)| ConfigError::Value {
             key: key.to_owned(),
             problem,
@@ -87,10 +97,20 @@ impl Configuration {
         let values = merged.0.into_iter().map(|(key, value)| {
             let origin = value.origin().unwrap_or_default().to_owned();
             let text = redact::shown(&key, &value.clone().into_string().unwrap_or_default());
-            let is_bare = matches!(value.kind, ValueKind::Boolean(_) | ValueKind::I64(_) | ValueKind::U64(_));
-            (key, if is_bare { text } else { format!("{text:?}") }, origin)
+            let is_bare = matches!(
+                value.kind,
+                ValueKind::Boolean(_) | ValueKind::I64(_) | ValueKind::U64(_)
+            );
+            (
+                key,
+                if is_bare { text } else { format!("{text:?}") },
+                origin,
+            )
         });
-        Ok(Self { settings, values: values.collect() })
+        Ok(Self {
+            settings,
+            values: values.collect(),
+        })
     }
 
     /// Every setting as TOML with its source, without secrets.
@@ -99,7 +119,11 @@ impl Configuration {
         for (key, value, origin) in &self.values {
             let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
             let setting = format!("{name} = {value}");
-            let line = if origin == "the defaults" { setting } else { format!("{setting:<48} # {origin}") };
+            let line = if origin == "the defaults" {
+                setting
+            } else {
+                format!("{setting:<48} # {origin}")
+            };
             sections.entry(section).or_default().push(line);
         }
         let mut lines = Vec::new();
@@ -119,17 +143,23 @@ struct Layer(BTreeMap<String, Value>);
 
 impl Layer {
     fn of(values: impl IntoIterator<Item = (String, String, String)>) -> Self {
-        let value = |(key, value, origin): (String, String, String)| (key, Value::new(Some(&origin), value));
+        let value = |(key, value, origin): (String, String, String)| {
+            (key, Value::new(Some(&origin), value))
+        };
         Self(values.into_iter().map(value).collect())
     }
 
     fn refuse_unknown(&self, known: &[String]) -> Result<(), ConfigError> {
-        let Some((key, value)) = self.0.iter().find(|(key, _)| !known.contains(key)) else { return Ok(()) };
+        let Some((key, value)) = self.0.iter().find(|(key, _)| !known.contains(key)) else {
+            return Ok(());
+        };
         let nearest = known.iter().map(|name| (distance(name, key), name)).min();
         Err(ConfigError::Unknown {
             key: key.clone(),
             origin: value.origin().unwrap_or_default().to_owned(),
-            suggestion: nearest.filter(|(edits, _)| *edits <= 3).map(|(_, name)| name.clone()),
+            suggestion: nearest
+                .filter(|(edits, _)| *edits <= 3)
+                .map(|(_, name)| name.clone()),
         })
     }
 
@@ -152,8 +182,12 @@ impl Layer {
     }
 
     fn clear(&mut self, key: &str, because: &Value) {
+        if self.0.get(key).is_none_or(is_blank) {
+            return;
+        }
         let origin = because.origin().map(str::to_owned);
-        self.0.insert(key.to_owned(), Value::new(origin.as_ref(), ""));
+        self.0
+            .insert(key.to_owned(), Value::new(origin.as_ref(), ""));
     }
 }
 
@@ -163,18 +197,28 @@ impl Source for Layer {
     }
 
     fn collect(&self) -> Result<Map<String, Value>, ::config::ConfigError> {
-        Ok(self.0.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
+        Ok(self
+            .0
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect())
     }
 }
 
 fn file(inputs: &Inputs) -> Result<Layer, ConfigError> {
     let named = || {
-        let variable = inputs.environment.iter().find(|(name, value)| name == "ROSTER_CONFIG" && !value.is_empty())?;
+        let variable = inputs
+            .environment
+            .iter()
+            .find(|(name, value)| name == "ROSTER_CONFIG" && !value.is_empty())?;
         Some(PathBuf::from(&variable.1))
     };
-    let Some(path) = inputs.file.clone().or_else(named) else { return Ok(Layer::default()) };
+    let Some(path) = inputs.file.clone().or_else(named) else {
+        return Ok(Layer::default());
+    };
     let shown = path.display().to_string();
-    let text = std::fs::read_to_string(&path).map_err(|error| ConfigError::File(format!("{shown}: {error}")))?;
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| ConfigError::File(format!("{shown}: {error}")))?;
     flat(&File::from_str(&text, FileFormat::Toml), &shown).map_err(|error| match error {
         ConfigError::File(problem) => ConfigError::File(format!("{shown}{problem}")),
         other => other,
@@ -182,7 +226,9 @@ fn file(inputs: &Inputs) -> Result<Layer, ConfigError> {
 }
 
 fn flat(source: &impl Source, origin: &str) -> Result<Layer, ConfigError> {
-    let values = source.collect().map_err(|error| ConfigError::of(&error, |_| Some(origin.into())))?;
+    let values = source
+        .collect()
+        .map_err(|error| ConfigError::of(&error, |_| Some(origin.into())))?;
     let mut layer = Layer::default();
     flatten("", values, origin, &mut layer);
     Ok(layer)
@@ -190,11 +236,17 @@ fn flat(source: &impl Source, origin: &str) -> Result<Layer, ConfigError> {
 
 fn flatten(prefix: &str, values: Map<String, Value>, origin: &str, layer: &mut Layer) {
     for (name, value) in values {
-        let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
+        let key = if prefix.is_empty() {
+            name
+        } else {
+            format!("{prefix}.{name}")
+        };
         match value.kind {
             ValueKind::Table(inner) => flatten(&key, inner, origin, layer),
             kind => {
-                layer.0.insert(key, Value::new(Some(&origin.to_owned()), kind));
+                layer
+                    .0
+                    .insert(key, Value::new(Some(&origin.to_owned()), kind));
             }
         }
     }
@@ -202,7 +254,14 @@ fn flatten(prefix: &str, values: Map<String, Value>, origin: &str, layer: &mut L
 
 /// The variables that are settings. A name with two underscores must be one; other `ROSTER_` names may be anybody's.
 fn variables(environment: &[(String, String)]) -> Layer {
-    const PLAIN: [&str; 6] = ["listen", "cell", "migrate", "demo", "data_dir", "ready_file"];
+    const PLAIN: [&str; 6] = [
+        "listen",
+        "cell",
+        "migrate",
+        "demo",
+        "data_dir",
+        "ready_file",
+    ];
     let setting = |name: &str| {
         if let Some((_, key)) = SHORT_NAMES.iter().find(|(short, _)| *short == name) {
             return Some((*key).to_owned());
@@ -210,14 +269,22 @@ fn variables(environment: &[(String, String)]) -> Layer {
         let rest = name.strip_prefix("ROSTER_")?.to_ascii_lowercase();
         (rest.contains("__") || PLAIN.contains(&rest.as_str())).then(|| rest.replace("__", "."))
     };
-    let values = environment.iter().filter(|(_, value)| !value.is_empty()).filter_map(|(name, value)| {
-        Some((setting(name)?, value.clone(), format!("the variable {name}")))
-    });
+    let values = environment
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .filter_map(|(name, value)| {
+            Some((
+                setting(name)?,
+                value.clone(),
+                format!("the variable {name}"),
+            ))
+        });
     Layer::of(values)
 }
 
 fn is_blank(value: &Value) -> bool {
-    matches!(&value.kind, ValueKind::Nil) || matches!(&value.kind, ValueKind::String(text) if text.trim().is_empty())
+    matches!(&value.kind, ValueKind::Nil)
+        || matches!(&value.kind, ValueKind::String(text) if text.trim().is_empty())
 }
 
 /// Edits between two names (Levenshtein).

@@ -3,7 +3,12 @@
 /// Settings that are secrets as a whole.
 const SECRET: [&str; 2] = ["keys.kek", "auth.jwt_secret"];
 /// Settings that are URLs with a password in them.
-const URLS: [&str; 4] = ["database.url", "database.service_url", "nats.url", "auth.jwks_url"];
+const URLS: [&str; 4] = [
+    "database.url",
+    "database.service_url",
+    "nats.url",
+    "auth.jwks_url",
+];
 
 /// The value of a setting as anybody may see it.
 pub(super) fn shown(key: &str, value: &str) -> String {
@@ -12,7 +17,11 @@ pub(super) fn shown(key: &str, value: &str) -> String {
     } else if SECRET.contains(&key) {
         "<secret>".into()
     } else if URLS.contains(&key) {
-        value.split(',').map(without_password).collect::<Vec<_>>().join(",")
+        value
+            .split(',')
+            .map(without_password)
+            .collect::<Vec<_>>()
+            .join(",")
     } else {
         value.into()
     }
@@ -21,10 +30,16 @@ pub(super) fn shown(key: &str, value: &str) -> String {
 /// A URL whose password, token and query are hidden. A lone name before `@` is a token to NATS, so it is hidden too.
 fn without_password(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, _)| (rest, "?<hidden>"));
+    let (rest, query) = rest
+        .split_once('?')
+        .map_or((rest, ""), |(rest, _)| (rest, "?<hidden>"));
     let end = rest.find('/').unwrap_or(rest.len());
     // A password may hold an unescaped slash: then nothing of the URL is safe to show.
-    let (authority, path) = if rest[end..].contains('@') { ("<hidden>", "") } else { rest.split_at(end) };
+    let (authority, path) = if rest[end..].contains('@') {
+        ("<hidden>", "")
+    } else {
+        rest.split_at(end)
+    };
     let authority = match authority.rsplit_once('@') {
         Some((user, host)) => match user.split_once(':') {
             Some((name, _)) => format!("{name}:<secret>@{host}"),
@@ -46,11 +61,31 @@ mod tests {
         for (key, value, expected) in [
             ("keys.kek", "00ff", "<secret>"),
             ("keys.kek", "", ""),
-            ("database.url", "postgres://roster:pw@db/roster", "postgres://roster:<secret>@db/roster"),
-            ("database.url", "postgres://roster@db/roster", "postgres://roster@db/roster"),
-            ("database.url", "postgres://db/roster?password=pw", "postgres://db/roster?<hidden>"),
-            ("database.url", "postgres://u:p/w@db/roster", "postgres://<hidden>"),
-            ("nats.url", "nats://token@a,nats://u:p@b:1", "nats://<secret>@a,nats://u:<secret>@b:1"),
+            (
+                "database.url",
+                "postgres://roster:pw@db/roster",
+                "postgres://roster:<secret>@db/roster",
+            ),
+            (
+                "database.url",
+                "postgres://roster@db/roster",
+                "postgres://roster@db/roster",
+            ),
+            (
+                "database.url",
+                "postgres://db/roster?password=pw",
+                "postgres://db/roster?<hidden>",
+            ),
+            (
+                "database.url",
+                "postgres://u:p/w@db/roster",
+                "postgres://<hidden>",
+            ),
+            (
+                "nats.url",
+                "nats://token@a,nats://u:p@b:1",
+                "nats://<secret>@a,nats://u:<secret>@b:1",
+            ),
             ("cell", "main", "main"),
         ] {
             assert_eq!(shown(key, value), expected);

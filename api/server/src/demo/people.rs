@@ -16,9 +16,19 @@ pub(super) struct Person {
 }
 
 /// Id, name, e-mail, phone, city, country, plan and seats.
-type Row = (&'static str, &'static str, &'static str, &'static str, &'static str, &'static str, &'static str, u32);
+type Row = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    u32,
+);
 
 /// A customer by hand, one that is switched off, or one from a file.
+#[derive(Clone, Copy)]
 enum How {
     Manual,
     Disabled,
@@ -28,7 +38,18 @@ enum How {
 const fn person(row: Row, how: How) -> Person {
     let (id, name, email, phone, city, country, plan, seats) = row;
     let (enabled, from_file) = (!matches!(how, How::Disabled), matches!(how, How::FromFile));
-    Person { id, name, email, phone, city, country, plan, seats, enabled, from_file }
+    Person {
+        id,
+        name,
+        email,
+        phone,
+        city,
+        country,
+        plan,
+        seats,
+        enabled,
+        from_file,
+    }
 }
 
 /// Everybody.

@@ -28,7 +28,11 @@ pub(crate) fn ready(
     credential: Option<&Credential>,
 ) -> Ready {
     let id = |id: &str| credential.map(|_| id.to_owned());
-    let database_url = settings.database.url.as_ref().unwrap_or(&served.service_url);
+    let database_url = settings
+        .database
+        .url
+        .as_ref()
+        .unwrap_or(&served.service_url);
     Ready {
         url: url(address),
         api_key: credential.map(|credential| credential.expose_secret().to_owned()),
@@ -36,21 +40,37 @@ pub(crate) fn ready(
         org_id: id(demo::ORG),
         project_id: id(demo::PROJECT),
         database_url: database_url.expose_secret().to_owned(),
-        nats_url: settings.nats.url.as_ref().map(|url| url.expose_secret().to_owned()),
+        nats_url: settings
+            .nats
+            .url
+            .as_ref()
+            .map(|url| url.expose_secret().to_owned()),
     }
 }
 
 /// Prints it for people.
 pub(crate) fn print(ready: &Ready) -> std::io::Result<()> {
     let url = &ready.url;
-    for (what, path) in [("API", BASE), ("docs", "/docs"), ("metrics", "/metrics"), ("health", "/readyz")] {
+    for (what, path) in [
+        ("API", BASE),
+        ("docs", "/docs"),
+        ("metrics", "/metrics"),
+        ("health", "/readyz"),
+    ] {
         output::line(format_args!("{what:<8} {url}{path}"))?;
     }
     let Some(key) = &ready.api_key else {
-        return output::line("A credential: `roster keys create --account <id>` with the same settings.");
+        return output::line(
+            "A credential: `roster keys create --account <id>` with the same settings.",
+        );
     };
     output::line(format_args!("key      {key}"))?;
-    output::line(format_args!("project  {} / {} / {}", demo::ACCOUNT, demo::ORG, demo::PROJECT))?;
+    output::line(format_args!(
+        "project  {} / {} / {}",
+        demo::ACCOUNT,
+        demo::ORG,
+        demo::PROJECT
+    ))?;
     output::line("\nTo try: list, upsert, import.\n")?;
     for line in curl_lines(url, key) {
         output::line(format_args!("{line}\n"))?;
@@ -98,8 +118,15 @@ mod tests {
     fn bodies_of_the_lines_are_json() {
         let lines = curl_lines("http://h", "rk_a_b");
         for line in &lines[..2] {
-            let body = line.split("-d '").nth(1).and_then(|body| body.strip_suffix('\'')).expect("a body");
-            assert!(serde_json::from_str::<serde_json::Value>(body).is_ok(), "{body}");
+            let body = line
+                .split("-d '")
+                .nth(1)
+                .and_then(|body| body.strip_suffix('\''))
+                .expect("a body");
+            assert!(
+                serde_json::from_str::<serde_json::Value>(body).is_ok(),
+                "{body}"
+            );
         }
     }
 }

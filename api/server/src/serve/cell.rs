@@ -11,8 +11,9 @@ use roster_commands::keys::Keys;
 use roster_commands::{Directory, JobOptions, Jobs, Limits};
 use roster_http::{App, AppParts, Rate};
 use roster_projections::{ProjectionOptions, Projections};
-use roster_store::{Cell, CellConfig, Vault, migrate};
+use roster_store::{Cell, CellConfig, StoreError, Vault, migrate};
 use secrecy::SecretString;
+use sqlx::migrate::MigrateError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -38,11 +39,10 @@ impl Served {
     ) -> anyhow::Result<Self> {
         let vault = session::vault(settings)?;
         let metrics = telemetry::start_metrics(tracker, stop.clone())?;
-        let address = settings
-            .nats
-            .url
-            .clone()
-            .map(|url| BusAddress { url, credentials_file: settings.nats.credentials_file.clone() });
+        let address = settings.nats.url.clone().map(|url| BusAddress {
+            url,
+            credentials_file: settings.nats.credentials_file.clone(),
+        });
         let tokens = token_keys::start(&settings.auth, tracker, stop.clone()).await?;
         let service_url = migrated(settings, &vault).await?;
         let bus = bus::follow(address, tracker, stop.clone()).await?;
@@ -52,7 +52,9 @@ impl Served {
             pool_size: settings.database.pool_size,
             cache_streams: settings.cache.streams,
         };
-        let cell = Cell::open(config, vault, tracker, stop.clone()).await.context("open the cell")?;
+        let cell = Cell::open(config, vault, tracker, stop.clone())
+            .await
+            .context("open the cell")?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids: Arc<dyn Ids> = Arc::new(SystemIds);
         let limits = Limits {
@@ -61,8 +63,12 @@ impl Served {
         };
         let owner = ids.stream_id().to_string();
         let directory = Directory::new(cell.clone(), Arc::clone(&clock), ids, limits);
-        let projections =
-            Projections::start(cell.clone(), ProjectionOptions { owner }, tracker, stop.clone());
+        let projections = Projections::start(
+            cell.clone(),
+            ProjectionOptions { owner },
+            tracker,
+            stop.clone(),
+        );
         let pause = settings.import.chunk_pause_ms;
         let options = JobOptions {
             at_once: settings.jobs.at_once,
@@ -79,7 +85,12 @@ impl Served {
             metrics: Some(metrics),
             bus,
         });
-        Ok(Self { directory, projections, service_url, app })
+        Ok(Self {
+            directory,
+            projections,
+            service_url,
+            app,
+        })
     }
 
     /// Every HTTP surface.
@@ -93,17 +104,36 @@ async fn migrated(settings: &Settings, vault: &Vault) -> anyhow::Result<SecretSt
     let Some(owner) = settings.database.url.as_ref().filter(|_| settings.migrate) else {
         return session::service_url(settings, vault);
     };
-    let derived = migrate::migrate(owner, &settings.cell, vault)
-        .await
-        .context("migrate (with `migrate = false` a server leaves it to `roster migrate`)")?;
+    let derived = match migrate::migrate(owner, &settings.cell, vault).await {
+        Ok(derived) => derived,
+        Err(error) if is_refused(&error) => {
+            let hint = "migrate: database.url must be the owner's; with `migrate = false` a server leaves it to others";
+            return Err(anyhow::Error::from(error).context(hint));
+        }
+        Err(error) => return Err(anyhow::Error::from(error).context("migrate")),
+    };
     tracing::info!(cell = settings.cell, "migrated");
     Ok(settings.database.service_url.clone().unwrap_or(derived))
+}
+
+/// Whether Postgres says that the role may not (SQLSTATE 42501).
+fn is_refused(error: &StoreError) -> bool {
+    let database = match error {
+        StoreError::Database(error) | StoreError::Migration(MigrateError::Execute(error)) => {
+            error.as_database_error()
+        }
+        _ => None,
+    };
+    database
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| code == "42501")
 }
 
 fn http_limits(settings: &LimitSettings) -> roster_http::Limits {
     let rate = NonZeroU32::new(settings.rate_per_second).map(|per_second| Rate {
         per_second,
-        burst: NonZeroU32::new(settings.rate_burst).unwrap_or(per_second.saturating_mul(NonZeroU32::MIN.saturating_add(1))),
+        burst: NonZeroU32::new(settings.rate_burst)
+            .unwrap_or(per_second.saturating_mul(NonZeroU32::MIN.saturating_add(1))),
     });
     roster_http::Limits {
         body_bytes: settings.body_bytes,

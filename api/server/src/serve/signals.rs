@@ -12,9 +12,15 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    #[expect(clippy::disallowed_methods, reason = "it must outlive every task that a stop waits for")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it must outlive every task that a stop waits for"
+    )]
     pub(crate) fn listen() -> anyhow::Result<Self> {
-        let signals = Self { closing: CancellationToken::new(), hurry: CancellationToken::new() };
+        let signals = Self {
+            closing: CancellationToken::new(),
+            hurry: CancellationToken::new(),
+        };
         let interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
         let terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
         tokio::spawn(signals.clone().follow(interrupt, terminate));

@@ -42,12 +42,18 @@ pub(super) async fn check(report: &mut Report, settings: &Settings) {
             }
         }
         Err(error) => {
-            return report.fail("service role", format_args!("{error}; is it migrated with this key (`roster migrate`)?"));
+            return report.fail(
+                "service role",
+                format_args!("{error}; is it migrated with this key (`roster migrate`)?"),
+            );
         }
     }
     match Session::open(settings).await {
         Ok(session) => {
-            report.ok("migrations", format_args!("cell {} has every one of this build", settings.cell));
+            report.ok(
+                "migrations",
+                format_args!("cell {} has every one of this build", settings.cell),
+            );
             report.ok("key", "it opens this database");
             session.close().await;
         }
@@ -61,7 +67,10 @@ pub(super) async fn check(report: &mut Report, settings: &Settings) {
 }
 
 async fn connect(url: &SecretString) -> Result<PgConnection, String> {
-    let options: PgConnectOptions = url.expose_secret().parse().map_err(|error: sqlx::Error| error.to_string())?;
+    let options: PgConnectOptions = url
+        .expose_secret()
+        .parse()
+        .map_err(|error: sqlx::Error| error.to_string())?;
     match tokio::time::timeout(PATIENCE, PgConnection::connect_with(&options)).await {
         Ok(connected) => connected.map_err(|error| error.to_string()),
         Err(_) => Err("it does not answer".into()),
@@ -69,17 +78,26 @@ async fn connect(url: &SecretString) -> Result<PgConnection, String> {
 }
 
 async fn look(report: &mut Report, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let (version, number): (String, i32) =
-        sqlx::query_as("SELECT current_setting('server_version'), current_setting('server_version_num')::int")
-            .fetch_one(&mut *connection)
-            .await?;
+    let (version, number): (String, i32) = sqlx::query_as(
+        "SELECT current_setting('server_version'), current_setting('server_version_num')::int",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
     if number.unsigned_abs() / 10_000 < OLDEST_POSTGRES.major {
-        report.fail("postgres", format_args!("{version} is too old: {OLDEST_POSTGRES} or newer is needed"));
+        report.fail(
+            "postgres",
+            format_args!("{version} is too old: {OLDEST_POSTGRES} or newer is needed"),
+        );
     } else {
         report.ok("postgres", version);
     }
     let before = SystemClock.now().0;
-    let (there, fsync, commit, full_pages): (chrono::DateTime<chrono::Utc>, String, String, String) = sqlx::query_as(
+    let (there, fsync, commit, full_pages): (
+        chrono::DateTime<chrono::Utc>,
+        String,
+        String,
+        String,
+    ) = sqlx::query_as(
         "SELECT clock_timestamp(),
                 current_setting('fsync'),
                 current_setting('synchronous_commit'),
@@ -90,16 +108,36 @@ async fn look(report: &mut Report, connection: &mut PgConnection) -> Result<(), 
     let here = i64::midpoint(before, SystemClock.now().0);
     let skew = here - there.timestamp_micros();
     if skew.abs() > SKEW_MICROS {
-        report.warn("clock", format_args!("this machine and Postgres differ by {} ms", skew / 1_000));
+        report.warn(
+            "clock",
+            format_args!("this machine and Postgres differ by {} ms", skew / 1_000),
+        );
     } else {
-        report.ok("clock", format_args!("within {} ms of Postgres", skew.abs() / 1_000 + 1));
+        report.ok(
+            "clock",
+            format_args!("within {} ms of Postgres", skew.abs() / 1_000 + 1),
+        );
     }
-    let settings = [("fsync", fsync), ("synchronous_commit", commit), ("full_page_writes", full_pages)];
-    let off: Vec<&str> = settings.iter().filter(|(_, value)| value == "off").map(|(name, _)| *name).collect();
+    let settings = [
+        ("fsync", fsync),
+        ("synchronous_commit", commit),
+        ("full_page_writes", full_pages),
+    ];
+    let off: Vec<&str> = settings
+        .iter()
+        .filter(|(_, value)| value == "off")
+        .map(|(name, _)| *name)
+        .collect();
     if off.is_empty() {
         report.ok("durability", "Postgres flushes before it confirms");
     } else {
-        report.warn("durability", format_args!("{} off: a crash of the machine can lose the log", off.join(", ")));
+        report.warn(
+            "durability",
+            format_args!(
+                "{} off: a crash of the machine can lose the log",
+                off.join(", ")
+            ),
+        );
     }
     rights(report, connection).await
 }
@@ -110,13 +148,21 @@ async fn rights(report: &mut Report, connection: &mut PgConnection) -> Result<()
         sqlx::query_as("SELECT rolname::text, rolsuper FROM pg_roles WHERE rolname = current_user")
             .fetch_one(&mut *connection)
             .await?;
-    let table: Option<bool> = sqlx::query_scalar("SELECT to_regclass('log_events') IS NOT NULL").fetch_one(&mut *connection).await?;
+    let table: Option<bool> = sqlx::query_scalar("SELECT to_regclass('log_events') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await?;
     if superuser {
-        report.fail("service role", format_args!("{role} is a superuser: set database.service_url to the cell's own role"));
+        report.fail(
+            "service role",
+            format_args!("{role} is a superuser: set database.service_url to the cell's own role"),
+        );
         return Ok(());
     }
     if table != Some(true) {
-        report.fail("service role", format_args!("{role} sees no log: run `roster migrate`"));
+        report.fail(
+            "service role",
+            format_args!("{role} sees no log: run `roster migrate`"),
+        );
         return Ok(());
     }
     let (may_append, may_change): (bool, bool) = sqlx::query_as(
@@ -127,9 +173,15 @@ async fn rights(report: &mut Report, connection: &mut PgConnection) -> Result<()
     .fetch_one(&mut *connection)
     .await?;
     match (may_append, may_change) {
-        (true, false) => report.ok("service role", format_args!("{role} may append and read, not change")),
+        (true, false) => report.ok(
+            "service role",
+            format_args!("{role} may append and read, not change"),
+        ),
         (_, true) => report.fail("service role", format_args!("{role} may change the log")),
-        (false, false) => report.fail("service role", format_args!("{role} may not append: run `roster migrate`")),
+        (false, false) => report.fail(
+            "service role",
+            format_args!("{role} may not append: run `roster migrate`"),
+        ),
     }
     Ok(())
 }

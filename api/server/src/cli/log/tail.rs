@@ -25,7 +25,7 @@ const PAGE: i64 = 1_000;
 const LOOK: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Parser)]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// The first position; without it the last 20 events are shown.
     #[arg(long, value_name = "POSITION", value_parser = clap::value_parser!(i64).range(1..))]
     from: Option<i64>,
@@ -64,18 +64,23 @@ async fn show(
     projects: &mut HashMap<i32, String>,
     recorded: &Recorded,
 ) -> anyhow::Result<()> {
-    let project = match projects.get(&recorded.project_no) {
-        Some(known) => known.clone(),
-        None => {
-            let project = cell.project_by_no(recorded.project_no).await?;
-            let name = project.map_or_else(|| format!("#{}", recorded.project_no), |project| project.scope.to_string());
-            projects.entry(recorded.project_no).or_insert(name).clone()
-        }
+    let project = if let Some(known) = projects.get(&recorded.project_no) {
+        known.clone()
+    } else {
+        let project = cell.project_by_no(recorded.project_no).await?;
+        let name = project.map_or_else(
+            || format!("#{}", recorded.project_no),
+            |project| project.scope.to_string(),
+        );
+        projects.insert(recorded.project_no, name.clone());
+        name
     };
     output::line(format_args!(
         "{:>9} {} {:<24} {project} {} v{}",
         recorded.position,
-        recorded.recorded_at.to_rfc3339_opts(SecondsFormat::Millis, true),
+        recorded
+            .recorded_at
+            .to_rfc3339_opts(SecondsFormat::Millis, true),
         recorded.name().unwrap_or("(unknown to this build)"),
         recorded.stream,
         recorded.version
@@ -112,8 +117,12 @@ fn decoded(recorded: &Recorded) -> Result<Value, StoreError> {
 
 /// The event if it is one of these; `None` for another aggregate's.
 fn event<E: StoredEvent>(recorded: &Recorded) -> Option<Result<Value, StoreError>> {
-    let is_its = E::TYPES
-        .iter()
-        .any(|known| (known.type_no, known.type_version) == (recorded.type_no, recorded.type_version));
-    is_its.then(|| recorded.decode::<E>().map(|event| serde_json::to_value(event).unwrap_or_default()))
+    let is_its = E::TYPES.iter().any(|known| {
+        (known.type_no, known.type_version) == (recorded.type_no, recorded.type_version)
+    });
+    is_its.then(|| {
+        recorded
+            .decode::<E>()
+            .map(|event| serde_json::to_value(event).unwrap_or_default())
+    })
 }

@@ -1,0 +1,27 @@
+//! Asking again and again for what comes by itself, up to a deadline.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, interval};
+
+/// How long anything may take; a debug build on a busy machine needs its time.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// How often to ask.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Asks until there is an answer.
+///
+/// # Panics
+/// Where there is none in time; `what` says what was waited for.
+pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    let mut looks = interval(LOOK);
+    loop {
+        looks.tick().await;
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(started.elapsed() < PATIENCE, "{what}: not in {} s", PATIENCE.as_secs());
+    }
+}
