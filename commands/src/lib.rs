@@ -8,6 +8,7 @@ pub mod clock;
 pub mod context;
 mod customers;
 mod directory;
+mod duplicates;
 mod error;
 mod execute;
 pub mod import;

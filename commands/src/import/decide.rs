@@ -108,6 +108,11 @@ pub(crate) fn decide(
 ) -> Outcome {
     let mut outcome = Outcome::default();
     let mut owners = rules.taken.clone();
+    for person in people.iter() {
+        // A row takes a value only after the row that gives it up.
+        let held = person.base.claims().into_iter().filter(is_value);
+        owners.extend(held.map(|claim| (claim, person.stream)));
+    }
     for (index, meaning) in meanings.iter_mut().enumerate() {
         let place = person_of.get(index).copied().flatten();
         let done = match meaning {

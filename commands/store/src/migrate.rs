@@ -15,6 +15,8 @@ static CELL: Migrator = sqlx::migrate!("../../migrations/cell");
 const CONTROL_SCHEMA: &str = "roster_control";
 /// What every key-encryption key seals once, so that a wrong one is noticed at start.
 const CHECK: [u8; 32] = *b"roster key-encryption key check\0";
+/// How often a role is made or changed while others do the same.
+const ROLE_ATTEMPTS: u32 = 100;
 /// What is authenticated with it.
 const CHECK_ABOUT: &[u8] = b"roster key check";
 
@@ -90,15 +92,30 @@ async fn connect(url: &SecretString, search_path: &str) -> Result<PgConnection, 
     Ok(PgConnection::connect_with(&options).await?)
 }
 
+/// Makes the role, or sets its password again. Roles belong to the cluster and advisory locks to a database, so the
+/// migration of another database may do the same at this moment.
 async fn create_role(owner: &mut PgConnection, role: &str, vault: &Vault) -> Result<(), StoreError> {
-    let known: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)")
-        .bind(role)
-        .fetch_one(&mut *owner)
-        .await?;
     let password = password(role, vault);
-    let verb = if known { "ALTER" } else { "CREATE" };
-    owner.execute(format!("{verb} ROLE {role} LOGIN PASSWORD '{password}'").as_str()).await?;
-    Ok(())
+    let mut left = ROLE_ATTEMPTS;
+    loop {
+        let known: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)")
+            .bind(role)
+            .fetch_one(&mut *owner)
+            .await?;
+        let verb = if known { "ALTER" } else { "CREATE" };
+        left -= 1;
+        match owner.execute(format!("{verb} ROLE {role} LOGIN PASSWORD '{password}'").as_str()).await {
+            Err(error) if left > 0 && has_lost_a_race(&error) => {}
+            ended => return Ok(ended.map(|_| ())?),
+        }
+    }
+}
+
+/// Whether another session made or changed the role first: `unique_violation`, `duplicate_object`, or the internal error
+/// that Postgres has for "tuple concurrently updated" in a catalogue.
+fn has_lost_a_race(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| ["23505", "42710", "XX000"].contains(&code.as_ref()))
 }
 
 /// Role settings belong to a database, so a copy of a migrated database needs this again.

@@ -74,7 +74,14 @@ async fn hammer(servers: usize) {
         let directory = nodes[writer % servers].directory.clone();
         let tally = Arc::clone(&tally);
         tasks.spawn(async move {
-            while Instant::now() < till {
+            for turn in 0_u32.. {
+                if Instant::now() >= till {
+                    break;
+                }
+                // One writer of each server changes the schema too.
+                if writer < servers && turn % 8 == 3 {
+                    change_schema(&directory, &tally).await;
+                }
                 write_once(&directory, &tally).await;
             }
         });
@@ -141,8 +148,7 @@ async fn write_once(directory: &Directory, tally: &Tally) {
     let ended = match dice {
         0..12 => directory.erase_customer(&ctx, &id, dice < 3).await.map(|_| &tally.erased),
         12..15 => directory.remove_suppression(&ctx, &id).await.map(|_| &tally.written),
-        15 => return change_schema(directory, tally).await,
-        16..24 => {
+        15..24 => {
             let inputs = (0..5).map(|_| random_input(None)).collect();
             let verdicts = directory.upsert_customers(&ctx, inputs).await.expect("a verdict each").value;
             for verdict in verdicts {
