@@ -7,7 +7,13 @@ use sha2::{Digest, Sha256};
 ///
 /// The other 63 bits are of SHA-256, so two buckets of one cell agree with a chance of about n² / 2⁶⁴; every query still
 /// compares the project, so a clash could never show another tenant's row.
-pub(crate) fn bucket(project_no: i32, kind: SourceKind, provider: &str, connection: &str, enabled: bool) -> i64 {
+pub(crate) fn bucket(
+    project_no: i32,
+    kind: SourceKind,
+    provider: &str,
+    connection: &str,
+    enabled: bool,
+) -> i64 {
     let mut hash = Sha256::new();
     hash.update(project_no.to_be_bytes());
     hash.update(kind.number().to_be_bytes());

@@ -32,7 +32,13 @@ impl DataSourceRow {
     /// The index prefix of its enabled or disabled customers.
     pub(crate) fn bucket(&self, project_no: i32, enabled: bool) -> i64 {
         let provider = self.provider.as_deref().unwrap_or_default();
-        bucket(project_no, self.kind, provider, self.connection_id.as_deref().unwrap_or_default(), enabled)
+        bucket(
+            project_no,
+            self.kind,
+            provider,
+            self.connection_id.as_deref().unwrap_or_default(),
+            enabled,
+        )
     }
 }
 
@@ -57,7 +63,8 @@ pub async fn list(pool: &PgPool, project_no: i32) -> Result<Vec<DataSourceRow>, 
         .map(|row| {
             let set = |text: String| Some(text).filter(|text| !text.is_empty());
             Ok(DataSourceRow {
-                kind: SourceKind::from_number(row.try_get("source_kind")?).ok_or(QueryError::Malformed)?,
+                kind: SourceKind::from_number(row.try_get("source_kind")?)
+                    .ok_or(QueryError::Malformed)?,
                 provider: set(row.try_get("source_provider")?),
                 connection_id: set(row.try_get("source_connection")?),
                 count: row.try_get("count")?,
@@ -90,7 +97,9 @@ impl<'a> Counts<'a> {
             counts.connection.push(&source.connection);
             counts.count.push(change.count);
             counts.enabled.push(change.enabled);
-            counts.upserted_at.push(change.upserted_at.map(Timestamp::to_utc));
+            counts
+                .upserted_at
+                .push(change.upserted_at.map(Timestamp::to_utc));
         }
         counts
     }

@@ -103,16 +103,22 @@ impl Directory {
                 let event = recorded.decode().map_err(unreadable)?;
                 self.imports.collect(&self.cell, recorded, event).await?;
             } else if is::<SuppressionEvent>(recorded) {
-                self.suppressions.collect(recorded, &recorded.decode().map_err(unreadable)?);
+                self.suppressions
+                    .collect(recorded, &recorded.decode().map_err(unreadable)?);
             } else if is::<SchemaEvent>(recorded) {
                 let event = recorded.decode().map_err(unreadable)?;
                 self.schemas.collect(recorded, event);
             } else if is::<PreparationEvent>(recorded) {
                 let event = recorded.decode().map_err(unreadable)?;
-                self.preparations.collect(&self.cell, recorded, event).await?;
+                self.preparations
+                    .collect(&self.cell, recorded, event)
+                    .await?;
             } else {
                 let (type_no, type_version) = (recorded.type_no, recorded.type_version);
-                return Err(PageError::Unknown { type_no, type_version });
+                return Err(PageError::Unknown {
+                    type_no,
+                    type_version,
+                });
             }
         }
         Ok(changes)
@@ -137,14 +143,19 @@ impl Directory {
     }
 
     async fn write(&mut self, mut folded: Folded, step: Step) -> Result<(), PageError> {
-        folded.fields.retain(|field| !self.known_fields.contains(field));
+        folded
+            .fields
+            .retain(|field| !self.known_fields.contains(field));
         let others = !(self.schemas.is_empty()
             && self.preparations.is_empty()
             && self.imports.is_empty()
             && self.suppressions.is_empty());
         if others {
-            let mut transaction =
-                self.cell.pool().begin_with("BEGIN; SET LOCAL synchronous_commit = off").await?;
+            let mut transaction = self
+                .cell
+                .pool()
+                .begin_with("BEGIN; SET LOCAL synchronous_commit = off")
+                .await?;
             self.schemas.write(&mut transaction).await?;
             self.preparations.write(&mut transaction).await?;
             self.imports.write(&mut transaction).await?;
@@ -166,7 +177,9 @@ impl Directory {
 }
 
 fn is<E: StoredEvent>(recorded: &Recorded) -> bool {
-    E::TYPES.iter().any(|known| known.type_no == recorded.type_no)
+    E::TYPES
+        .iter()
+        .any(|known| known.type_no == recorded.type_no)
 }
 
 impl Projection for Directory {
@@ -197,13 +210,20 @@ impl Projection for Directory {
         let changes = self.sort(page).await?;
         let rows = self.present(&changes).await?;
         self.write(fold(changes, rows), step).await?;
-        self.touched.push(step.from, page.iter().map(|recorded| Touch::of(recorded)), step.to);
+        self.touched.push(
+            step.from,
+            page.iter().map(|recorded| Touch::of(recorded)),
+            step.to,
+        );
         Ok(())
     }
 
     async fn refold(&mut self, project_no: i32, stream: Uuid, step: Step) -> Result<(), PageError> {
         let events = self.cell.read_stream(stream, 0).await?;
-        let events: Vec<&Recorded> = events.iter().filter(|recorded| recorded.position <= step.to).collect();
+        let events: Vec<&Recorded> = events
+            .iter()
+            .filter(|recorded| recorded.position <= step.to)
+            .collect();
         self.rows.pop(&stream);
         let changes = self.sort(&events).await?;
         let rows = present(self.cell.pool(), &[(project_no, stream)]).await?;
@@ -330,10 +350,21 @@ async fn advance<'e>(
     step: Step,
 ) -> Result<(), PageError> {
     let query = sqlx::query_scalar(ADVANCE);
-    let (projects, names): (Vec<i32>, Vec<&str>) =
-        folded.fields.iter().map(|(project_no, name)| (*project_no, name.as_str())).unzip();
-    let query = query.bind(step.name).bind(step.epoch).bind(step.from).bind(step.to).bind(LEASE_SECONDS);
-    let query = Counts::of(folded).bind(Arrays::of(folded).bind(query)).bind(projects).bind(names);
+    let (projects, names): (Vec<i32>, Vec<&str>) = folded
+        .fields
+        .iter()
+        .map(|(project_no, name)| (*project_no, name.as_str()))
+        .unzip();
+    let query = query
+        .bind(step.name)
+        .bind(step.epoch)
+        .bind(step.from)
+        .bind(step.to)
+        .bind(LEASE_SECONDS);
+    let query = Counts::of(folded)
+        .bind(Arrays::of(folded).bind(query))
+        .bind(projects)
+        .bind(names);
     let kept: bool = query.fetch_one(executor).await?;
     if kept { Ok(()) } else { Err(PageError::Fenced) }
 }

@@ -34,7 +34,10 @@ impl<A: Stream> Folds<A> {
         event: A::Event,
     ) -> Result<&A, PageError> {
         let before = recorded.version - 1;
-        let known = self.0.pop(&recorded.stream).filter(|(version, _)| *version == before);
+        let known = self
+            .0
+            .pop(&recorded.stream)
+            .filter(|(version, _)| *version == before);
         let mut state = match known {
             Some((_, state)) => state,
             None if before == 0 => A::default(),
@@ -59,7 +62,9 @@ async fn fold<A: Stream>(cell: &Cell, stream: Uuid, up_to: i32) -> Result<A, Pag
         if recorded.version > up_to {
             break;
         }
-        let event = recorded.decode().map_err(|error| PageError::decoding(&recorded, error))?;
+        let event = recorded
+            .decode()
+            .map_err(|error| PageError::decoding(&recorded, error))?;
         state.apply(event);
     }
     Ok(state)

@@ -38,7 +38,10 @@ pub async fn list(
     after: Option<IssuePlace>,
     limit: u32,
 ) -> Result<Vec<ImportIssueRow>, QueryError> {
-    let after = after.unwrap_or(IssuePlace { position: -1, ordinal: -1 });
+    let after = after.unwrap_or(IssuePlace {
+        position: -1,
+        ordinal: -1,
+    });
     let rows = sqlx::query(
         "SELECT position,
                 ordinal,
@@ -67,9 +70,13 @@ pub async fn list(
 
 fn read(row: &PgRow, severity: Severity) -> Result<ImportIssueRow, QueryError> {
     Ok(ImportIssueRow {
-        place: IssuePlace { position: row.try_get("position")?, ordinal: row.try_get("ordinal")? },
+        place: IssuePlace {
+            position: row.try_get("position")?,
+            ordinal: row.try_get("ordinal")?,
+        },
         issue: StoredIssue {
-            row: u64::try_from(row.try_get::<i64, _>("row_no")?).map_err(|_| QueryError::Malformed)?,
+            row: u64::try_from(row.try_get::<i64, _>("row_no")?)
+                .map_err(|_| QueryError::Malformed)?,
             severity,
             field: row.try_get("field")?,
             code: row.try_get("code")?,

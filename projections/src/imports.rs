@@ -88,9 +88,17 @@ const SELECT: &str = "SELECT import_id,
   FROM view_imports";
 
 /// An import of a project.
-pub async fn get(pool: &PgPool, project_no: i32, import_id: Uuid) -> Result<Option<ImportRow>, QueryError> {
+pub async fn get(
+    pool: &PgPool,
+    project_no: i32,
+    import_id: Uuid,
+) -> Result<Option<ImportRow>, QueryError> {
     let sql = format!("{SELECT} WHERE import_id = $1 AND project_no = $2");
-    let row = sqlx::query(&sql).bind(import_id).bind(project_no).fetch_optional(pool).await?;
+    let row = sqlx::query(&sql)
+        .bind(import_id)
+        .bind(project_no)
+        .fetch_optional(pool)
+        .await?;
     row.as_ref().map(read).transpose()
 }
 
@@ -108,7 +116,8 @@ pub async fn list(
         .bind(active_only)
         .fetch_one(pool)
         .await?;
-    let sql = format!("{SELECT} {MATCH} ORDER BY created_at DESC, import_id DESC LIMIT $3 OFFSET $4");
+    let sql =
+        format!("{SELECT} {MATCH} ORDER BY created_at DESC, import_id DESC LIMIT $3 OFFSET $4");
     let rows = sqlx::query(&sql)
         .bind(project_no)
         .bind(active_only)
@@ -116,11 +125,17 @@ pub async fn list(
         .bind(i64::from(page.saturating_sub(1)) * i64::from(page_size))
         .fetch_all(pool)
         .await?;
-    Ok(ImportPage { rows: rows.iter().map(read).collect::<Result<_, _>>()?, total })
+    Ok(ImportPage {
+        rows: rows.iter().map(read).collect::<Result<_, _>>()?,
+        total,
+    })
 }
 
 fn read(row: &PgRow) -> Result<ImportRow, QueryError> {
-    let count = |column| row.try_get::<i64, _>(column).map(|count| u64::try_from(count).unwrap_or_default());
+    let count = |column| {
+        row.try_get::<i64, _>(column)
+            .map(|count| u64::try_from(count).unwrap_or_default())
+    };
     Ok(ImportRow {
         import_id: row.try_get("import_id")?,
         status: ImportStatus::parse(row.try_get("status")?).ok_or(QueryError::Malformed)?,
@@ -144,7 +159,9 @@ fn read(row: &PgRow) -> Result<ImportRow, QueryError> {
         expired: row.try_get("expired")?,
         created_at: row.try_get::<DateTime<Utc>, _>("created_at")?.into(),
         updated_at: row.try_get::<DateTime<Utc>, _>("updated_at")?.into(),
-        finished_at: row.try_get::<Option<DateTime<Utc>>, _>("finished_at")?.map(Timestamp::from),
+        finished_at: row
+            .try_get::<Option<DateTime<Utc>>, _>("finished_at")?
+            .map(Timestamp::from),
     })
 }
 
@@ -157,7 +174,11 @@ pub(crate) struct Imports {
 
 impl Imports {
     pub(crate) fn new() -> Self {
-        Self { folds: Folds::new(), changed: BTreeMap::new(), issues: Issues::default() }
+        Self {
+            folds: Folds::new(),
+            changed: BTreeMap::new(),
+            issues: Issues::default(),
+        }
     }
 
     pub(crate) fn clear(&mut self) {
@@ -181,13 +202,17 @@ impl Imports {
     ) -> Result<(), PageError> {
         match &mut event {
             ImportEvent::ChunkApplied { issues, .. } => {
-                self.issues.collect(recorded.stream, recorded.position, std::mem::take(issues));
+                self.issues
+                    .collect(recorded.stream, recorded.position, std::mem::take(issues));
             }
             ImportEvent::Expired { .. } => self.issues.expire(recorded.stream),
             _ => {}
         }
         let state = self.folds.with(cell, recorded, event).await?.clone();
-        self.changed.insert(recorded.stream, (recorded.project_no, recorded.position, state));
+        self.changed.insert(
+            recorded.stream,
+            (recorded.project_no, recorded.position, state),
+        );
         Ok(())
     }
 
@@ -206,7 +231,9 @@ async fn write(
     position: i64,
     import: &Import,
 ) -> Result<(), sqlx::Error> {
-    let (Some(created_at), Some(updated_at)) = (import.created_at, import.updated_at) else { return Ok(()) };
+    let (Some(created_at), Some(updated_at)) = (import.created_at, import.updated_at) else {
+        return Ok(());
+    };
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let header: Vec<String> = import.header.iter().cloned().map(storable).collect();
     sqlx::query(

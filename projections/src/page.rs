@@ -43,12 +43,22 @@ impl PageError {
     /// An event that does not decode: of a newer build, or damaged.
     pub(crate) fn decoding(recorded: &Recorded, error: StoreError) -> Self {
         match error {
-            StoreError::Decode { source: DecodeError::UnknownType { type_no, type_version }, .. } => {
-                Self::Unknown { type_no, type_version }
-            }
-            StoreError::Decode { .. } => {
-                Self::Poison { stream: recorded.stream, position: recorded.position, code: "malformed_event" }
-            }
+            StoreError::Decode {
+                source:
+                    DecodeError::UnknownType {
+                        type_no,
+                        type_version,
+                    },
+                ..
+            } => Self::Unknown {
+                type_no,
+                type_version,
+            },
+            StoreError::Decode { .. } => Self::Poison {
+                stream: recorded.stream,
+                position: recorded.position,
+                code: "malformed_event",
+            },
             other => Self::Store(other),
         }
     }
@@ -72,9 +82,9 @@ impl PageError {
 /// A word for a failure of the store, without any value.
 pub(crate) fn code_of(error: &StoreError) -> String {
     match error {
-        StoreError::Database(sqlx::Error::Database(refused)) => {
-            refused.code().map_or_else(|| "database".into(), |code| format!("sqlstate_{code}"))
-        }
+        StoreError::Database(sqlx::Error::Database(refused)) => refused
+            .code()
+            .map_or_else(|| "database".into(), |code| format!("sqlstate_{code}")),
         StoreError::Database(_) => "database_unreachable".into(),
         StoreError::Hole { .. } => "log_damaged".into(),
         StoreError::Decode { .. } | StoreError::Malformed(_) => "malformed".into(),
@@ -92,7 +102,9 @@ pub(crate) fn is_transient(error: &StoreError) -> bool {
         StoreError::Database(sqlx::Error::Database(refused)) => refused
             .code()
             .and_then(|code| code.get(..2).map(str::to_owned))
-            .is_none_or(|class| ["08", "25", "40", "53", "55", "57", "58"].contains(&class.as_str())),
+            .is_none_or(|class| {
+                ["08", "25", "40", "53", "55", "57", "58"].contains(&class.as_str())
+            }),
         other => other.is_transient(),
     }
 }

@@ -7,15 +7,19 @@ use uuid::Uuid;
 
 /// The streams that are left out.
 pub(crate) async fn streams(pool: &PgPool, projection: &str) -> Result<HashSet<Uuid>, sqlx::Error> {
-    let streams: Vec<Uuid> = sqlx::query_scalar("SELECT stream_id FROM view_parked WHERE projection = $1")
-        .bind(projection)
-        .fetch_all(pool)
-        .await?;
+    let streams: Vec<Uuid> =
+        sqlx::query_scalar("SELECT stream_id FROM view_parked WHERE projection = $1")
+            .bind(projection)
+            .fetch_all(pool)
+            .await?;
     Ok(streams.into_iter().collect())
 }
 
 /// The streams that someone wants folded anew, with their projects.
-pub(crate) async fn asked(pool: &PgPool, projection: &str) -> Result<Vec<(i32, Uuid)>, sqlx::Error> {
+pub(crate) async fn asked(
+    pool: &PgPool,
+    projection: &str,
+) -> Result<Vec<(i32, Uuid)>, sqlx::Error> {
     sqlx::query_as("SELECT project_no, stream_id FROM view_parked WHERE projection = $1 AND retry")
         .bind(projection)
         .fetch_all(pool)
@@ -47,7 +51,11 @@ pub(crate) async fn insert(
 }
 
 /// Asks for a stream, or all, to be folded anew; how many were parked.
-pub(crate) async fn ask(pool: &PgPool, projection: &str, stream: Option<Uuid>) -> Result<u64, sqlx::Error> {
+pub(crate) async fn ask(
+    pool: &PgPool,
+    projection: &str,
+    stream: Option<Uuid>,
+) -> Result<u64, sqlx::Error> {
     let done = sqlx::query(
         "UPDATE view_parked
             SET retry = true
@@ -84,7 +92,12 @@ pub(crate) async fn hand_on(
 }
 
 /// A stream that failed again stays parked until it is asked for once more.
-pub(crate) async fn keep(pool: &PgPool, projection: &str, stream: Uuid, code: &str) -> Result<(), sqlx::Error> {
+pub(crate) async fn keep(
+    pool: &PgPool,
+    projection: &str,
+    stream: Uuid,
+    code: &str,
+) -> Result<(), sqlx::Error> {
     sqlx::query(
         "UPDATE view_parked
             SET retry = false,
@@ -100,7 +113,11 @@ pub(crate) async fn keep(pool: &PgPool, projection: &str, stream: Uuid, code: &s
 }
 
 /// The stream is part of the projection again.
-pub(crate) async fn remove(pool: &PgPool, projection: &str, stream: Uuid) -> Result<(), sqlx::Error> {
+pub(crate) async fn remove(
+    pool: &PgPool,
+    projection: &str,
+    stream: Uuid,
+) -> Result<(), sqlx::Error> {
     sqlx::query("DELETE FROM view_parked WHERE projection = $1 AND stream_id = $2")
         .bind(projection)
         .bind(stream)

@@ -71,7 +71,9 @@ pub async fn get(
             progress_pct: row.try_get("progress_pct")?,
             duplicates,
             created_at: row.try_get::<DateTime<Utc>, _>("created_at")?.into(),
-            finished_at: row.try_get::<Option<DateTime<Utc>>, _>("finished_at")?.map(Timestamp::from),
+            finished_at: row
+                .try_get::<Option<DateTime<Utc>>, _>("finished_at")?
+                .map(Timestamp::from),
         })
     })
     .transpose()
@@ -94,7 +96,10 @@ pub(crate) struct Preparations {
 
 impl Preparations {
     pub(crate) fn new() -> Self {
-        Self { folds: Folds::new(), changed: BTreeMap::new() }
+        Self {
+            folds: Folds::new(),
+            changed: BTreeMap::new(),
+        }
     }
 
     pub(crate) fn clear(&mut self) {
@@ -116,13 +121,18 @@ impl Preparations {
         event: PreparationEvent,
     ) -> Result<(), PageError> {
         let state = self.folds.with(cell, recorded, event).await?.clone();
-        self.changed.insert(recorded.stream, (recorded.project_no, recorded.position, state));
+        self.changed.insert(
+            recorded.stream,
+            (recorded.project_no, recorded.position, state),
+        );
         Ok(())
     }
 
     pub(crate) async fn write(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         for (id, (project_no, position, preparation)) in &self.changed {
-            let Some(created_at) = preparation.created_at else { continue };
+            let Some(created_at) = preparation.created_at else {
+                continue;
+            };
             sqlx::query(
                 "INSERT INTO view_preparations AS v (
                         preparation_id,

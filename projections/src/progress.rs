@@ -18,7 +18,11 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) const fn new() -> Self {
-        Self { position: AtomicI64::new(-1), tickets: AtomicU64::new(0), waiters: Mutex::new(BTreeMap::new()) }
+        Self {
+            position: AtomicI64::new(-1),
+            tickets: AtomicU64::new(0),
+            waiters: Mutex::new(BTreeMap::new()),
+        }
     }
 
     /// The last position whose effects can be read; -1 before the first look.
@@ -59,7 +63,10 @@ impl Progress {
             waiters.insert(key, waiter);
             woken
         };
-        let registration = Registration { progress: self, key };
+        let registration = Registration {
+            progress: self,
+            key,
+        };
         let reached = matches!(tokio::time::timeout(timeout, woken).await, Ok(Ok(())));
         drop(registration);
         reached

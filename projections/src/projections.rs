@@ -71,7 +71,11 @@ impl Projections {
             }
             .run(),
         );
-        let projections = Self(Arc::new(Inner { cell, directory, search }));
+        let projections = Self(Arc::new(Inner {
+            cell,
+            directory,
+            search,
+        }));
         let measured = projections.clone();
         tracker.spawn(async move { measured.measure(stop).await });
         projections
@@ -110,7 +114,11 @@ impl Projections {
     }
 
     async fn measure(&self, stop: CancellationToken) {
-        while stop.run_until_cancelled(tokio::time::sleep(MEASURED)).await.is_some() {
+        while stop
+            .run_until_cancelled(tokio::time::sleep(MEASURED))
+            .await
+            .is_some()
+        {
             let head = *self.0.cell.head().borrow();
             self.0.directory.measure(head);
             self.0.search.measure(head);

@@ -37,7 +37,8 @@ pub async fn get(pool: &PgPool, project_no: i32) -> Result<Option<SchemaRow>, Qu
     row.map(|row| {
         Ok(SchemaRow {
             version: row.try_get("version")?,
-            definition: serde_json::from_str(row.try_get("definition")?).map_err(|_| QueryError::Malformed)?,
+            definition: serde_json::from_str(row.try_get("definition")?)
+                .map_err(|_| QueryError::Malformed)?,
             updated_at: row.try_get::<DateTime<Utc>, _>("updated_at")?.into(),
         })
     })
@@ -69,9 +70,24 @@ impl Schemas {
     }
 
     pub(crate) fn collect(&mut self, recorded: &Recorded, event: SchemaEvent) {
-        if let SchemaEvent::Replaced { at, version, definition, preparation_id: _ } = event {
+        if let SchemaEvent::Replaced {
+            at,
+            version,
+            definition,
+            preparation_id: _,
+        } = event
+        {
             let (stream, position) = (recorded.stream, recorded.position);
-            self.0.insert(recorded.project_no, Pending { stream, position, version, definition, at });
+            self.0.insert(
+                recorded.project_no,
+                Pending {
+                    stream,
+                    position,
+                    version,
+                    definition,
+                    at,
+                },
+            );
         }
     }
 

@@ -48,7 +48,12 @@ struct Known {
 
 impl Shared {
     pub(crate) fn new(name: &'static str, version: i32) -> Self {
-        Self { name, version, progress: Progress::new(), known: Mutex::default() }
+        Self {
+            name,
+            version,
+            progress: Progress::new(),
+            known: Mutex::default(),
+        }
     }
 
     pub(crate) fn status(&self, head: i64) -> ProjectionStatus {
@@ -88,14 +93,20 @@ impl Shared {
     pub(crate) fn refuse(&self, stored: i32) {
         let error = format!("written_by_version_{stored}");
         if self.known().error.as_ref() != Some(&error) {
-            tracing::error!(projection = self.name, stored, built = self.version, "the tables need a rebuild");
+            tracing::error!(
+                projection = self.name,
+                stored,
+                built = self.version,
+                "the tables need a rebuild"
+            );
             self.known().error = Some(error);
         }
     }
 
     pub(crate) fn parked(&self, streams: usize) {
         self.known().parked = streams;
-        metrics::gauge!("roster_projection_parked_streams", "projection" => self.name).set(as_float(streams));
+        metrics::gauge!("roster_projection_parked_streams", "projection" => self.name)
+            .set(as_float(streams));
     }
 
     pub(crate) fn fail(&self, doing: &'static str, error: &StoreError) {
@@ -122,7 +133,8 @@ impl Shared {
     }
 
     pub(crate) fn page(&self, events: usize, took: Duration) {
-        metrics::histogram!("roster_projection_page_seconds", "projection" => self.name).record(took.as_secs_f64());
+        metrics::histogram!("roster_projection_page_seconds", "projection" => self.name)
+            .record(took.as_secs_f64());
         metrics::counter!("roster_projection_events_total", "projection" => self.name)
             .increment(u64::try_from(events).unwrap_or(u64::MAX));
     }
@@ -130,8 +142,10 @@ impl Shared {
     /// Sets the gauges of position and lag.
     pub(crate) fn measure(&self, head: i64) {
         let status = self.status(head);
-        metrics::gauge!("roster_projection_position", "projection" => self.name).set(as_float(status.position));
-        metrics::gauge!("roster_projection_lag_events", "projection" => self.name).set(as_float(status.lag));
+        metrics::gauge!("roster_projection_position", "projection" => self.name)
+            .set(as_float(status.position));
+        metrics::gauge!("roster_projection_lag_events", "projection" => self.name)
+            .set(as_float(status.lag));
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -139,7 +153,10 @@ impl Shared {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "gauges are floating point; counts stay below 2^52")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "gauges are floating point; counts stay below 2^52"
+)]
 fn as_float(number: impl TryInto<i64>) -> f64 {
     number.try_into().unwrap_or(i64::MAX) as f64
 }

@@ -43,11 +43,16 @@ pub async fn list(
     page: u32,
     page_size: u32,
 ) -> Result<SuppressionPage, QueryError> {
-    let total: i64 = sqlx::query_scalar("SELECT count(*) FROM view_suppressions WHERE project_no = $1")
-        .bind(project.no)
-        .fetch_one(cell.pool())
-        .await?;
-    let offset = if after.is_some() { 0 } else { i64::from(page.saturating_sub(1)) * i64::from(page_size) };
+    let total: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM view_suppressions WHERE project_no = $1")
+            .bind(project.no)
+            .fetch_one(cell.pool())
+            .await?;
+    let offset = if after.is_some() {
+        0
+    } else {
+        i64::from(page.saturating_sub(1)) * i64::from(page_size)
+    };
     let mut found: Vec<(Uuid, DateTime<Utc>)> = sqlx::query_as(
         "SELECT stream_id,
                 created_at
@@ -75,10 +80,18 @@ pub async fn list(
         .zip(states)
         .filter_map(|((stream, created_at), loaded)| {
             let customer_user_id = loaded.state.customer_user_id.into_known()?;
-            Some(SuppressionRow { stream, customer_user_id, created_at: created_at.into() })
+            Some(SuppressionRow {
+                stream,
+                customer_user_id,
+                created_at: created_at.into(),
+            })
         })
         .collect();
-    Ok(SuppressionPage { rows, total, next: streams.last().copied().filter(|_| more) })
+    Ok(SuppressionPage {
+        rows,
+        total,
+        next: streams.last().copied().filter(|_| more),
+    })
 }
 
 /// What a page does to suppressions: when they came, or `None` where they went.
@@ -102,7 +115,10 @@ impl Suppressions {
             SuppressionEvent::Added { at, .. } => Some(*at),
             SuppressionEvent::Removed { .. } => None,
         };
-        self.0.insert((recorded.project_no, recorded.stream), (recorded.position, added));
+        self.0.insert(
+            (recorded.project_no, recorded.stream),
+            (recorded.position, added),
+        );
     }
 
     pub(crate) async fn write(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {

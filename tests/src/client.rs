@@ -12,6 +12,7 @@ use roster_internal::BASE;
 use serde_json::{Value, json};
 
 use crate::server::{JWT_SECRET, Server};
+use crate::until::until;
 
 /// The account of every test.
 pub const ACCOUNT: &str = "acc_test";
@@ -20,7 +21,11 @@ pub const ORG: &str = "org_test";
 
 /// A project of the test organization.
 pub fn project(project_id: &str) -> Scope {
-    Scope { account_id: ACCOUNT.into(), org_id: ORG.into(), project_id: project_id.into() }
+    Scope {
+        account_id: ACCOUNT.into(),
+        org_id: ORG.into(),
+        project_id: project_id.into(),
+    }
 }
 
 /// What a client proves who it is with.
@@ -46,36 +51,61 @@ pub struct Client {
 
 impl Client {
     /// A caller of a server.
-    #[expect(clippy::disallowed_methods, reason = "it talks to the server of the test and to nobody else")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it talks to the server of the test and to nobody else"
+    )]
     pub fn new(server: &Server, scope: Scope, credential: Credential) -> Self {
         // Fails only where another test of the process was first.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder().no_proxy().build().expect("an HTTP client");
-        Self { http, url: server.url().to_owned(), scope, credential, headers: HeaderMap::new() }
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .expect("an HTTP client");
+        Self {
+            http,
+            url: server.url().to_owned(),
+            scope,
+            credential,
+            headers: HeaderMap::new(),
+        }
     }
 
     /// A caller with every permission in one project of the test organization, by a new key.
     pub async fn of_project(server: &Server, project_id: &str) -> anyhow::Result<Self> {
         let key = server.key(ACCOUNT, &["*"]).await?;
-        Ok(Self::new(server, project(project_id), Credential::Bearer(key)))
+        Ok(Self::new(
+            server,
+            project(project_id),
+            Credential::Bearer(key),
+        ))
     }
 
     /// The same caller on another server, or on the same one after a restart.
     #[must_use]
     pub fn at(&self, server: &Server) -> Self {
-        Self { url: server.url().to_owned(), ..self.clone() }
+        Self {
+            url: server.url().to_owned(),
+            ..self.clone()
+        }
     }
 
     /// The same caller with another credential.
     #[must_use]
     pub fn with_credential(&self, credential: Credential) -> Self {
-        Self { credential, ..self.clone() }
+        Self {
+            credential,
+            ..self.clone()
+        }
     }
 
     /// The same caller in another project or tenant.
     #[must_use]
     pub fn in_scope(&self, scope: Scope) -> Self {
-        Self { scope, ..self.clone() }
+        Self {
+            scope,
+            ..self.clone()
+        }
     }
 
     /// The same caller with a header on every request.
@@ -84,7 +114,10 @@ impl Client {
         let mut headers = self.headers.clone();
         let name = HeaderName::try_from(name).expect("a header name");
         headers.insert(name, HeaderValue::try_from(value).expect("a header value"));
-        Self { headers, ..self.clone() }
+        Self {
+            headers,
+            ..self.clone()
+        }
     }
 
     /// The tenant that it names.
@@ -94,8 +127,13 @@ impl Client {
 
     /// A body with the scope of this client and these members.
     pub fn body(&self, members: &Value) -> Value {
-        let Scope { account_id, org_id, project_id } = &self.scope;
-        let mut body = json!({"account_id": account_id, "org_id": org_id, "project_id": project_id});
+        let Scope {
+            account_id,
+            org_id,
+            project_id,
+        } = &self.scope;
+        let mut body =
+            json!({"account_id": account_id, "org_id": org_id, "project_id": project_id});
         for (name, value) in members.as_object().expect("members are an object") {
             body[name] = value.clone();
         }
@@ -104,7 +142,11 @@ impl Client {
 
     /// The scope of this client as a query string.
     pub fn query(&self) -> String {
-        let Scope { account_id, org_id, project_id } = &self.scope;
+        let Scope {
+            account_id,
+            org_id,
+            project_id,
+        } = &self.scope;
         format!("account_id={account_id}&org_id={org_id}&project_id={project_id}")
     }
 
@@ -115,13 +157,20 @@ impl Client {
 
     /// The same with a body as it stands, without the scope.
     pub async fn post_text(&self, route: &str, body: impl Into<Body>) -> Answer {
-        self.send(Method::POST, route, Some("application/json"), body).await
+        self.send(Method::POST, route, Some("application/json"), body)
+            .await
     }
 
     /// A file as a streamed import; `options` are further members of the query, such as `dry_run=true`.
     pub async fn import(&self, options: &str, csv: impl Into<Body>) -> Answer {
         let route = format!("users/import-csv?{}&{options}", self.query());
-        self.send(Method::POST, route.trim_end_matches('&'), Some("text/csv"), csv).await
+        self.send(
+            Method::POST,
+            route.trim_end_matches('&'),
+            Some("text/csv"),
+            csv,
+        )
+        .await
     }
 
     /// A request without a body.
@@ -137,8 +186,15 @@ impl Client {
         content_type: Option<&str>,
         body: impl Into<Body>,
     ) -> Answer {
-        let path = if route.starts_with('/') { route.to_owned() } else { format!("{BASE}/{route}") };
-        let mut request = self.http.request(method, format!("{}{path}", self.url)).headers(self.headers.clone());
+        let path = if route.starts_with('/') {
+            route.to_owned()
+        } else {
+            format!("{BASE}/{route}")
+        };
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", self.url))
+            .headers(self.headers.clone());
         request = match &self.credential {
             Credential::None => request,
             Credential::Bearer(token) => request.bearer_auth(token),
@@ -147,10 +203,22 @@ impl Client {
         if let Some(content_type) = content_type {
             request = request.header("content-type", content_type);
         }
-        let response = request.body(body).send().await.unwrap_or_else(|error| panic!("{path}: {error:?}"));
+        let response = request
+            .body(body)
+            .send()
+            .await
+            .unwrap_or_else(|error| panic!("{path}: {error:?}"));
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = response.bytes().await.unwrap_or_else(|error| panic!("the body of {path}: {error:?}"));
-        Answer { what: path, status, headers, body: body.to_vec() }
+        let body = response
+            .bytes()
+            .await
+            .unwrap_or_else(|error| panic!("the body of {path}: {error:?}"));
+        Answer {
+            what: path,
+            status,
+            headers,
+            body: body.to_vec(),
+        }
     }
 
     /// The body of a request that succeeds.
@@ -174,6 +242,57 @@ impl Client {
         self.ok("users/upsert", members).await["customer"].clone()
     }
 
+    /// Creates or changes many customers, none of whom may fail; the position that shows them.
+    pub async fn upsert_all(&self, items: Value) -> i64 {
+        let answer = self
+            .post("users/upsert-bulk", json!({"items": items}))
+            .await;
+        assert_eq!(answer.ok()["failed"], 0, "{answer}");
+        answer.position()
+    }
+
+    /// A list that shows everything up to a position, search included.
+    pub async fn list_at(&self, filters: Value, position: i64) -> Value {
+        let reader = self.with_header("roster-min-position", &format!("1:{position}"));
+        reader.ok("users/list", filters).await
+    }
+
+    /// An import that has come to its end.
+    pub async fn import_ended(&self, import_id: &Value) -> Value {
+        until("the import ends", async || {
+            let import = self
+                .ok("users/imports/get", json!({"import_id": import_id}))
+                .await;
+            (!import["finished_at"].is_null()).then_some(import)
+        })
+        .await
+    }
+
+    /// A uniqueness check that has come to its end.
+    pub async fn preparation_ended(&self, preparation_id: &Value) -> Value {
+        let members = json!({"preparation_id": preparation_id});
+        until("the check ends", async || {
+            let check = self.ok("schema/preparation/get", members.clone()).await;
+            (check["status"] != "running").then_some(check)
+        })
+        .await
+    }
+
+    /// The last position of the log.
+    pub async fn head(&self) -> i64 {
+        self.get("/readyz").await.ok()["head"]
+            .as_i64()
+            .expect("a head")
+    }
+
+    /// What a request that was refused must leave as it was: the log, the customers and the unfinished imports.
+    pub async fn holdings(&self) -> [Value; 3] {
+        let customers = self.ok("users/list", json!({})).await["total"].clone();
+        let imports = json!({"active_only": true});
+        let imports = self.ok("users/imports/list", imports).await["total"].clone();
+        [self.head().await.into(), customers, imports]
+    }
+
     /// The ids of one page of `users/list`, in the order of the list.
     pub async fn ids(&self, filters: Value) -> Vec<String> {
         ids(&self.ok("users/list", filters).await)
@@ -182,8 +301,13 @@ impl Client {
 
 /// The ids of the items of a list.
 pub fn ids(list: &Value) -> Vec<String> {
-    let items = list["items"].as_array().unwrap_or_else(|| panic!("no list: {list}"));
-    items.iter().filter_map(|item| Some(item["customer_user_id"].as_str()?.to_owned())).collect()
+    let items = list["items"]
+        .as_array()
+        .unwrap_or_else(|| panic!("no list: {list}"));
+    items
+        .iter()
+        .filter_map(|item| Some(item["customer_user_id"].as_str()?.to_owned()))
+        .collect()
 }
 
 /// A token with these claims, signed with the secret of the test servers.
@@ -227,8 +351,12 @@ impl Answer {
 
     /// The position in `Roster-Position`, whose epoch is 1.
     pub fn position(&self) -> i64 {
-        let text = self.header("roster-position").unwrap_or_else(|| panic!("{} has no position", self.what));
-        let position = text.strip_prefix("1:").and_then(|position| position.parse().ok());
+        let text = self
+            .header("roster-position")
+            .unwrap_or_else(|| panic!("{} has no position", self.what));
+        let position = text
+            .strip_prefix("1:")
+            .and_then(|position| position.parse().ok());
         position.unwrap_or_else(|| panic!("{} has the position {text}", self.what))
     }
 
@@ -241,17 +369,33 @@ impl Answer {
     /// What stands under `detail`, if the answer has this status and code.
     pub fn refused(&self, status: u16, code: &str) -> Value {
         let detail = &self.json()["detail"];
-        assert_eq!((self.status, detail["code"].as_str()), (status, Some(code)), "{self}");
-        assert!(detail["message"].as_str().is_some_and(|message| !message.is_empty()), "{self}");
+        assert_eq!(
+            (self.status, detail["code"].as_str()),
+            (status, Some(code)),
+            "{self}"
+        );
+        assert!(
+            detail["message"]
+                .as_str()
+                .is_some_and(|message| !message.is_empty()),
+            "{self}"
+        );
         detail.clone()
     }
 
     /// The finding about a place, such as `body.profile.email`, if the answer is 422 with a list of findings.
     pub fn invalid(&self, place: &str) -> Value {
         assert_eq!(self.status, 422, "{self}");
-        let findings = self.json()["detail"].as_array().cloned().unwrap_or_default();
-        let found = findings.iter().find(|finding| self::place(finding) == place);
-        found.unwrap_or_else(|| panic!("nothing is said about {place}: {self}")).clone()
+        let findings = self.json()["detail"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let found = findings
+            .iter()
+            .find(|finding| self::place(finding) == place);
+        found
+            .unwrap_or_else(|| panic!("nothing is said about {place}: {self}"))
+            .clone()
     }
 }
 
@@ -265,6 +409,9 @@ impl Display for Answer {
 /// The place of a finding with dots.
 fn place(finding: &Value) -> String {
     let parts = finding["loc"].as_array().cloned().unwrap_or_default();
-    let part = |part: &Value| part.as_str().map_or_else(|| part.to_string(), str::to_owned);
+    let part = |part: &Value| {
+        part.as_str()
+            .map_or_else(|| part.to_string(), str::to_owned)
+    };
     parts.iter().map(part).collect::<Vec<_>>().join(".")
 }

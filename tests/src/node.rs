@@ -13,7 +13,7 @@ use crate::database::{Database, TestCell};
 use crate::log::scope;
 
 /// How long a node may take to project what is in the log.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// One server of a cell.
 pub struct Node {
@@ -34,17 +34,26 @@ impl Node {
     /// Starts cell, projections and directory. Jobs wait for [`Node::start_jobs`].
     pub async fn start(database: &Database, name: &str, limits: Limits) -> anyhow::Result<Self> {
         let test = database.cell().await?;
-        let options = ProjectionOptions { owner: name.to_owned() };
+        let options = ProjectionOptions {
+            owner: name.to_owned(),
+        };
         let projections =
             Projections::start(test.cell.clone(), options, &test.tracker, test.stop.clone());
         let (clock, ids) = (Arc::new(SystemClock), Arc::new(SystemIds));
         let directory = Directory::new(test.cell.clone(), clock, ids, limits);
-        Ok(Self { directory, projections, test })
+        Ok(Self {
+            directory,
+            projections,
+            test,
+        })
     }
 
     /// Starts the worker, which looks for jobs every 50 ms.
     pub fn start_jobs(&self) -> Jobs {
-        let options = JobOptions { poll: Duration::from_millis(50), ..JobOptions::default() };
+        let options = JobOptions {
+            poll: Duration::from_millis(50),
+            ..JobOptions::default()
+        };
         let (tracker, stop) = (self.test.tracker.clone(), self.test.stop.clone());
         Jobs::start(self.directory.clone(), options, tracker, stop)
     }
@@ -64,13 +73,21 @@ impl Node {
         let head = self.cell().head_position().await?;
         let read = self.projections.wait_for(head, PATIENCE).await;
         let searched = self.projections.wait_for_search(head, PATIENCE).await;
-        ensure!(read && searched, "the projections do not reach {head}: {:?}", self.projections.status());
+        ensure!(
+            read && searched,
+            "the projections do not reach {head}: {:?}",
+            self.projections.status()
+        );
         Ok(head)
     }
 
     /// Stops everything and waits for it.
     pub async fn close(self) {
-        let Self { directory, projections, test } = self;
+        let Self {
+            directory,
+            projections,
+            test,
+        } = self;
         drop((directory, projections));
         test.close().await;
     }

@@ -69,12 +69,23 @@ impl Server {
     }
 
     /// A server on a database that another one may serve as well.
-    pub async fn start_on(database: Arc<Database>, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("roster-server-{:032x}", rand::random::<u128>()));
+    pub async fn start_on(
+        database: Arc<Database>,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        let folder =
+            std::env::temp_dir().join(format!("roster-server-{:032x}", rand::random::<u128>()));
         fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
-        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let mut server =
-            Self { folder, settings: settings.collect(), child: None, url: String::new(), database };
+        let settings = settings
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let mut server = Self {
+            folder,
+            settings: settings.collect(),
+            child: None,
+            url: String::new(),
+            database,
+        };
         let kek = server.folder.join("kek");
         fs::write(&kek, KEK)?;
         fs::set_permissions(&kek, Permissions::from_mode(0o600))?;
@@ -113,7 +124,9 @@ impl Server {
 
     /// Kills the process without warning (SIGKILL) and waits until it is gone.
     pub fn kill(&mut self) -> anyhow::Result<()> {
-        let Some(mut child) = self.child.take() else { bail!("the server is not running") };
+        let Some(mut child) = self.child.take() else {
+            bail!("the server is not running")
+        };
         child.kill()?;
         child.wait()?;
         Ok(())
@@ -121,7 +134,9 @@ impl Server {
 
     /// Asks the process to stop (SIGTERM) and waits until it has.
     pub async fn stop(&mut self) -> anyhow::Result<ExitStatus> {
-        let Some(child) = &self.child else { bail!("the server is not running") };
+        let Some(child) = &self.child else {
+            bail!("the server is not running")
+        };
         signal::kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGTERM)?;
         let mut looks = interval(LOOK);
         let ended = timeout(PATIENCE, async {
@@ -155,12 +170,21 @@ impl Server {
                     return anyhow::Ok(serde_json::from_slice::<Value>(&text)?);
                 }
                 if let Some(status) = self.ended()? {
-                    bail!("the server ended before it answered ({status}):\n{}", self.log());
+                    bail!(
+                        "the server ended before it answered ({status}):\n{}",
+                        self.log()
+                    );
                 }
             }
         });
-        let said = answers.await.with_context(|| format!("the server does not answer:\n{}", self.log()))??;
-        said["url"].as_str().context("ready.json has no url")?.trim_end_matches('/').clone_into(&mut self.url);
+        let said = answers
+            .await
+            .with_context(|| format!("the server does not answer:\n{}", self.log()))??;
+        said["url"]
+            .as_str()
+            .context("ready.json has no url")?
+            .trim_end_matches('/')
+            .clone_into(&mut self.url);
         Ok(())
     }
 
@@ -171,7 +195,10 @@ impl Server {
             account_id: account_id.into(),
             org_id: None,
             project_id: None,
-            scopes: permissions.iter().map(|permission| (*permission).to_owned()).collect(),
+            scopes: permissions
+                .iter()
+                .map(|permission| (*permission).to_owned())
+                .collect(),
             expires_at: None,
         };
         Ok(self.create_key(new).await?.token)
@@ -184,9 +211,16 @@ impl Server {
 
     /// The keys of the database, as another process sees them.
     pub async fn keys(&self) -> anyhow::Result<Keys> {
-        let options = self.database.owner_url().expose_secret().parse::<sqlx::postgres::PgConnectOptions>()?;
+        let options = self
+            .database
+            .owner_url()
+            .expose_secret()
+            .parse::<sqlx::postgres::PgConnectOptions>()?;
         let options = options.options([("search_path", "roster_control,public")]);
-        let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await?;
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .connect_with(options)
+            .await?;
         Ok(Keys::new(pool, Arc::new(SystemClock)))
     }
 
@@ -211,15 +245,30 @@ impl Server {
     }
 
     fn spawn(&self) -> anyhow::Result<Child> {
-        let log: File = OpenOptions::new().create(true).append(true).open(self.folder.join("stderr"))?;
+        let log: File = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.join("stderr"))?;
         let binary = roster_binary();
-        let spawned = self.command().arg("serve").stdout(log.try_clone()?).stderr(log).spawn();
-        spawned.with_context(|| format!("{}: build it with `cargo build -p roster-server`", binary.display()))
+        let spawned = self
+            .command()
+            .arg("serve")
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn();
+        spawned.with_context(|| {
+            format!(
+                "{}: build it with `cargo build -p roster-server`",
+                binary.display()
+            )
+        })
     }
 
     /// The exit status, once the process has ended by itself.
     fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
-        let Some(child) = &mut self.child else { bail!("the server is not running") };
+        let Some(child) = &mut self.child else {
+            bail!("the server is not running")
+        };
         let status = child.try_wait()?;
         if status.is_some() {
             self.child = None;
@@ -229,7 +278,10 @@ impl Server {
 }
 
 impl Drop for Server {
-    #[expect(clippy::print_stderr, reason = "the log of the server is part of a failed test's output")]
+    #[expect(
+        clippy::print_stderr,
+        reason = "the log of the server is part of a failed test's output"
+    )]
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
             // Nothing can be done about a process that cannot be killed; the next lines still help.
@@ -240,7 +292,10 @@ impl Drop for Server {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             let end = lines.len().saturating_sub(SHOWN_LINES);
-            eprintln!("--- the end of the server's log\n{}\n---", lines[end..].join("\n"));
+            eprintln!(
+                "--- the end of the server's log\n{}\n---",
+                lines[end..].join("\n")
+            );
         }
         let _ = fs::remove_dir_all(&self.folder);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, interval};
 
 /// How long anything may take; a debug build on a busy machine needs its time.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// How often to ask.
 const LOOK: Duration = Duration::from_millis(20);
@@ -22,6 +22,10 @@ pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T 
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(started.elapsed() < PATIENCE, "{what}: not in {} s", PATIENCE.as_secs());
+        assert!(
+            started.elapsed() < PATIENCE,
+            "{what}: not in {} s",
+            PATIENCE.as_secs()
+        );
     }
 }

@@ -1,9 +1,17 @@
 //! Every integration test, as one binary: one link step, one process in plain `cargo test`.
 
+#[path = "suite/csv_bad_input.rs"]
+mod csv_bad_input;
+#[path = "suite/erasure.rs"]
+mod erasure;
 #[path = "suite/http_access.rs"]
 mod http_access;
+#[path = "suite/http_answers.rs"]
+mod http_answers;
 #[path = "suite/http_bad_input.rs"]
 mod http_bad_input;
+#[path = "suite/http_credentials.rs"]
+mod http_credentials;
 #[path = "suite/http_replay.rs"]
 mod http_replay;
 #[path = "suite/import_crash.rs"]
@@ -22,11 +30,23 @@ mod openapi;
 mod preparation_job;
 #[path = "suite/projections_fold.rs"]
 mod projections_fold;
+#[path = "suite/read_your_writes.rs"]
+mod read_your_writes;
 #[path = "suite/real_data.rs"]
 mod real_data;
 #[path = "suite/schema_routes.rs"]
 mod schema_routes;
+#[path = "suite/schema_uniqueness.rs"]
+mod schema_uniqueness;
+#[path = "suite/users_conflicts.rs"]
+mod users_conflicts;
 #[path = "suite/users_edit.rs"]
 mod users_edit;
+#[path = "suite/users_erase.rs"]
+mod users_erase;
 #[path = "suite/users_list.rs"]
 mod users_list;
+#[path = "suite/users_search.rs"]
+mod users_search;
+#[path = "suite/users_values.rs"]
+mod users_values;

@@ -194,30 +194,36 @@ fn of_two_rows_with_one_unique_value_the_first_wins() {
 #[test]
 fn a_value_that_another_customer_has_fails_the_row_unless_it_was_given_up() {
     let bases = [registered("a", "a@x.org", "Ada"), Customer::default()];
-    let mut rules = rules();
-    rules.taken = [(Claim::unique_value("email", "a@x.org"), Uuid::from_u128(1))].into();
-    let (outcome, _) = run(
-        &rules,
-        &bases,
-        NOBODY,
-        vec![(1, row("b", "a@x.org", "Bea")), (0, row("a", "", "Ada"))],
+    let known = (
+        Claim::unique_value("email", "a@x.org"),
+        Uuid::from_u128(1),
     );
-    assert_eq!(codes(&outcome), [(0, "unique_value_taken")]);
-    let (outcome, states) = run(
-        &rules,
-        &bases,
-        NOBODY,
-        vec![(0, row("a", "", "Ada")), (1, row("b", "a@x.org", "Bea"))],
-    );
-    assert_eq!(
-        outcome.counts,
-        Counts {
-            created: 1,
-            updated: 1,
-            ..Counts::default()
-        }
-    );
-    assert_eq!(states[1].claims().len(), 2);
+    // Whether it was looked up who has the value makes no difference.
+    for taken in [HashMap::new(), HashMap::from([known])] {
+        let rules = Rules { taken, ..rules() };
+        let (outcome, _) = run(
+            &rules,
+            &bases,
+            NOBODY,
+            vec![(1, row("b", "a@x.org", "Bea")), (0, row("a", "", "Ada"))],
+        );
+        assert_eq!(codes(&outcome), [(0, "unique_value_taken")]);
+        let (outcome, states) = run(
+            &rules,
+            &bases,
+            NOBODY,
+            vec![(0, row("a", "", "Ada")), (1, row("b", "a@x.org", "Bea"))],
+        );
+        assert_eq!(
+            outcome.counts,
+            Counts {
+                created: 1,
+                updated: 1,
+                ..Counts::default()
+            }
+        );
+        assert_eq!(states[1].claims().len(), 2);
+    }
 }
 
 #[test]

@@ -44,19 +44,35 @@ const CONTROL_GRANTS: [(&str, &str); 5] = [
 ///
 /// # Errors
 /// [`StoreError::NotMigrated`] for a bad cell name, [`StoreError::Vault`] where the database has another key.
-pub async fn migrate(owner_url: &SecretString, cell: &str, vault: &Vault) -> Result<SecretString, StoreError> {
-    let valid = cell.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+pub async fn migrate(
+    owner_url: &SecretString,
+    cell: &str,
+    vault: &Vault,
+) -> Result<SecretString, StoreError> {
+    let valid = cell
+        .bytes()
+        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     if !valid || cell.is_empty() || cell.len() > 40 || cell == "control" {
-        return Err(StoreError::NotMigrated("a cell's name is lower-case letters, digits and _, not 'control'".into()));
+        return Err(StoreError::NotMigrated(
+            "a cell's name is lower-case letters, digits and _, not 'control'".into(),
+        ));
     }
     let schema = format!("roster_{cell}");
     let mut owner = connect(owner_url, "public").await?;
     // Two servers that start together take turns.
     owner.execute("SELECT pg_advisory_lock(7309, 2)").await?;
-    owner.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public").await?;
-    owner.execute("CREATE EXTENSION IF NOT EXISTS btree_gin SCHEMA public").await?;
-    owner.execute(format!("CREATE SCHEMA IF NOT EXISTS {CONTROL_SCHEMA}").as_str()).await?;
-    owner.execute(format!("CREATE SCHEMA IF NOT EXISTS {schema}").as_str()).await?;
+    owner
+        .execute("CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public")
+        .await?;
+    owner
+        .execute("CREATE EXTENSION IF NOT EXISTS btree_gin SCHEMA public")
+        .await?;
+    owner
+        .execute(format!("CREATE SCHEMA IF NOT EXISTS {CONTROL_SCHEMA}").as_str())
+        .await?;
+    owner
+        .execute(format!("CREATE SCHEMA IF NOT EXISTS {schema}").as_str())
+        .await?;
     let mut control = connect(owner_url, &format!("{CONTROL_SCHEMA},public")).await?;
     CONTROL.run(&mut control).await?;
     sqlx::query("INSERT INTO cells (name) VALUES ($1) ON CONFLICT DO NOTHING")
@@ -75,10 +91,16 @@ pub async fn migrate(owner_url: &SecretString, cell: &str, vault: &Vault) -> Res
 }
 
 /// The URL of a cell's service role, whose password is derived from the key-encryption key.
-pub fn service_url(owner_url: &SecretString, cell: &str, vault: &Vault) -> Result<SecretString, StoreError> {
+pub fn service_url(
+    owner_url: &SecretString,
+    cell: &str,
+    vault: &Vault,
+) -> Result<SecretString, StoreError> {
     let options: PgConnectOptions = owner_url.expose_secret().parse()?;
     let schema = format!("roster_{cell}");
-    let options = options.username(&schema).password(&password(&schema, vault));
+    let options = options
+        .username(&schema)
+        .password(&password(&schema, vault));
     Ok(SecretString::from(options.to_url_lossy().to_string()))
 }
 
@@ -88,23 +110,36 @@ fn password(role: &str, vault: &Vault) -> String {
 
 async fn connect(url: &SecretString, search_path: &str) -> Result<PgConnection, StoreError> {
     let options: PgConnectOptions = url.expose_secret().parse()?;
-    let options = options.options([("search_path", search_path), ("client_min_messages", "warning")]);
+    let options = options.options([
+        ("search_path", search_path),
+        ("client_min_messages", "warning"),
+    ]);
+    // A slow statement is logged whole, and one of these carries the role's password.
+    let options = options.disable_statement_logging();
     Ok(PgConnection::connect_with(&options).await?)
 }
 
 /// Makes the role, or sets its password again. Roles belong to the cluster and advisory locks to a database, so the
 /// migration of another database may do the same at this moment.
-async fn create_role(owner: &mut PgConnection, role: &str, vault: &Vault) -> Result<(), StoreError> {
+async fn create_role(
+    owner: &mut PgConnection,
+    role: &str,
+    vault: &Vault,
+) -> Result<(), StoreError> {
     let password = password(role, vault);
     let mut left = ROLE_ATTEMPTS;
     loop {
-        let known: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)")
-            .bind(role)
-            .fetch_one(&mut *owner)
-            .await?;
+        let known: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)")
+                .bind(role)
+                .fetch_one(&mut *owner)
+                .await?;
         let verb = if known { "ALTER" } else { "CREATE" };
         left -= 1;
-        match owner.execute(format!("{verb} ROLE {role} LOGIN PASSWORD '{password}'").as_str()).await {
+        match owner
+            .execute(format!("{verb} ROLE {role} LOGIN PASSWORD '{password}'").as_str())
+            .await
+        {
             Err(error) if left > 0 && has_lost_a_race(&error) => {}
             ended => return Ok(ended.map(|_| ())?),
         }
@@ -114,7 +149,9 @@ async fn create_role(owner: &mut PgConnection, role: &str, vault: &Vault) -> Res
 /// Whether another session made or changed the role first: `unique_violation`, `duplicate_object`, or the internal error
 /// that Postgres has for "tuple concurrently updated" in a catalogue.
 fn has_lost_a_race(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
     code.is_some_and(|code| ["23505", "42710", "XX000"].contains(&code.as_ref()))
 }
 
@@ -127,25 +164,37 @@ pub async fn link_role(owner_url: &SecretString, cell: &str) -> Result<(), Store
 }
 
 async fn set_role(owner: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
-    let database: String = sqlx::query_scalar("SELECT quote_ident(current_database())").fetch_one(&mut *owner).await?;
-    for setting in
-        [format!("search_path = {schema}, {CONTROL_SCHEMA}, public"), "jit = off".into(), "TimeZone = 'UTC'".into()]
-    {
-        owner.execute(format!("ALTER ROLE {schema} IN DATABASE {database} SET {setting}").as_str()).await?;
+    let database: String = sqlx::query_scalar("SELECT quote_ident(current_database())")
+        .fetch_one(&mut *owner)
+        .await?;
+    for setting in [
+        format!("search_path = {schema}, {CONTROL_SCHEMA}, public"),
+        "jit = off".into(),
+        "TimeZone = 'UTC'".into(),
+    ] {
+        owner
+            .execute(format!("ALTER ROLE {schema} IN DATABASE {database} SET {setting}").as_str())
+            .await?;
     }
     Ok(())
 }
 
 async fn grant(owner: &mut PgConnection, schema: &str, _vault: &Vault) -> Result<(), StoreError> {
     set_role(owner, schema).await?;
-    let mut statements = vec![format!("GRANT USAGE ON SCHEMA {schema}, {CONTROL_SCHEMA}, public TO {schema}")];
+    let mut statements = vec![format!(
+        "GRANT USAGE ON SCHEMA {schema}, {CONTROL_SCHEMA}, public TO {schema}"
+    )];
     for (table, rights) in CELL_GRANTS {
         statements.push(format!("GRANT {rights} ON {schema}.{table} TO {schema}"));
     }
     for (table, rights) in CONTROL_GRANTS {
-        statements.push(format!("GRANT {rights} ON {CONTROL_SCHEMA}.{table} TO {schema}"));
+        statements.push(format!(
+            "GRANT {rights} ON {CONTROL_SCHEMA}.{table} TO {schema}"
+        ));
     }
-    statements.push(format!("GRANT USAGE ON ALL SEQUENCES IN SCHEMA {CONTROL_SCHEMA} TO {schema}"));
+    statements.push(format!(
+        "GRANT USAGE ON ALL SEQUENCES IN SCHEMA {CONTROL_SCHEMA} TO {schema}"
+    ));
     let derived: Vec<String> = sqlx::query_scalar(
         "SELECT quote_ident(tablename)
            FROM pg_tables
@@ -155,7 +204,9 @@ async fn grant(owner: &mut PgConnection, schema: &str, _vault: &Vault) -> Result
     .fetch_all(&mut *owner)
     .await?;
     for table in derived {
-        statements.push(format!("GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON {schema}.{table} TO {schema}"));
+        statements.push(format!(
+            "GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON {schema}.{table} TO {schema}"
+        ));
     }
     for statement in statements {
         owner.execute(statement.as_str()).await?;
@@ -165,8 +216,9 @@ async fn grant(owner: &mut PgConnection, schema: &str, _vault: &Vault) -> Result
 
 /// Refuses a key-encryption key that this database was not sealed with; a new database keeps its check value.
 async fn check_key(control: &mut PgConnection, vault: &Vault) -> Result<(), StoreError> {
-    let stored: Vec<(i16, Vec<u8>)> =
-        sqlx::query_as("SELECT key_no, sealed FROM key_checks").fetch_all(&mut *control).await?;
+    let stored: Vec<(i16, Vec<u8>)> = sqlx::query_as("SELECT key_no, sealed FROM key_checks")
+        .fetch_all(&mut *control)
+        .await?;
     for (key_no, sealed) in &stored {
         match vault.unwrap(CHECK_ABOUT, *key_no, sealed) {
             Ok(check) if check == CHECK => {}
@@ -178,11 +230,13 @@ async fn check_key(control: &mut PgConnection, vault: &Vault) -> Result<(), Stor
     }
     if stored.iter().all(|(key_no, _)| *key_no != vault.current()) {
         let wrapped = vault.wrap(CHECK_ABOUT, &CHECK);
-        sqlx::query("INSERT INTO key_checks (key_no, sealed) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-            .bind(wrapped.key_no)
-            .bind(wrapped.bytes)
-            .execute(&mut *control)
-            .await?;
+        sqlx::query(
+            "INSERT INTO key_checks (key_no, sealed) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        )
+        .bind(wrapped.key_no)
+        .bind(wrapped.bytes)
+        .execute(&mut *control)
+        .await?;
     }
     Ok(())
 }
@@ -194,14 +248,19 @@ pub(crate) async fn check_keys(pool: &PgPool, vault: &Vault) -> Result<(), Store
 
 /// Refuses a cell that lacks a migration of this build. One that has more was migrated by a newer build, which is fine.
 pub(crate) async fn check_migrated(pool: &PgPool) -> Result<(), StoreError> {
-    let applied: Vec<i64> = sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success")
-        .fetch_all(pool)
-        .await
-        .map_err(|error| StoreError::NotMigrated(error.to_string()))?;
-    match CELL.iter().find(|migration| !applied.contains(&migration.version)) {
+    let applied: Vec<i64> =
+        sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success")
+            .fetch_all(pool)
+            .await
+            .map_err(|error| StoreError::NotMigrated(error.to_string()))?;
+    match CELL
+        .iter()
+        .find(|migration| !applied.contains(&migration.version))
+    {
         None => Ok(()),
-        Some(missing) => {
-            Err(StoreError::NotMigrated(format!("migration {} is missing: run `roster migrate`", missing.version)))
-        }
+        Some(missing) => Err(StoreError::NotMigrated(format!(
+            "migration {} is missing: run `roster migrate`",
+            missing.version
+        ))),
     }
 }

@@ -28,6 +28,10 @@ struct Folded(String);
 
 impl Folded {
     fn push(&mut self, letter: char) {
+        if let Some(letters) = plain(letter) {
+            self.0.push_str(letters);
+            return;
+        }
         let letter = straight(letter);
         if letter.is_whitespace() {
             if !self.0.ends_with(' ') {
@@ -37,6 +41,23 @@ impl Folded {
             self.0.push(letter);
         }
     }
+}
+
+/// What people type for a letter whose stroke or ligature Unicode does not take apart.
+const fn plain(letter: char) -> Option<&'static str> {
+    Some(match letter {
+        'ł' => "l",
+        'ø' => "o",
+        'đ' | 'ð' => "d",
+        'ħ' => "h",
+        'ŧ' => "t",
+        'ı' => "i",
+        'ß' => "ss",
+        'æ' => "ae",
+        'œ' => "oe",
+        'þ' => "th",
+        _ => return None,
+    })
 }
 
 /// One character for every apostrophe or single quote, and one for both forms of the small sigma.
@@ -80,6 +101,8 @@ mod tests {
         assert_eq!(fold("ＡＢＣ１"), "abc1");
         assert_eq!(fold("ΟΔΟΣ"), fold("οδός"));
         assert_eq!(fold("İstanbul"), "istanbul");
+        assert_eq!(fold("Łukasz ŻÓŁĆ, Øster Straße, Ægir, Çığ"), "lukasz zolc, oster strasse, aegir, cig");
+        assert_eq!(fold("STRASSE"), fold("straße"));
     }
 
     #[test]

@@ -17,8 +17,14 @@ pub fn export(
     project_no: i32,
     filter: Filter,
 ) -> impl Stream<Item = Result<CustomerRow, QueryError>> + Send {
-    let filter =
-        Filter { sort: Sort::CustomerUserId, descending: false, page: 1, page_size: PAGE, cursor: None, ..filter };
+    let filter = Filter {
+        sort: Sort::CustomerUserId,
+        descending: false,
+        page: 1,
+        page_size: PAGE,
+        cursor: None,
+        ..filter
+    };
     stream::try_unfold(Some(None), move |next: Option<Option<Cursor>>| {
         let (pool, filter) = (pool.clone(), filter.clone());
         async move {
@@ -33,7 +39,11 @@ pub fn export(
 }
 
 /// The names of profile fields that the project ever used and that are not in the list, in byte order.
-pub async fn extra_fields(pool: &PgPool, project_no: i32, schema_fields: &[&str]) -> Result<Vec<String>, QueryError> {
+pub async fn extra_fields(
+    pool: &PgPool,
+    project_no: i32,
+    schema_fields: &[&str],
+) -> Result<Vec<String>, QueryError> {
     Ok(sqlx::query_scalar(
         "SELECT name
            FROM view_profile_fields

@@ -104,17 +104,23 @@ impl Filter {
 
     /// The index prefixes of the customers that pass, with how many there are.
     pub(crate) fn buckets(&self, project_no: i32, sources: &[DataSourceRow]) -> Vec<(i64, i64)> {
-        let asked = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
+        let asked =
+            |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
         sources
             .iter()
             .filter(|source| self.source_kind.is_none_or(|kind| kind == source.kind))
             .filter(|source| asked(&self.source_provider, &source.provider))
             .filter(|source| asked(&self.source_connection, &source.connection_id))
             .flat_map(|source| {
-                [(true, source.enabled_count), (false, source.count - source.enabled_count)]
-                    .map(|(enabled, count)| (enabled, source.bucket(project_no, enabled), count))
+                [
+                    (true, source.enabled_count),
+                    (false, source.count - source.enabled_count),
+                ]
+                .map(|(enabled, count)| (enabled, source.bucket(project_no, enabled), count))
             })
-            .filter(|(enabled, _, count)| *count > 0 && self.enabled.is_none_or(|wanted| wanted == *enabled))
+            .filter(|(enabled, _, count)| {
+                *count > 0 && self.enabled.is_none_or(|wanted| wanted == *enabled)
+            })
             .map(|(_, bucket, count)| (bucket, count))
             .collect()
     }
@@ -129,7 +135,10 @@ impl Filter {
             hash.update(text.unwrap_or_default());
         };
         part(self.term().as_deref());
-        part(self.enabled.map(|enabled| if enabled { "on" } else { "off" }));
+        part(
+            self.enabled
+                .map(|enabled| if enabled { "on" } else { "off" }),
+        );
         part(self.source_kind.map(SourceKind::as_str));
         part(self.source_provider.as_deref());
         part(self.source_connection.as_deref());
@@ -182,15 +191,27 @@ impl std::str::FromStr for Cursor {
     type Err = QueryError;
 
     fn from_str(text: &str) -> Result<Self, QueryError> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| QueryError::InvalidCursor)?;
-        let (fingerprint, rest) = bytes.split_first_chunk::<8>().ok_or(QueryError::InvalidCursor)?;
-        let (at, id) = rest.split_first_chunk::<8>().ok_or(QueryError::InvalidCursor)?;
+        let bytes = URL_SAFE_NO_PAD
+            .decode(text)
+            .map_err(|_| QueryError::InvalidCursor)?;
+        let (fingerprint, rest) = bytes
+            .split_first_chunk::<8>()
+            .ok_or(QueryError::InvalidCursor)?;
+        let (at, id) = rest
+            .split_first_chunk::<8>()
+            .ok_or(QueryError::InvalidCursor)?;
         let id = String::from_utf8(id.to_vec()).map_err(|_| QueryError::InvalidCursor)?;
         if id.contains('\0') {
             return Err(QueryError::InvalidCursor);
         }
-        let key = Key { at: Timestamp(i64::from_be_bytes(*at)), id };
-        Ok(Self { fingerprint: i64::from_be_bytes(*fingerprint), key })
+        let key = Key {
+            at: Timestamp(i64::from_be_bytes(*at)),
+            id,
+        };
+        Ok(Self {
+            fingerprint: i64::from_be_bytes(*fingerprint),
+            key,
+        })
     }
 }
 
@@ -201,7 +222,11 @@ impl Cursor {
 
     /// The place to go on from, if the cursor was made for the same list.
     pub(crate) fn key(&self, fingerprint: i64) -> Result<&Key, QueryError> {
-        if self.fingerprint == fingerprint { Ok(&self.key) } else { Err(QueryError::InvalidCursor) }
+        if self.fingerprint == fingerprint {
+            Ok(&self.key)
+        } else {
+            Err(QueryError::InvalidCursor)
+        }
     }
 }
 
@@ -215,13 +240,40 @@ mod tests {
 
     #[test]
     fn a_cursor_is_good_for_its_own_list_only() {
-        let filter = Filter { search: Some("Ada".into()), ..Filter::default() };
-        let key = Key { at: Timestamp(-5), id: "ada@example.org".into() };
+        let filter = Filter {
+            search: Some("Ada".into()),
+            ..Filter::default()
+        };
+        let key = Key {
+            at: Timestamp(-5),
+            id: "ada@example.org".into(),
+        };
         let text = Cursor::new(filter.fingerprint(1), key.clone()).to_string();
         let cursor: Cursor = text.parse().expect("it was just written");
-        assert!(cursor.key(Filter { search: Some("ADA ".into()), ..Filter::default() }.fingerprint(1)).ok() == Some(&key));
+        assert!(
+            cursor
+                .key(
+                    Filter {
+                        search: Some("ADA ".into()),
+                        ..Filter::default()
+                    }
+                    .fingerprint(1)
+                )
+                .ok()
+                == Some(&key)
+        );
         assert!(cursor.key(filter.fingerprint(2)).is_err());
-        assert!(cursor.key(Filter { descending: true, ..filter }.fingerprint(1)).is_err());
+        assert!(
+            cursor
+                .key(
+                    Filter {
+                        descending: true,
+                        ..filter
+                    }
+                    .fingerprint(1)
+                )
+                .is_err()
+        );
     }
 
     #[test]
@@ -241,11 +293,38 @@ mod tests {
             enabled_count,
             last_upserted_at: Timestamp(0),
         };
-        let sources = [source(SourceKind::Manual, "", 5, 5), source(SourceKind::Csv, "csv_file", 7, 3)];
-        let counts = |filter: Filter| filter.buckets(1, &sources).into_iter().map(|(_, count)| count).collect::<Vec<_>>();
+        let sources = [
+            source(SourceKind::Manual, "", 5, 5),
+            source(SourceKind::Csv, "csv_file", 7, 3),
+        ];
+        let counts = |filter: Filter| {
+            filter
+                .buckets(1, &sources)
+                .into_iter()
+                .map(|(_, count)| count)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(counts(Filter::default()), [5, 3, 4]);
-        assert_eq!(counts(Filter { enabled: Some(false), ..Filter::default() }), [4]);
-        assert_eq!(counts(Filter { source_provider: Some("csv_file".into()), ..Filter::default() }), [3, 4]);
-        assert_eq!(counts(Filter { source_kind: Some(SourceKind::Scim), ..Filter::default() }), [0_i64; 0]);
+        assert_eq!(
+            counts(Filter {
+                enabled: Some(false),
+                ..Filter::default()
+            }),
+            [4]
+        );
+        assert_eq!(
+            counts(Filter {
+                source_provider: Some("csv_file".into()),
+                ..Filter::default()
+            }),
+            [3, 4]
+        );
+        assert_eq!(
+            counts(Filter {
+                source_kind: Some(SourceKind::Scim),
+                ..Filter::default()
+            }),
+            [0_i64; 0]
+        );
     }
 }

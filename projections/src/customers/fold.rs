@@ -27,7 +27,10 @@ pub(crate) struct Listed {
 
 impl Listed {
     pub(crate) fn id(&self) -> &str {
-        self.customer.customer_user_id.known().map_or("", String::as_str)
+        self.customer
+            .customer_user_id
+            .known()
+            .map_or("", String::as_str)
     }
 
     pub(crate) fn source(&self) -> SourceKey {
@@ -45,7 +48,13 @@ impl Listed {
         let source = &self.customer.source;
         let provider = source.provider.as_deref().unwrap_or_default();
         let connection = source.connection_id.as_deref().unwrap_or_default();
-        bucket(self.project_no, source.kind, provider, connection, self.customer.enabled)
+        bucket(
+            self.project_no,
+            source.kind,
+            provider,
+            connection,
+            self.customer.enabled,
+        )
     }
 
     /// Whether everything that a row needs is there.
@@ -129,12 +138,25 @@ pub(crate) fn fold(changes: Vec<Change>, mut present: HashMap<Uuid, Listed>) -> 
     let mut folded = Folded::default();
     let mut order: Vec<Uuid> = Vec::new();
     let mut entries: HashMap<Uuid, Entry> = HashMap::with_capacity(changes.len());
-    for Change { position, project_no, stream, event } in changes {
+    for Change {
+        position,
+        project_no,
+        stream,
+        event,
+    } in changes
+    {
         let entry = entries.entry(stream).or_insert_with(|| {
             order.push(stream);
             let now = present.remove(&stream);
-            let before = now.as_ref().map(|row| (row.source(), row.customer.enabled, row.id().to_owned()));
-            Entry { project_no, before, now, changed: false }
+            let before = now
+                .as_ref()
+                .map(|row| (row.source(), row.customer.enabled, row.id().to_owned()));
+            Entry {
+                project_no,
+                before,
+                now,
+                changed: false,
+            }
         });
         collect_fields(&mut folded.fields, project_no, &event);
         match (&mut entry.now, event) {
@@ -142,7 +164,11 @@ pub(crate) fn fold(changes: Vec<Change>, mut present: HashMap<Uuid, Listed>) -> 
             (now, event @ CustomerEvent::Registered { .. }) => {
                 let mut customer = Customer::default();
                 customer.fold(event);
-                *now = Some(Listed { project_no, position, customer });
+                *now = Some(Listed {
+                    project_no,
+                    position,
+                    customer,
+                });
             }
             (Some(row), event) => {
                 row.customer.fold(event);
@@ -154,21 +180,35 @@ pub(crate) fn fold(changes: Vec<Change>, mut present: HashMap<Uuid, Listed>) -> 
         entry.now = entry.now.take().filter(Listed::is_whole);
     }
     for stream in order {
-        let Some(entry) = entries.remove(&stream) else { continue };
+        let Some(entry) = entries.remove(&stream) else {
+            continue;
+        };
         finish(&mut folded, stream, entry);
     }
     // A re-created customer is another stream with the same id: writing its row replaces the old one.
     if !folded.deletes.is_empty() {
-        let written: HashSet<(i32, &str)> =
-            folded.upserts.iter().map(|(_, row)| (row.project_no, row.id())).collect();
-        folded.deletes.retain(|gone| !written.contains(&(gone.project_no, gone.id.as_str())));
+        let written: HashSet<(i32, &str)> = folded
+            .upserts
+            .iter()
+            .map(|(_, row)| (row.project_no, row.id()))
+            .collect();
+        folded
+            .deletes
+            .retain(|gone| !written.contains(&(gone.project_no, gone.id.as_str())));
     }
-    folded.counts.retain(|_, change| *change != CountChange::default());
+    folded
+        .counts
+        .retain(|_, change| *change != CountChange::default());
     folded
 }
 
 fn finish(folded: &mut Folded, stream: Uuid, entry: Entry) {
-    let Entry { project_no, before, now, changed } = entry;
+    let Entry {
+        project_no,
+        before,
+        now,
+        changed,
+    } = entry;
     if !changed {
         return;
     }
@@ -177,7 +217,11 @@ fn finish(folded: &mut Folded, stream: Uuid, entry: Entry) {
         change.count -= 1;
         change.enabled -= i64::from(enabled);
         if now.is_none() {
-            folded.deletes.push(Gone { project_no, stream, id });
+            folded.deletes.push(Gone {
+                project_no,
+                stream,
+                id,
+            });
         }
     }
     if let Some(row) = now {
@@ -197,10 +241,18 @@ fn collect_fields(fields: &mut BTreeSet<(i32, String)>, project_no: i32, event: 
     };
     match event {
         CustomerEvent::Registered { profile, .. } => {
-            profile.known().into_iter().flat_map(BTreeMap::keys).for_each(&mut add);
+            profile
+                .known()
+                .into_iter()
+                .flat_map(BTreeMap::keys)
+                .for_each(&mut add);
         }
         CustomerEvent::Updated { change, .. } => {
-            change.known().into_iter().flat_map(|change| change.set.keys()).for_each(&mut add);
+            change
+                .known()
+                .into_iter()
+                .flat_map(|change| change.set.keys())
+                .for_each(&mut add);
         }
         _ => {}
     }

@@ -33,7 +33,10 @@ fn updated(name: &str, enabled: Option<bool>, source: Option<DataSource>) -> Cus
     CustomerEvent::Updated {
         at: Timestamp(20),
         fields: vec!["full_name".into()],
-        change: Personal::new(ProfileChange { set: profile(name), cleared: vec![] }),
+        change: Personal::new(ProfileChange {
+            set: profile(name),
+            cleared: vec![],
+        }),
         enabled,
         connector_enabled: BTreeMap::new(),
         source,
@@ -42,57 +45,118 @@ fn updated(name: &str, enabled: Option<bool>, source: Option<DataSource>) -> Cus
 }
 
 fn csv() -> DataSource {
-    DataSource { kind: SourceKind::Csv, provider: Some("csv_file".into()), ..DataSource::manual() }
+    DataSource {
+        kind: SourceKind::Csv,
+        provider: Some("csv_file".into()),
+        ..DataSource::manual()
+    }
 }
 
 fn page(events: Vec<(u128, CustomerEvent)>) -> Vec<Change> {
     (1..)
         .zip(events)
-        .map(|(position, (number, event))| Change { position, project_no: 7, stream: stream(number), event })
+        .map(|(position, (number, event))| Change {
+            position,
+            project_no: 7,
+            stream: stream(number),
+            event,
+        })
         .collect()
 }
 
 /// The rows after a page onto nothing.
 fn rows(events: Vec<(u128, CustomerEvent)>) -> HashMap<Uuid, Listed> {
-    fold(page(events), HashMap::new()).upserts.into_iter().collect()
+    fold(page(events), HashMap::new())
+        .upserts
+        .into_iter()
+        .collect()
 }
 
 fn counts(folded: &Folded) -> Vec<(SourceKind, CountChange)> {
-    folded.counts.iter().map(|(key, change)| (key.kind, *change)).collect()
+    folded
+        .counts
+        .iter()
+        .map(|(key, change)| (key.kind, *change))
+        .collect()
 }
 
 #[test]
 fn many_events_of_one_customer_are_one_row() {
-    let folded = fold(page(vec![(1, registered("ada", "Ada")), (1, updated("Ada L", Some(false), None))]), HashMap::new());
-    let [(_, row)] = folded.upserts.as_slice() else { panic!("one row") };
-    assert_eq!((row.position, row.customer.version, row.customer.enabled), (2, 2, false));
+    let folded = fold(
+        page(vec![
+            (1, registered("ada", "Ada")),
+            (1, updated("Ada L", Some(false), None)),
+        ]),
+        HashMap::new(),
+    );
+    let [(_, row)] = folded.upserts.as_slice() else {
+        panic!("one row")
+    };
+    assert_eq!(
+        (row.position, row.customer.version, row.customer.enabled),
+        (2, 2, false)
+    );
     assert_eq!(row.customer.display_name(), "Ada L");
-    let change = CountChange { count: 1, enabled: 0, upserted_at: Some(Timestamp(20)) };
+    let change = CountChange {
+        count: 1,
+        enabled: 0,
+        upserted_at: Some(Timestamp(20)),
+    };
     assert_eq!(counts(&folded), [(SourceKind::Manual, change)]);
-    assert_eq!(folded.fields.into_iter().collect::<Vec<_>>(), [(7, "full_name".to_owned())]);
+    assert_eq!(
+        folded.fields.into_iter().collect::<Vec<_>>(),
+        [(7, "full_name".to_owned())]
+    );
 }
 
 #[test]
 fn a_change_of_source_moves_the_count() {
     let present = rows(vec![(1, registered("ada", "Ada"))]);
     let folded = fold(page(vec![(1, updated("Ada", None, Some(csv())))]), present);
-    let came = CountChange { count: 1, enabled: 1, upserted_at: Some(Timestamp(20)) };
-    let went = CountChange { count: -1, enabled: -1, upserted_at: None };
-    assert_eq!(counts(&folded), [(SourceKind::Manual, went), (SourceKind::Csv, came)]);
+    let came = CountChange {
+        count: 1,
+        enabled: 1,
+        upserted_at: Some(Timestamp(20)),
+    };
+    let went = CountChange {
+        count: -1,
+        enabled: -1,
+        upserted_at: None,
+    };
+    assert_eq!(
+        counts(&folded),
+        [(SourceKind::Manual, went), (SourceKind::Csv, came)]
+    );
 }
 
 #[test]
 fn an_erased_customer_leaves_no_row_and_no_count() {
     let present = rows(vec![(1, registered("ada", "Ada"))]);
-    let folded = fold(page(vec![(1, CustomerEvent::Erased { at: Timestamp(30) })]), present);
+    let folded = fold(
+        page(vec![(1, CustomerEvent::Erased { at: Timestamp(30) })]),
+        present,
+    );
     assert!(folded.upserts.is_empty());
     assert_eq!(folded.deletes.len(), 1);
-    assert_eq!(counts(&folded), [(SourceKind::Manual, CountChange { count: -1, enabled: -1, upserted_at: None })]);
+    assert_eq!(
+        counts(&folded),
+        [(
+            SourceKind::Manual,
+            CountChange {
+                count: -1,
+                enabled: -1,
+                upserted_at: None
+            }
+        )]
+    );
 }
 
 #[test]
 fn a_customer_who_comes_and_goes_in_one_page_leaves_nothing() {
-    let events = vec![(1, registered("ada", "Ada")), (1, CustomerEvent::Erased { at: Timestamp(30) })];
+    let events = vec![
+        (1, registered("ada", "Ada")),
+        (1, CustomerEvent::Erased { at: Timestamp(30) }),
+    ];
     let folded = fold(page(events), HashMap::new());
     assert!(folded.upserts.is_empty() && folded.deletes.is_empty() && folded.counts.is_empty());
 }
@@ -100,12 +164,21 @@ fn a_customer_who_comes_and_goes_in_one_page_leaves_nothing() {
 #[test]
 fn a_recreated_customer_replaces_the_row_of_the_erased_one() {
     let present = rows(vec![(1, registered("ada", "Ada"))]);
-    let events = vec![(1, CustomerEvent::Erased { at: Timestamp(30) }), (2, registered("ada", "Ada II"))];
+    let events = vec![
+        (1, CustomerEvent::Erased { at: Timestamp(30) }),
+        (2, registered("ada", "Ada II")),
+    ];
     let folded = fold(page(events), present);
     assert!(folded.deletes.is_empty());
-    let [(written, row)] = folded.upserts.as_slice() else { panic!("one row") };
+    let [(written, row)] = folded.upserts.as_slice() else {
+        panic!("one row")
+    };
     assert_eq!((*written, row.customer.version), (stream(2), 1));
-    let change = CountChange { count: 0, enabled: 0, upserted_at: Some(Timestamp(10)) };
+    let change = CountChange {
+        count: 0,
+        enabled: 0,
+        upserted_at: Some(Timestamp(10)),
+    };
     assert_eq!(counts(&folded), [(SourceKind::Manual, change)]);
 }
 
@@ -120,7 +193,13 @@ fn events_whose_key_is_destroyed_leave_no_row() {
         source: DataSource::manual(),
         claimed: vec![],
     };
-    let folded = fold(page(vec![(1, erased), (1, CustomerEvent::Erased { at: Timestamp(30) })]), HashMap::new());
+    let folded = fold(
+        page(vec![
+            (1, erased),
+            (1, CustomerEvent::Erased { at: Timestamp(30) }),
+        ]),
+        HashMap::new(),
+    );
     assert_eq!(folded, Folded::default());
 }
 
@@ -143,7 +222,13 @@ fn a_row_goes_with_the_first_change_that_cannot_be_read() {
 
 #[test]
 fn claims_alone_change_no_row_and_need_none() {
-    let changes = page(vec![(1, CustomerEvent::FieldsClaimed { at: Timestamp(9), claimed: vec!["email".into()] })]);
+    let changes = page(vec![(
+        1,
+        CustomerEvent::FieldsClaimed {
+            at: Timestamp(9),
+            claimed: vec!["email".into()],
+        },
+    )]);
     assert!(needed(&changes).is_empty());
     assert_eq!(fold(changes, HashMap::new()), Folded::default());
 }
@@ -184,7 +269,11 @@ fn a_page_cut_anywhere_gives_the_same_rows_and_counts() {
             present.retain(|_, old| old.id() != row.id());
             present.insert(*written, row.clone());
         }
-        assert_eq!(present, whole.upserts.iter().cloned().collect(), "cut at {cut}");
+        assert_eq!(
+            present,
+            whole.upserts.iter().cloned().collect(),
+            "cut at {cut}"
+        );
         let mut sums: BTreeMap<SourceKind, (i64, i64)> = BTreeMap::new();
         for (kind, change) in counts(&one).into_iter().chain(counts(&two)) {
             let sum = sums.entry(kind).or_default();

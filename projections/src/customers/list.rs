@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 use super::filter::{Cursor, Filter, Key};
-use super::shape::{BOUND, Driver, Shape, Term};
+use super::shape::{BOUND, Shape, Term};
+use super::statements::Driver;
 use super::{CustomerRow, get_many};
 use crate::QueryError;
 use crate::data_sources;
@@ -43,19 +44,29 @@ pub struct CustomerPage {
 ///
 /// # Errors
 /// [`QueryError::InvalidCursor`] where the cursor is of another list.
-pub async fn list(pool: &PgPool, project_no: i32, filter: &Filter) -> Result<CustomerPage, QueryError> {
+pub async fn list(
+    pool: &PgPool,
+    project_no: i32,
+    filter: &Filter,
+) -> Result<CustomerPage, QueryError> {
     let list = List::new(pool, project_no, filter).await?;
     let (keys, known) = list.keys().await?;
     let mut page = list.page(keys).await?;
     match list.total(known).await? {
-        total if total > BOUND && !filter.count_exact && list.shape.narrows() => page.total_at_least = Some(BOUND),
+        total if total > BOUND && !filter.count_exact && list.shape.narrows() => {
+            page.total_at_least = Some(BOUND);
+        }
         total => page.total = Some(total),
     }
     Ok(page)
 }
 
 /// A page without its total.
-pub(super) async fn rows(pool: &PgPool, project_no: i32, filter: &Filter) -> Result<CustomerPage, QueryError> {
+pub(super) async fn rows(
+    pool: &PgPool,
+    project_no: i32,
+    filter: &Filter,
+) -> Result<CustomerPage, QueryError> {
     let list = List::new(pool, project_no, filter).await?;
     let (keys, _) = list.keys().await?;
     list.page(keys).await
@@ -88,12 +99,25 @@ struct List<'a> {
 }
 
 impl<'a> List<'a> {
-    async fn new(pool: &'a PgPool, project_no: i32, filter: &'a Filter) -> Result<Self, QueryError> {
+    async fn new(
+        pool: &'a PgPool,
+        project_no: i32,
+        filter: &'a Filter,
+    ) -> Result<Self, QueryError> {
         let fingerprint = filter.fingerprint(project_no);
-        let after = filter.cursor.as_ref().map(|cursor| cursor.key(fingerprint).cloned()).transpose()?;
+        let after = filter
+            .cursor
+            .as_ref()
+            .map(|cursor| cursor.key(fingerprint).cloned())
+            .transpose()?;
         let sources = data_sources::list(pool, project_no).await?;
-        let (buckets, counts): (Vec<i64>, Vec<i64>) = filter.buckets(project_no, &sources).into_iter().unzip();
-        let page = if after.is_some() { 1 } else { filter.page.max(1) };
+        let (buckets, counts): (Vec<i64>, Vec<i64>) =
+            filter.buckets(project_no, &sources).into_iter().unzip();
+        let page = if after.is_some() {
+            1
+        } else {
+            filter.page.max(1)
+        };
         Ok(Self {
             pool,
             filter,
@@ -110,11 +134,18 @@ impl<'a> List<'a> {
         let size = usize::try_from(self.filter.page_size).unwrap_or(usize::MAX);
         let more = keys.len() > size;
         keys.truncate(size);
-        let next_cursor =
-            keys.last().filter(|_| more).map(|key| Cursor::new(self.fingerprint, key.clone()));
+        let next_cursor = keys
+            .last()
+            .filter(|_| more)
+            .map(|key| Cursor::new(self.fingerprint, key.clone()));
         let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
         let rows = get_many(self.pool, self.shape.project_no, &ids).await?;
-        Ok(CustomerPage { rows, total: None, total_at_least: None, next_cursor })
+        Ok(CustomerPage {
+            rows,
+            total: None,
+            total_at_least: None,
+            next_cursor,
+        })
     }
 
     /// The keys of the page and of one more, and what that told about the total.
@@ -124,7 +155,11 @@ impl<'a> List<'a> {
         }
         if !self.shape.narrows() {
             let sql = self.shape.keys(self.after.is_some());
-            return Ok((self.read(&sql, self.after.as_ref(), self.wanted, self.offset).await?, Known::Total(self.bucketed)));
+            return Ok((
+                self.read(&sql, self.after.as_ref(), self.wanted, self.offset)
+                    .await?,
+                Known::Total(self.bucketed),
+            ));
         }
         if self.shape.restricted
             && self.bucketed <= FEW
@@ -132,14 +167,30 @@ impl<'a> List<'a> {
         {
             return Ok(self.slice(matched));
         }
-        let mut walk = Walk { hits: Vec::new(), walked: 0, from: self.after.clone(), ended: false };
-        let first = if self.shape.is_direct() { FIRST_WALK } else { FIRST_LOOK_UPS };
-        self.step(&mut walk, first.max(2 * (self.offset + self.wanted)).min(LONGEST_WALK)).await?;
+        let mut walk = Walk {
+            hits: Vec::new(),
+            walked: 0,
+            from: self.after.clone(),
+            ended: false,
+        };
+        let first = if self.shape.is_direct() {
+            FIRST_WALK
+        } else {
+            FIRST_LOOK_UPS
+        };
+        self.step(
+            &mut walk,
+            first.max(2 * (self.offset + self.wanted)).min(LONGEST_WALK),
+        )
+        .await?;
         if walk.ended && self.after.is_none() {
             let total = i64::try_from(walk.hits.len()).unwrap_or(i64::MAX);
             return Ok((self.cut(walk.hits), Known::Total(total)));
         }
-        let mut known = Known::Share { walked: walk.walked, hits: i64::try_from(walk.hits.len()).unwrap_or(i64::MAX) };
+        let mut known = Known::Share {
+            walked: walk.walked,
+            hits: i64::try_from(walk.hits.len()).unwrap_or(i64::MAX),
+        };
         if self.is_filled(&walk) {
             return Ok((self.cut(walk.hits), known));
         }
@@ -152,7 +203,9 @@ impl<'a> List<'a> {
         }
         if self.shape.walks_starts() {
             let sql = self.shape.starts(self.after.is_some());
-            let keys = self.read(&sql, self.after.as_ref(), self.offset + self.wanted, 0).await?;
+            let keys = self
+                .read(&sql, self.after.as_ref(), self.offset + self.wanted, 0)
+                .await?;
             return Ok((self.cut(keys), known));
         }
         let mut next = NEXT_WALK;
@@ -187,24 +240,43 @@ impl<'a> List<'a> {
     async fn candidates(&self, driver: Driver) -> Result<Option<Vec<Key>>, QueryError> {
         let sql = self.shape.candidates(driver);
         let query = sqlx::query_as::<_, (i64, DateTime<Utc>, String)>(&sql);
-        let found = self.shape.bind(query, None, 0, 0).fetch_all(self.pool).await?;
+        let found = self
+            .shape
+            .bind(query, None, 0, 0)
+            .fetch_all(self.pool)
+            .await?;
         if found.first().is_some_and(|(found, ..)| *found > BOUND) {
             return Ok(None);
         }
-        Ok(Some(found.into_iter().map(|(_, at, id)| Key { at: at.into(), id }).collect()))
+        Ok(Some(
+            found
+                .into_iter()
+                .map(|(_, at, id)| Key { at: at.into(), id })
+                .collect(),
+        ))
     }
 
     /// The part of a whole set that the page shows.
     fn slice(&self, mut matched: Vec<Key>) -> (Vec<Key>, Known) {
         let total = i64::try_from(matched.len()).unwrap_or(i64::MAX);
-        let order = |left: &Key, right: &Key| (left.at, left.id.as_str()).cmp(&(right.at, right.id.as_str()));
+        let order = |left: &Key, right: &Key| {
+            (left.at, left.id.as_str()).cmp(&(right.at, right.id.as_str()))
+        };
         matched.sort_unstable_by(|left, right| {
-            if self.shape.descending { order(right, left) } else { order(left, right) }
+            if self.shape.descending {
+                order(right, left)
+            } else {
+                order(left, right)
+            }
         });
         if let Some(after) = &self.after {
             matched.retain(|key| {
                 let place = order(key, after);
-                if self.shape.descending { place.is_lt() } else { place.is_gt() }
+                if self.shape.descending {
+                    place.is_lt()
+                } else {
+                    place.is_gt()
+                }
             });
         }
         (self.cut(matched), Known::Total(total))
@@ -212,18 +284,26 @@ impl<'a> List<'a> {
 
     fn cut(&self, keys: Vec<Key>) -> Vec<Key> {
         let skipped = usize::try_from(self.offset).unwrap_or(usize::MAX);
-        keys.into_iter().skip(skipped).take(usize::try_from(self.wanted).unwrap_or(usize::MAX)).collect()
+        keys.into_iter()
+            .skip(skipped)
+            .take(usize::try_from(self.wanted).unwrap_or(usize::MAX))
+            .collect()
     }
 
     fn is_filled(&self, walk: &Walk) -> bool {
-        walk.ended || i64::try_from(walk.hits.len()).is_ok_and(|hits| hits >= self.offset + self.wanted)
+        walk.ended
+            || i64::try_from(walk.hits.len()).is_ok_and(|hits| hits >= self.offset + self.wanted)
     }
 
     /// Walks on by so many rows.
     async fn step(&self, walk: &mut Walk, rows: i64) -> Result<(), QueryError> {
         let sql = self.shape.walk(walk.from.is_some());
         let query = sqlx::query_as::<_, (i64, DateTime<Utc>, String, bool)>(&sql);
-        let found = self.shape.bind(query, walk.from.as_ref(), rows, 0).fetch_all(self.pool).await?;
+        let found = self
+            .shape
+            .bind(query, walk.from.as_ref(), rows, 0)
+            .fetch_all(self.pool)
+            .await?;
         let walked = found.first().map_or(0, |(walked, ..)| *walked);
         walk.walked += walked;
         walk.ended = walked < rows;
@@ -239,9 +319,22 @@ impl<'a> List<'a> {
         Ok(())
     }
 
-    async fn read(&self, sql: &str, after: Option<&Key>, limit: i64, offset: i64) -> Result<Vec<Key>, QueryError> {
-        let rows = self.shape.bind(sqlx::query_as::<_, Row>(sql), after, limit, offset).fetch_all(self.pool).await?;
-        Ok(rows.into_iter().map(|(at, id)| Key { at: at.into(), id }).collect())
+    async fn read(
+        &self,
+        sql: &str,
+        after: Option<&Key>,
+        limit: i64,
+        offset: i64,
+    ) -> Result<Vec<Key>, QueryError> {
+        let rows = self
+            .shape
+            .bind(sqlx::query_as::<_, Row>(sql), after, limit, offset)
+            .fetch_all(self.pool)
+            .await?;
+        Ok(rows
+            .into_iter()
+            .map(|(at, id)| Key { at: at.into(), id })
+            .collect())
     }
 
     /// How many pass: exact, or [`BOUND`] + 1 where more do and nobody asked for all.
@@ -254,7 +347,11 @@ impl<'a> List<'a> {
         };
         if self.shape.searches() && share >= FREQUENT && !self.shape.is_start() {
             // Half as many again as should do.
-            #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "at most 150,000")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_precision_loss,
+                reason = "at most 150,000"
+            )]
             let rows = (BOUND as f64 / share * 1.5) as i64 + 1;
             let counted = self.count(&self.shape.count_walk(), rows).await?;
             if counted > BOUND {
@@ -276,7 +373,12 @@ impl<'a> List<'a> {
 
     async fn count(&self, sql: &str, limit: i64) -> Result<i64, QueryError> {
         let query = sqlx::query_as::<_, (i64,)>(sql);
-        Ok(self.shape.bind(query, None, limit, 0).fetch_one(self.pool).await?.0)
+        Ok(self
+            .shape
+            .bind(query, None, limit, 0)
+            .fetch_one(self.pool)
+            .await?
+            .0)
     }
 }
 
@@ -290,5 +392,9 @@ struct Walk {
 
 #[expect(clippy::cast_precision_loss, reason = "a share of at most 20,000 rows")]
 fn as_share(hits: i64, walked: i64) -> f64 {
-    if walked == 0 { 0.0 } else { hits as f64 / walked as f64 }
+    if walked == 0 {
+        0.0
+    } else {
+        hits as f64 / walked as f64
+    }
 }

@@ -7,6 +7,7 @@ pub(crate) mod fold;
 mod fold_tests;
 mod list;
 mod shape;
+mod statements;
 pub(crate) mod write;
 
 use std::collections::BTreeMap;
@@ -92,8 +93,14 @@ pub async fn get(
     project_no: i32,
     customer_user_id: &str,
 ) -> Result<Option<CustomerRow>, QueryError> {
-    let sql = format!("SELECT {COLUMNS} FROM view_customers c WHERE c.project_no = $1 AND c.customer_user_id = $2");
-    let row = sqlx::query(&sql).bind(project_no).bind(customer_user_id).fetch_optional(pool).await?;
+    let sql = format!(
+        "SELECT {COLUMNS} FROM view_customers c WHERE c.project_no = $1 AND c.customer_user_id = $2"
+    );
+    let row = sqlx::query(&sql)
+        .bind(project_no)
+        .bind(customer_user_id)
+        .fetch_optional(pool)
+        .await?;
     row.as_ref().map(read).transpose()
 }
 
@@ -103,8 +110,14 @@ pub async fn get_by_stream(
     project_no: i32,
     customer_ref: Uuid,
 ) -> Result<Option<CustomerRow>, QueryError> {
-    let sql = format!("SELECT {COLUMNS} FROM view_customers c WHERE c.project_no = $1 AND c.stream_id = $2");
-    let row = sqlx::query(&sql).bind(project_no).bind(customer_ref).fetch_optional(pool).await?;
+    let sql = format!(
+        "SELECT {COLUMNS} FROM view_customers c WHERE c.project_no = $1 AND c.stream_id = $2"
+    );
+    let row = sqlx::query(&sql)
+        .bind(project_no)
+        .bind(customer_ref)
+        .fetch_optional(pool)
+        .await?;
     row.as_ref().map(read).transpose()
 }
 
@@ -121,12 +134,20 @@ pub async fn get_many_by_stream(
              ON c.project_no = $1
             AND c.stream_id = wanted.stream_id"
     );
-    let rows = sqlx::query(&sql).bind(project_no).bind(customer_refs).fetch_all(pool).await?;
+    let rows = sqlx::query(&sql)
+        .bind(project_no)
+        .bind(customer_refs)
+        .fetch_all(pool)
+        .await?;
     rows.iter().map(read).collect()
 }
 
 /// The customers with these ids in the order given; those who are gone are left out.
-async fn get_many(pool: &PgPool, project_no: i32, ids: &[&str]) -> Result<Vec<CustomerRow>, QueryError> {
+async fn get_many(
+    pool: &PgPool,
+    project_no: i32,
+    ids: &[&str],
+) -> Result<Vec<CustomerRow>, QueryError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -138,7 +159,11 @@ async fn get_many(pool: &PgPool, project_no: i32, ids: &[&str]) -> Result<Vec<Cu
             AND c.customer_user_id = wanted.customer_user_id
           ORDER BY wanted.place"
     );
-    let rows = sqlx::query(&sql).bind(project_no).bind(ids).fetch_all(pool).await?;
+    let rows = sqlx::query(&sql)
+        .bind(project_no)
+        .bind(ids)
+        .fetch_all(pool)
+        .await?;
     rows.iter().map(read).collect()
 }
 
@@ -152,11 +177,14 @@ fn read(row: &PgRow) -> Result<CustomerRow, QueryError> {
         profile: row.try_get("profile")?,
         enabled: row.try_get("enabled")?,
         connector_enabled,
-        source_kind: SourceKind::from_number(row.try_get("source_kind")?).ok_or(QueryError::Malformed)?,
+        source_kind: SourceKind::from_number(row.try_get("source_kind")?)
+            .ok_or(QueryError::Malformed)?,
         source_provider: set(row.try_get("source_provider")?),
         source_connection: set(row.try_get("source_connection")?),
         source_external_id: row.try_get("source_external_id")?,
-        source_synced_at: row.try_get::<Option<DateTime<Utc>>, _>("source_synced_at")?.map(Timestamp::from),
+        source_synced_at: row
+            .try_get::<Option<DateTime<Utc>>, _>("source_synced_at")?
+            .map(Timestamp::from),
         version: row.try_get("version")?,
         created_at: row.try_get::<DateTime<Utc>, _>("created_at")?.into(),
         updated_at: row.try_get::<DateTime<Utc>, _>("updated_at")?.into(),

@@ -52,7 +52,11 @@ pub(crate) async fn present(
 fn listed(row: &PgRow) -> Result<(Uuid, Listed), PageError> {
     let stream: Uuid = row.try_get("stream_id")?;
     let position: i64 = row.try_get("position")?;
-    let poison = |code| PageError::Poison { stream, position, code };
+    let poison = |code| PageError::Poison {
+        stream,
+        position,
+        code,
+    };
     let at = |column| row.try_get::<DateTime<Utc>, _>(column).map(Timestamp::from);
     let set = |text: String| Some(text).filter(|text| !text.is_empty());
     let Json(connector_enabled): Json<BTreeMap<String, bool>> = row.try_get("connector_enabled")?;
@@ -60,16 +64,20 @@ fn listed(row: &PgRow) -> Result<(Uuid, Listed), PageError> {
         status: Status::Active,
         customer_user_id: Personal::new(row.try_get("customer_user_id")?),
         profile: Personal::new(
-            profile_from_json(row.try_get("profile")?).ok_or_else(|| poison("malformed_profile"))?,
+            profile_from_json(row.try_get("profile")?)
+                .ok_or_else(|| poison("malformed_profile"))?,
         ),
         enabled: row.try_get("enabled")?,
         connector_enabled,
         source: DataSource {
-            kind: SourceKind::from_number(row.try_get("source_kind")?).ok_or_else(|| poison("malformed_source"))?,
+            kind: SourceKind::from_number(row.try_get("source_kind")?)
+                .ok_or_else(|| poison("malformed_source"))?,
             provider: set(row.try_get("source_provider")?),
             connection_id: set(row.try_get("source_connection")?),
             external_id: Personal::new(row.try_get("source_external_id")?),
-            synced_at: row.try_get::<Option<DateTime<Utc>>, _>("source_synced_at")?.map(Timestamp::from),
+            synced_at: row
+                .try_get::<Option<DateTime<Utc>>, _>("source_synced_at")?
+                .map(Timestamp::from),
         },
         // Claims decide writes, and no read model needs them.
         claimed: Vec::new(),
@@ -77,7 +85,14 @@ fn listed(row: &PgRow) -> Result<(Uuid, Listed), PageError> {
         created_at: at("created_at")?,
         updated_at: at("updated_at")?,
     };
-    Ok((stream, Listed { project_no: row.try_get("project_no")?, position, customer }))
+    Ok((
+        stream,
+        Listed {
+            project_no: row.try_get("project_no")?,
+            position,
+            customer,
+        },
+    ))
 }
 
 /// The arrays of one statement: upserts, deletes, counts and field names.
@@ -111,7 +126,12 @@ impl<'a> Arrays<'a> {
         for (stream, row) in &folded.upserts {
             arrays.upsert(*stream, row);
         }
-        for Gone { project_no, stream, id } in &folded.deletes {
+        for Gone {
+            project_no,
+            stream,
+            id,
+        } in &folded.deletes
+        {
             arrays.gone_project.push(*project_no);
             arrays.gone_id.push(id);
             arrays.gone_stream.push(*stream);
@@ -122,8 +142,10 @@ impl<'a> Arrays<'a> {
     fn upsert(&mut self, stream: Uuid, row: &'a Listed) {
         let customer = &row.customer;
         let source = &customer.source;
-        let (provider, connection) =
-            (source.provider.as_deref().unwrap_or_default(), source.connection_id.as_deref().unwrap_or_default());
+        let (provider, connection) = (
+            source.provider.as_deref().unwrap_or_default(),
+            source.connection_id.as_deref().unwrap_or_default(),
+        );
         self.created_at.push(customer.created_at.to_utc());
         self.updated_at.push(customer.updated_at.to_utc());
         self.bucket.push(row.bucket());
@@ -135,15 +157,22 @@ impl<'a> Arrays<'a> {
         self.enabled.push(customer.enabled);
         self.id.push(row.id());
         self.display_name.push(storable(customer.display_name()));
-        self.profile.push(customer.profile.known().map_or_else(|| "{}".into(), profile_json));
-        self.connector_enabled.push(if customer.connector_enabled.is_empty() {
-            "{}".into()
-        } else {
-            serde_json::to_string(&customer.connector_enabled).unwrap_or_else(|_| "{}".into())
-        });
+        self.profile.push(
+            customer
+                .profile
+                .known()
+                .map_or_else(|| "{}".into(), profile_json),
+        );
+        self.connector_enabled
+            .push(if customer.connector_enabled.is_empty() {
+                "{}".into()
+            } else {
+                serde_json::to_string(&customer.connector_enabled).unwrap_or_else(|_| "{}".into())
+            });
         self.provider.push(provider);
         self.connection.push(connection);
-        self.external_id.push(source.external_id.known().cloned().flatten().map(storable));
+        self.external_id
+            .push(source.external_id.known().cloned().flatten().map(storable));
         self.synced_at.push(source.synced_at.map(Timestamp::to_utc));
     }
 
@@ -181,5 +210,9 @@ impl<'a> Arrays<'a> {
 
 /// Postgres texts have no NUL.
 pub(crate) fn storable(text: String) -> String {
-    if text.contains('\0') { text.replace('\0', " ") } else { text }
+    if text.contains('\0') {
+        text.replace('\0', " ")
+    } else {
+        text
+    }
 }

@@ -60,7 +60,14 @@ pub(crate) struct Search {
 impl Search {
     pub(crate) fn new(cell: Cell, directory: Arc<Shared>, touched: Arc<Touched>) -> Self {
         let (head, projected) = (cell.head(), cell.projected().subscribe());
-        Self { cell, head, directory, projected, touched, written: Instant::now() }
+        Self {
+            cell,
+            head,
+            directory,
+            projected,
+            touched,
+            written: Instant::now(),
+        }
     }
 
     /// Whether the directory needs the machine more.
@@ -129,8 +136,11 @@ impl Search {
         } else {
             present(self.cell.pool(), streams).await?
         };
-        let (gone_project, gone_stream): (Vec<i32>, Vec<Uuid>) =
-            streams.iter().filter(|(_, stream)| !rows.contains_key(stream)).copied().unzip();
+        let (gone_project, gone_stream): (Vec<i32>, Vec<Uuid>) = streams
+            .iter()
+            .filter(|(_, stream)| !rows.contains_key(stream))
+            .copied()
+            .unzip();
         let (mut position, mut stream, mut project, mut id) = (vec![], vec![], vec![], vec![]);
         let (mut id_start, mut name_start, mut haystack) = (vec![], vec![], vec![]);
         let (mut exact, mut owner) = (vec![], vec![]);

@@ -58,8 +58,14 @@ pub(crate) fn start(folded: &str) -> String {
 
 /// The digits of a text that looks like a telephone number and is not digits only.
 fn phone_digits(text: &str) -> Option<String> {
-    let looks_like_one = text.chars().all(|letter| letter.is_numeric() || " +()-./\u{a0}".contains(letter));
-    let found = if looks_like_one { digits(text) } else { String::new() };
+    let looks_like_one = text
+        .chars()
+        .all(|letter| letter.is_numeric() || " +()-./\u{a0}".contains(letter));
+    let found = if looks_like_one {
+        digits(text)
+    } else {
+        String::new()
+    };
     (found.len() >= PHONE_DIGITS && found != text).then_some(found)
 }
 
@@ -90,16 +96,29 @@ mod tests {
             ),
             ..Customer::default()
         };
-        let row = SearchRow::of(&Listed { project_no: 3, position: 9, customer });
-        assert_eq!(row.haystack, "ada\nada o'neil\n+49 170-1234567\n491701234567");
-        assert_eq!((row.id_start.as_str(), row.name_start.as_str()), ("ad", "ad"));
+        let row = SearchRow::of(&Listed {
+            project_no: 3,
+            position: 9,
+            customer,
+        });
+        assert_eq!(
+            row.haystack,
+            "ada\nada o'neil\n+49 170-1234567\n491701234567"
+        );
+        assert_eq!(
+            (row.id_start.as_str(), row.name_start.as_str()),
+            ("ad", "ad")
+        );
         assert!(row.exact.contains(&exact(3, "full_name", "Ádá O’Neil")));
         assert_eq!(row.exact.len(), 4);
     }
 
     #[test]
     fn only_telephone_numbers_are_digits() {
-        assert_eq!(phone_digits("+1 (555) 010-9999").as_deref(), Some("15550109999"));
+        assert_eq!(
+            phone_digits("+1 (555) 010-9999").as_deref(),
+            Some("15550109999")
+        );
         assert_eq!(phone_digits("15550109999"), None);
         assert_eq!(phone_digits("u0001234567"), None);
         assert_eq!(phone_digits("12-34"), None);

@@ -29,7 +29,9 @@ impl Touch {
             position: recorded.position,
             stream: recorded.stream,
             project_no: recorded.project_no,
-            listed: CustomerEvent::TYPES.iter().any(|known| known.type_no == recorded.type_no),
+            listed: CustomerEvent::TYPES
+                .iter()
+                .any(|known| known.type_no == recorded.type_no),
             scrubs: recorded.name() == Some("customer.erased"),
         }
     }
@@ -70,9 +72,15 @@ impl Touched {
         if position < kept.from || position >= kept.to {
             return None;
         }
-        let first = kept.touches.partition_point(|touch| touch.position <= position);
-        let touches: Vec<Touch> =
-            kept.touches.range(first..).take(usize::try_from(limit).unwrap_or_default()).copied().collect();
+        let first = kept
+            .touches
+            .partition_point(|touch| touch.position <= position);
+        let touches: Vec<Touch> = kept
+            .touches
+            .range(first..)
+            .take(usize::try_from(limit).unwrap_or_default())
+            .copied()
+            .collect();
         (!touches.is_empty()).then_some(touches)
     }
 
@@ -88,7 +96,13 @@ mod tests {
     use super::{Touch, Touched};
 
     fn touch(position: i64) -> Touch {
-        Touch { position, stream: Uuid::from_u128(1), project_no: 1, listed: true, scrubs: false }
+        Touch {
+            position,
+            stream: Uuid::from_u128(1),
+            project_no: 1,
+            listed: true,
+            scrubs: false,
+        }
     }
 
     #[test]

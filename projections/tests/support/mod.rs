@@ -45,27 +45,50 @@ impl Database {
         #[expect(clippy::disallowed_methods, reason = "the test's only setting")]
         let url = std::env::var("ROSTER_TEST_DATABASE_URL").ok()?;
         let options: PgConnectOptions = url.parse().expect("a URL");
-        let mut owner = PgConnection::connect_with(&options).await.expect("the database answers");
+        let mut owner = PgConnection::connect_with(&options)
+            .await
+            .expect("the database answers");
         let name = format!("projections_{name}");
-        owner.execute(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)").as_str()).await.expect("dropped");
-        owner.execute(format!("CREATE DATABASE {name} TEMPLATE template0").as_str()).await.expect("created");
+        owner
+            .execute(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)").as_str())
+            .await
+            .expect("dropped");
+        owner
+            .execute(format!("CREATE DATABASE {name} TEMPLATE template0").as_str())
+            .await
+            .expect("created");
         let url = SecretString::from(options.database(&name).to_url_lossy().to_string());
         let vault = Vault::parse(KEK).expect("a key");
         let _turn = MIGRATING.lock().await;
-        migrate::migrate(&url, "main", &vault).await.expect("migrated");
+        migrate::migrate(&url, "main", &vault)
+            .await
+            .expect("migrated");
         Some(Self { url, vault })
     }
 
     pub(crate) fn existing(name: &str) -> Self {
         let url = std::env::var("ROSTER_TEST_DATABASE_URL").unwrap();
         let options: PgConnectOptions = url.parse().unwrap();
-        let url = SecretString::from(options.database(&format!("projections_{name}")).to_url_lossy().to_string());
-        Self { url, vault: Vault::parse(KEK).unwrap() }
+        let url = SecretString::from(
+            options
+                .database(&format!("projections_{name}"))
+                .to_url_lossy()
+                .to_string(),
+        );
+        Self {
+            url,
+            vault: Vault::parse(KEK).unwrap(),
+        }
     }
     pub(crate) async fn sql(&self, sql: &str) {
         use secrecy::ExposeSecret;
         let options: PgConnectOptions = self.url.expose_secret().parse().unwrap();
-        PgConnection::connect_with(&options).await.unwrap().execute(sql).await.unwrap();
+        PgConnection::connect_with(&options)
+            .await
+            .unwrap()
+            .execute(sql)
+            .await
+            .unwrap();
     }
 
     /// Opens the cell and starts its projections.
@@ -77,28 +100,52 @@ impl Database {
             pool_size: 8,
             cache_streams: 10_000,
         };
-        let cell = Cell::open(config, self.vault.clone(), &tracker, stop.clone()).await.expect("the cell opens");
-        let options = ProjectionOptions { owner: owner.into() };
+        let cell = Cell::open(config, self.vault.clone(), &tracker, stop.clone())
+            .await
+            .expect("the cell opens");
+        let options = ProjectionOptions {
+            owner: owner.into(),
+        };
         let projections = Projections::start(cell.clone(), options, &tracker, stop.clone());
-        Server { cell, projections, tracker, stop }
+        Server {
+            cell,
+            projections,
+            tracker,
+            stop,
+        }
     }
 }
 
 impl Server {
     pub(crate) async fn project(&self, id: &str) -> Arc<Project> {
-        let scope = Scope { account_id: "acc".into(), org_id: "org".into(), project_id: id.into() };
+        let scope = Scope {
+            account_id: "acc".into(),
+            org_id: "org".into(),
+            project_id: id.into(),
+        };
         let schema_stream = Uuid::from_u128(0xabc0 + id.bytes().map(u128::from).sum::<u128>());
-        self.cell.create_project(&scope, schema_stream).await.expect("a project")
+        self.cell
+            .create_project(&scope, schema_stream)
+            .await
+            .expect("a project")
     }
 
     /// Decides and appends; the position after it.
-    pub(crate) async fn run(&self, project: &Project, stream: Uuid, command: &CustomerCommand) -> i64 {
+    pub(crate) async fn run(
+        &self,
+        project: &Project,
+        stream: Uuid,
+        command: &CustomerCommand,
+    ) -> i64 {
         let before: Loaded<Customer> = self.cell.load(project, stream).await.expect("loaded");
         let events = roster_domain::customer::decide(&before.state, command).expect("accepted");
         if events.is_empty() {
             return 0;
         }
-        let prepared = self.cell.prepare(project, &before, events, &Meta::default()).expect("prepared");
+        let prepared = self
+            .cell
+            .prepare(project, &before, events, &Meta::default())
+            .expect("prepared");
         match self.cell.append(prepared).await.expect("appended") {
             Verdict::Accepted { position, .. } => position,
             other => panic!("not accepted: {other:?}"),
@@ -106,15 +153,22 @@ impl Server {
     }
 
     /// Registers new customers in chunks; the position after them.
-    pub(crate) async fn register(&self, project: &Project, commands: Vec<(Uuid, CustomerCommand)>) -> i64 {
+    pub(crate) async fn register(
+        &self,
+        project: &Project,
+        commands: Vec<(Uuid, CustomerCommand)>,
+    ) -> i64 {
         let mut last = 0;
         for part in commands.chunks(2_000) {
             let chunk = part
                 .iter()
                 .map(|(stream, command)| {
                     let before: Loaded<Customer> = self.cell.new_stream(*stream);
-                    let events = roster_domain::customer::decide(&before.state, command).expect("accepted");
-                    self.cell.prepare(project, &before, events, &Meta::default()).expect("prepared")
+                    let events =
+                        roster_domain::customer::decide(&before.state, command).expect("accepted");
+                    self.cell
+                        .prepare(project, &before, events, &Meta::default())
+                        .expect("prepared")
                 })
                 .collect();
             match self.cell.append_all(chunk).await.expect("appended") {
@@ -127,8 +181,16 @@ impl Server {
 
     /// Waits for both projections.
     pub(crate) async fn settle(&self, position: i64) {
-        assert!(self.projections.wait_for(position, PATIENCE).await, "{:?}", self.projections.status());
-        assert!(self.projections.wait_for_search(position, PATIENCE).await, "{:?}", self.projections.status());
+        assert!(
+            self.projections.wait_for(position, PATIENCE).await,
+            "{:?}",
+            self.projections.status()
+        );
+        assert!(
+            self.projections.wait_for_search(position, PATIENCE).await,
+            "{:?}",
+            self.projections.status()
+        );
     }
 
     pub(crate) async fn close(self) {
@@ -140,10 +202,21 @@ impl Server {
 }
 
 /// An upsert of text fields under the default schema.
-pub(crate) fn upsert(id: &str, fields: &[(&str, &str)], enabled: Option<bool>, tagging: Tagging, at: i64) -> CustomerCommand {
+pub(crate) fn upsert(
+    id: &str,
+    fields: &[(&str, &str)],
+    enabled: Option<bool>,
+    tagging: Tagging,
+    at: i64,
+) -> CustomerCommand {
     let changes: BTreeMap<String, Option<Value>> = fields
         .iter()
-        .map(|(name, text)| ((*name).to_owned(), (!text.is_empty()).then(|| Value::Text((*text).to_owned()))))
+        .map(|(name, text)| {
+            (
+                (*name).to_owned(),
+                (!text.is_empty()).then(|| Value::Text((*text).to_owned())),
+            )
+        })
         .collect();
     CustomerCommand::Upsert(Upsert {
         schema: Arc::new(Schema::compile(Definition::default(), 0).expect("valid")),

@@ -1,5 +1,6 @@
 //! Databases of the measurements: made, filled through the store, left in peace before each measurement, and dropped.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use crate::database::{CELL, KEK};
 use crate::log::{scope, upsert};
 
 /// Commands of a chunk.
-pub(super) const CHUNK: usize = 5_000;
+pub(super) const CHUNK: u32 = 5_000;
 
 /// The connection and cache sizes that the server has by default.
 const POOL: u32 = 16;
@@ -156,15 +157,15 @@ impl Open {
     }
 
     /// Fills the log with new customers.
-    pub(super) async fn fill(self: &Arc<Self>, numbers: std::ops::Range<u32>) -> anyhow::Result<Duration> {
+    pub(super) async fn fill(self: &Arc<Self>, numbers: Range<u32>) -> anyhow::Result<Duration> {
         let chunks = self.chunks(numbers)?;
         self.append(chunks).await
     }
 
     /// The decided events of new customers in chunks.
-    pub(super) fn chunks(&self, numbers: std::ops::Range<u32>) -> anyhow::Result<Vec<Vec<Vec<CustomerEvent>>>> {
-        let events: Vec<Vec<CustomerEvent>> = numbers.map(|number| self.register(number)).collect::<anyhow::Result<_>>()?;
-        Ok(events.chunks(CHUNK).map(<[_]>::to_vec).collect())
+    pub(super) fn chunks(&self, numbers: Range<u32>) -> anyhow::Result<Vec<Vec<Vec<CustomerEvent>>>> {
+        let chunk = |from: u32| (from..numbers.end.min(from + CHUNK)).map(|number| self.register(number)).collect();
+        numbers.clone().step_by(CHUNK as usize).map(chunk).collect()
     }
 
     /// Ends the cell's tasks and waits for them.

@@ -1,11 +1,10 @@
 //! A request that comes again: SDKs resend POSTs and may send one `Idempotency-Key` with everything.
 
-use std::time::{Duration, Instant};
-
 use roster_domain::Scope;
 use roster_internal::{BASE, all};
 use roster_tests::client::{ACCOUNT, Client, Credential, ids, project};
 use roster_tests::server::Server;
+use roster_tests::until::until;
 use serde_json::{Value, json};
 
 const KEY: &str = "idempotency-key";
@@ -13,14 +12,25 @@ const KEY: &str = "idempotency-key";
 /// The mutations of the surface, below its base.
 fn mutations() -> Vec<String> {
     let routes = all().into_iter().filter(roster_http::RouteInfo::mutates);
-    routes.map(|route| route.path.trim_start_matches(BASE).trim_start_matches('/').to_owned()).collect()
+    routes
+        .map(|route| {
+            route
+                .path
+                .trim_start_matches(BASE)
+                .trim_start_matches('/')
+                .to_owned()
+        })
+        .collect()
 }
 
 /// What a project looks like to its readers. Imports are jobs, not state: each run is listed.
 async fn state(client: &Client) -> Value {
     let mut sources = client.ok("users/data-sources/list", json!({})).await;
     for source in sources["items"].as_array_mut().into_iter().flatten() {
-        source.as_object_mut().expect("a source").remove("last_upserted_at");
+        source
+            .as_object_mut()
+            .expect("a source")
+            .remove("last_upserted_at");
     }
     json!({
         "schema": client.ok("schema/get", json!({})).await,
@@ -32,8 +42,12 @@ async fn state(client: &Client) -> Value {
 
 /// A request to a mutation, after what it needs has been made.
 async fn prepare(client: &Client, route: &str) -> Value {
-    client.upsert("c1", json!({"email": "ada@example.org", "city": "London"})).await;
-    client.upsert("c2", json!({"email": "grace@example.org"})).await;
+    client
+        .upsert("c1", json!({"email": "ada@example.org", "city": "London"}))
+        .await;
+    client
+        .upsert("c2", json!({"email": "grace@example.org"}))
+        .await;
     match route {
         "schema/upsert" => json!({"primary_key": "customer_user_id", "fields": [
             {"name": "customer_user_id", "required": true, "unique": true},
@@ -49,12 +63,21 @@ async fn prepare(client: &Client, route: &str) -> Value {
         ]}),
         "users/delete" => json!({"customer_user_id": "c1", "suppress": true}),
         "users/suppressions/remove" => {
-            client.ok("users/delete", json!({"customer_user_id": "c1", "suppress": true})).await;
+            client
+                .ok(
+                    "users/delete",
+                    json!({"customer_user_id": "c1", "suppress": true}),
+                )
+                .await;
             json!({"customer_user_id": "c1"})
         }
-        "users/import-csv" => json!({"csv": "customer_user_id,city,enabled\nc1,Paris,false\nc4,Rome,\nc5,Bonn,maybe\n"}),
+        "users/import-csv" => {
+            json!({"csv": "customer_user_id,city,enabled\nc1,Paris,false\nc4,Rome,\nc5,Bonn,maybe\n"})
+        }
         "users/imports/cancel" => {
-            let import = client.ok("users/import-csv", json!({"csv": "customer_user_id\nc6\n"})).await;
+            let import = client
+                .ok("users/import-csv", json!({"csv": "customer_user_id\nc6\n"}))
+                .await;
             json!({"import_id": import["import_id"]})
         }
         "scim/enable" | "scim/disable" => json!({}),
@@ -70,11 +93,19 @@ async fn a_mutation_that_is_sent_again_does_no_harm() {
         let scope = project(&format!("again-{}", route.replace('/', "-")));
         let client = Client::new(&server, scope, Credential::Bearer(key.clone()));
         let members = prepare(&client, &route).await;
-        let first = client.with_header(KEY, "one").post(&route, members.clone()).await;
+        let first = client
+            .with_header(KEY, "one")
+            .post(&route, members.clone())
+            .await;
         let is_away = route.starts_with("scim/");
         assert_eq!(first.status, if is_away { 501 } else { 200 }, "{first}");
         let after = state(&client).await;
-        let again = [client.with_header(KEY, "one"), client.with_header(KEY, "two"), client.clone(), client.clone()];
+        let again = [
+            client.with_header(KEY, "one"),
+            client.with_header(KEY, "two"),
+            client.clone(),
+            client.clone(),
+        ];
         for caller in again {
             let answer = caller.post(&route, members.clone()).await;
             // What is gone is not found a second time, and that is all.
@@ -91,25 +122,29 @@ async fn a_mutation_that_is_sent_again_does_no_harm() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_is_sent_again_while_it_runs_is_the_same_import() {
     // Long enough for the requests of this test to meet a running import, even on a busy machine.
-    let server = Server::start_with(&[("ROSTER_IMPORT__CHUNK_PAUSE_MS", "6000")]).await.expect("a server");
-    let client = Client::of_project(&server, "running").await.expect("a client");
+    let server = Server::start_with(&[("ROSTER_IMPORT__CHUNK_PAUSE_MS", "4000")])
+        .await
+        .expect("a server");
+    let client = Client::of_project(&server, "running")
+        .await
+        .expect("a client");
     let members = json!({"csv": "customer_user_id,city\nc1,Paris\nc2,Rome\n"});
     let keyed = client.with_header(KEY, "one");
 
     let first = tokio::join!(keyed.post("users/import-csv", members.clone()), async {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        let running = loop {
-            let list = client.ok("users/imports/list", json!({"active_only": true})).await;
-            if let Some(import) = list["items"].as_array().and_then(|items| items.first()) {
-                break import["import_id"].clone();
-            }
-            assert!(Instant::now() < deadline, "the import does not start");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        };
+        let running = until("the import starts", async || {
+            let active = json!({"active_only": true});
+            let list = client.ok("users/imports/list", active).await;
+            Some(list["items"].get(0)?["import_id"].clone())
+        });
+        let running = running.await;
         let again = keyed.post("users/import-csv", members.clone()).await;
-        assert_eq!(again.header("idempotency-replayed"), Some("true"), "{again}");
+        assert_eq!(
+            again.header("idempotency-replayed"),
+            Some("true"),
+            "{again}"
+        );
         assert_eq!(again.ok()["import_id"], running);
-
         running
     });
     let (first, running) = first;
@@ -117,29 +152,53 @@ async fn an_import_that_is_sent_again_while_it_runs_is_the_same_import() {
     assert_eq!(first.ok()["import_id"], running);
     assert_eq!(client.ok("users/imports/list", json!({})).await["total"], 1);
 
-    // The job has ended, so the same request starts another one, which has nothing to do.
+    // Once the job has ended, the same request starts another one, which has nothing to do.
+    client.import_ended(&running).await;
     let again = keyed.post("users/import-csv", members.clone()).await;
     assert_eq!(again.header("idempotency-replayed"), None, "{again}");
-    let again = again.ok();
-    assert_ne!(again["import_id"], running);
-    let counts = ["total", "created", "updated", "unchanged", "skipped", "failed"].map(|name| again[name].as_i64());
+    let again = again.ok()["import_id"].clone();
+    assert_ne!(again, running);
+    let again = client.import_ended(&again).await;
+    let counts = [
+        "total",
+        "created",
+        "updated",
+        "unchanged",
+        "skipped",
+        "failed",
+    ]
+    .map(|name| again[name].as_i64());
     assert_eq!(counts, [2, 0, 0, 2, 0, 0].map(Some), "{again}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_counts_only_with_tenant_caller_and_body() {
-    let server = Server::start_with(&[("ROSTER_IMPORT__CHUNK_PAUSE_MS", "1500")]).await.expect("a server");
-    let client = Client::of_project(&server, "first").await.expect("a client").with_header(KEY, "one");
+    let server = Server::start_with(&[("ROSTER_IMPORT__CHUNK_PAUSE_MS", "1500")])
+        .await
+        .expect("a server");
+    let client = Client::of_project(&server, "first")
+        .await
+        .expect("a client")
+        .with_header(KEY, "one");
     let other_key = server.key(ACCOUNT, &["*"]).await.expect("a key");
     let callers = [
         (client.clone(), "c1"),
         (client.clone(), "c2"),
         (client.in_scope(project("second")), "c1"),
-        (client.in_scope(Scope { org_id: "org_second".into(), ..project("first") }), "c1"),
+        (
+            client.in_scope(Scope {
+                org_id: "org_second".into(),
+                ..project("first")
+            }),
+            "c1",
+        ),
         (client.with_credential(Credential::Bearer(other_key)), "c1"),
     ];
     let imports = callers.iter().map(|(caller, id)| {
-        caller.post("users/import-csv", json!({"csv": format!("customer_user_id\n{id}\n")}))
+        caller.post(
+            "users/import-csv",
+            json!({"csv": format!("customer_user_id\n{id}\n")}),
+        )
     });
     let mut started = Vec::new();
     for answer in futures::future::join_all(imports).await {
@@ -148,43 +207,81 @@ async fn a_key_counts_only_with_tenant_caller_and_body() {
     }
     started.sort_unstable();
     started.dedup();
-    assert_eq!(started.len(), callers.len(), "two different requests got one answer");
+    assert_eq!(
+        started.len(),
+        callers.len(),
+        "two different requests got one answer"
+    );
 
     for unusable in ["", &"k".repeat(256)] {
         let caller = client.with_header(KEY, unusable);
-        caller.invalid("users/import-csv", json!({"csv": "customer_user_id\nc9\n"}), "header.Idempotency-Key").await;
+        caller
+            .invalid(
+                "users/import-csv",
+                json!({"csv": "customer_user_id\nc9\n"}),
+                "header.Idempotency-Key",
+            )
+            .await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_key_on_every_request_of_a_client_breaks_nothing() {
     let server = Server::start().await.expect("a server");
-    let client = Client::of_project(&server, "wide").await.expect("a client").with_header(KEY, "client-wide");
+    let client = Client::of_project(&server, "wide")
+        .await
+        .expect("a client")
+        .with_header(KEY, "client-wide");
     let list = json!({"fields": {}});
 
     assert_eq!(client.ok("users/list", list.clone()).await["total"], 0);
-    let created = client.ok("users/upsert", json!({"customer_user_id": "c1", "profile": {"city": "London"}})).await;
-    assert_eq!((&created["created"], &created["changed"]), (&json!(true), &json!(true)));
-    assert_eq!(ids(&client.ok("users/list", list.clone()).await), ["c1"], "a read was answered from memory");
+    let created = client
+        .ok(
+            "users/upsert",
+            json!({"customer_user_id": "c1", "profile": {"city": "London"}}),
+        )
+        .await;
+    assert_eq!(
+        (&created["created"], &created["changed"]),
+        (&json!(true), &json!(true))
+    );
+    assert_eq!(
+        ids(&client.ok("users/list", list.clone()).await),
+        ["c1"],
+        "a read was answered from memory"
+    );
 
     // A, B, A again: the third request is the first one's text, and must be done all the same.
     for (city, changed) in [("Paris", true), ("London", true), ("London", false)] {
         let upsert = json!({"customer_user_id": "c1", "profile": {"city": city}});
         assert_eq!(client.ok("users/upsert", upsert).await["changed"], changed);
-        let record = client.ok("users/get", json!({"customer_user_id": "c1"})).await;
+        let record = client
+            .ok("users/get", json!({"customer_user_id": "c1"}))
+            .await;
         assert_eq!(record["user"]["profile"]["city"], city);
     }
     for round in 0..2 {
-        let deleted = client.ok("users/delete", json!({"customer_user_id": "c1"})).await;
+        let deleted = client
+            .ok("users/delete", json!({"customer_user_id": "c1"}))
+            .await;
         assert_eq!(deleted["deleted"], true, "round {round}");
         assert_eq!(client.ok("users/list", list.clone()).await["total"], 0);
-        let created = client.ok("users/upsert", json!({"customer_user_id": "c1", "profile": {"city": "London"}})).await;
+        let created = client
+            .ok(
+                "users/upsert",
+                json!({"customer_user_id": "c1", "profile": {"city": "London"}}),
+            )
+            .await;
         assert_eq!(created["created"], true, "round {round}");
     }
     let csv = json!({"csv": "customer_user_id,city\nc1,Rome\nc2,Bonn\n"});
     for updated in [1, 0] {
         let import = client.ok("users/import-csv", csv.clone()).await;
-        assert_eq!((&import["status"], &import["updated"]), (&json!("completed"), &json!(updated)), "{import}");
+        assert_eq!(
+            (&import["status"], &import["updated"]),
+            (&json!("completed"), &json!(updated)),
+            "{import}"
+        );
     }
     assert_eq!(ids(&client.ok("users/list", list).await), ["c1", "c2"]);
     let export = client.post("users/export-csv", json!({})).await;

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use rand::Rng;
-use roster_commands::{CommandError, DataSourceInput, Directory, Limits, NotFound, SchemaInput, UpsertInput};
+use roster_commands::{
+    CommandError, DataSourceInput, Directory, Limits, NotFound, SchemaInput, UpsertInput,
+};
 use roster_domain::customer::{Customer, CustomerEvent, SourceKind};
 use roster_domain::event::StoredEvent;
 use roster_domain::schema::{Definition, Field, FieldType, ProjectSchema};
@@ -31,9 +33,15 @@ const ADDRESSES: u32 = 700;
 /// So many badges that a schema that makes them unique is sometimes kept out by a duplicate, and sometimes not.
 const BADGES: u32 = 400_000;
 
-#[expect(clippy::disallowed_methods, reason = "the long run is asked for by the environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the long run is asked for by the environment"
+)]
 fn seconds() -> u64 {
-    std::env::var("ROSTER_HAMMER_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(4)
+    std::env::var("ROSTER_HAMMER_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(4)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -65,7 +73,10 @@ async fn hammer(servers: usize) {
     }
     let first = nodes[0].directory.clone();
     let ctx = Node::context("p");
-    let input = SchemaInput { definition: definition(false, None), expected_version: None };
+    let input = SchemaInput {
+        definition: definition(false, None),
+        expected_version: None,
+    };
     first.upsert_schema(&ctx, input).await.expect("a schema");
     let till = Instant::now() + Duration::from_secs(seconds());
     let tally = Arc::new(Tally::default());
@@ -93,14 +104,22 @@ async fn hammer(servers: usize) {
     for node in &nodes {
         head = node.settle().await.expect("the projections catch up");
         for status in node.projections.status() {
-            assert_eq!((status.parked_streams, status.error), (0, None), "{}", status.name);
+            assert_eq!(
+                (status.parked_streams, status.error),
+                (0, None),
+                "{}",
+                status.name
+            );
         }
     }
     check(&database, head).await;
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let happened = [&tally.written, &tally.taken, &tally.erased, &tally.schemas].map(count);
     eprintln!("{tally:?}");
-    assert!(happened.iter().all(|count| *count > 0), "{tally:?}: the test did not hammer");
+    assert!(
+        happened.iter().all(|count| *count > 0),
+        "{tally:?}: the test did not hammer"
+    );
     for node in nodes {
         node.close().await;
     }
@@ -108,13 +127,21 @@ async fn hammer(servers: usize) {
 
 /// A unique and fought-for address, a badge that is sometimes unique, a number whose region changes.
 fn definition(unique_badge: bool, region: Option<&str>) -> Definition {
-    let unique = |name: &str, field_type, unique| Field { unique, ..Field::new(name, field_type) };
+    let unique = |name: &str, field_type, unique| Field {
+        unique,
+        ..Field::new(name, field_type)
+    };
     let mut definition = Definition::default();
-    definition.fields.retain(|field| !["email", "phone"].contains(&field.name.as_str()));
+    definition
+        .fields
+        .retain(|field| !["email", "phone"].contains(&field.name.as_str()));
     definition.fields.extend([
         unique("email", FieldType::Email, true),
         unique("badge", FieldType::String, unique_badge),
-        Field { default_region: region.map(str::to_owned), ..unique("phone", FieldType::Phone, true) },
+        Field {
+            default_region: region.map(str::to_owned),
+            ..unique("phone", FieldType::Phone, true)
+        },
         Field::new("score", FieldType::Number),
         Field::new("vip", FieldType::Boolean),
     ]);
@@ -124,11 +151,19 @@ fn definition(unique_badge: bool, region: Option<&str>) -> Definition {
 async fn change_schema(directory: &Directory, tally: &Tally) {
     let (badge, region) = {
         let mut random = rand::rng();
-        (random.random(), [None, Some("DE"), Some("US")][random.random_range(0..3)])
+        (
+            random.random(),
+            [None, Some("DE"), Some("US")][random.random_range(0..3)],
+        )
     };
-    let input = SchemaInput { definition: definition(badge, region), expected_version: None };
+    let input = SchemaInput {
+        definition: definition(badge, region),
+        expected_version: None,
+    };
     match directory.upsert_schema(&Node::context("p"), input).await {
-        Ok(applied) => tally.schemas.fetch_add(u64::from(applied.position.is_some()), Ordering::Relaxed),
+        Ok(applied) => tally
+            .schemas
+            .fetch_add(u64::from(applied.position.is_some()), Ordering::Relaxed),
         Err(
             CommandError::SchemaInvalid(_)
             | CommandError::SchemaConflict { .. }
@@ -143,20 +178,36 @@ async fn write_once(directory: &Directory, tally: &Tally) {
     let ctx = Node::context("p");
     let (id, dice) = {
         let mut random = rand::rng();
-        (format!("Customer-{}", random.random_range(0..CUSTOMERS)), random.random_range(0..300))
+        (
+            format!("Customer-{}", random.random_range(0..CUSTOMERS)),
+            random.random_range(0..300),
+        )
     };
     let ended = match dice {
-        0..12 => directory.erase_customer(&ctx, &id, dice < 3).await.map(|_| &tally.erased),
-        12..15 => directory.remove_suppression(&ctx, &id).await.map(|_| &tally.written),
+        0..12 => directory
+            .erase_customer(&ctx, &id, dice < 3)
+            .await
+            .map(|_| &tally.erased),
+        12..15 => directory
+            .remove_suppression(&ctx, &id)
+            .await
+            .map(|_| &tally.written),
         15..24 => {
             let inputs = (0..5).map(|_| random_input(None)).collect();
-            let verdicts = directory.upsert_customers(&ctx, inputs).await.expect("a verdict each").value;
+            let verdicts = directory
+                .upsert_customers(&ctx, inputs)
+                .await
+                .expect("a verdict each")
+                .value;
             for verdict in verdicts {
                 note(verdict.map(|_| &tally.written), tally);
             }
             return;
         }
-        _ => directory.upsert_customer(&ctx, random_input(Some(id))).await.map(|_| &tally.written),
+        _ => directory
+            .upsert_customer(&ctx, random_input(Some(id)))
+            .await
+            .map(|_| &tally.written),
     };
     note(ended, tally);
 }
@@ -177,15 +228,33 @@ fn random_input(id: Option<String>) -> UpsertInput {
     let mut random = rand::rng();
     let number = random.random_range(0..CUSTOMERS);
     let id = id.unwrap_or_else(|| format!("Customer-{number}"));
-    let own: u32 = id.trim_start_matches("Customer-").parse().unwrap_or_default();
+    let own: u32 = id
+        .trim_start_matches("Customer-")
+        .parse()
+        .unwrap_or_default();
     let text = |text: String| Input::Text(text);
     let candidates = [
-        ("email", text(format!("{}@Example.org", random.random_range(0..ADDRESSES)))),
-        ("badge", text(format!("badge {}", random.random_range(0..BADGES)))),
-        ("phone", text(format!("0171 {:07}", own * 10 + random.random_range(0..10)))),
-        ("score", Input::Number(random.random_range(-50..50).to_string())),
+        (
+            "email",
+            text(format!("{}@Example.org", random.random_range(0..ADDRESSES))),
+        ),
+        (
+            "badge",
+            text(format!("badge {}", random.random_range(0..BADGES))),
+        ),
+        (
+            "phone",
+            text(format!("0171 {:07}", own * 10 + random.random_range(0..10))),
+        ),
+        (
+            "score",
+            Input::Number(random.random_range(-50..50).to_string()),
+        ),
         ("vip", Input::Bool(random.random())),
-        ("full_name", text(format!("Žofie Ó’Brien {}", random.random_range(0..9)))),
+        (
+            "full_name",
+            text(format!("Žofie Ó’Brien {}", random.random_range(0..9))),
+        ),
         ("note", text(format!("extra {}", random.random_range(0..9)))),
     ];
     let mut profile = Vec::new();
@@ -261,7 +330,10 @@ impl Log {
                     if !matches!(event, CustomerEvent::FieldsClaimed { .. }) {
                         folded.position = recorded.position;
                     }
-                    let is_write = matches!(event, CustomerEvent::Registered { .. } | CustomerEvent::Updated { .. });
+                    let is_write = matches!(
+                        event,
+                        CustomerEvent::Registered { .. } | CustomerEvent::Updated { .. }
+                    );
                     folded.customer.fold(event);
                     if is_write {
                         let at = folded.customer.updated_at;
@@ -270,44 +342,69 @@ impl Log {
                     }
                 } else if is::<SuppressionEvent>(recorded.type_no) {
                     let event = recorded.decode().expect("it decodes");
-                    log.suppressions.entry(recorded.stream).or_default().fold(event);
+                    log.suppressions
+                        .entry(recorded.stream)
+                        .or_default()
+                        .fold(event);
                 }
             }
         }
     }
 
     fn active(&self) -> impl Iterator<Item = (&Uuid, &Folded)> {
-        self.customers.iter().filter(|(_, folded)| folded.customer.is_active())
+        self.customers
+            .iter()
+            .filter(|(_, folded)| folded.customer.is_active())
     }
 }
 
 fn source_of(customer: &Customer) -> (i16, String, String) {
     let source = &customer.source;
     let set = |text: &Option<String>| text.clone().unwrap_or_default();
-    (source.kind.number(), set(&source.provider), set(&source.connection_id))
+    (
+        source.kind.number(),
+        set(&source.provider),
+        set(&source.connection_id),
+    )
 }
 
 async fn check(database: &Database, head: i64) {
     // A fresh cell: a cache may be behind what another server wrote, the database may not.
     let fresh = database.cell().await.expect("a cell");
     let cell = &fresh.cell;
-    let project = cell.project(&Node::context("p").scope).await.expect("a look-up").expect("the project");
-    let mut connection = database.superuser().await.expect("a connection");
-    let (count, highest): (i64, i64) = sqlx::query_as("SELECT count(*), max(position) FROM log_events")
-        .fetch_one(&mut connection)
+    let project = cell
+        .project(&Node::context("p").scope)
         .await
-        .expect("a count");
+        .expect("a look-up")
+        .expect("the project");
+    let mut connection = database.superuser().await.expect("a connection");
+    let (count, highest): (i64, i64) =
+        sqlx::query_as("SELECT count(*), max(position) FROM log_events")
+            .fetch_one(&mut connection)
+            .await
+            .expect("a count");
     assert_eq!((count, highest), (head, head), "gapless");
     let log = Log::read(cell).await;
-    let schema = cell.load::<ProjectSchema>(&project, project.schema_stream).await.expect("the schema").state;
+    let schema = cell
+        .load::<ProjectSchema>(&project, project.schema_stream)
+        .await
+        .expect("the schema")
+        .state;
     check_claims(&mut connection, &project, &schema, &log).await;
     check_customers(&mut connection, &project, &log).await;
     check_search(&mut connection, &project, &log).await;
     check_data_sources(&mut connection, &project, &log, head).await;
     check_small_tables(&mut connection, &log, &schema).await;
     for (stream, folded) in log.active() {
-        let loaded = cell.load::<Customer>(&project, *stream).await.expect("it loads");
-        assert_eq!((loaded.version, &loaded.state), (folded.version, &folded.customer), "the snapshot is the fold");
+        let loaded = cell
+            .load::<Customer>(&project, *stream)
+            .await
+            .expect("it loads");
+        assert_eq!(
+            (loaded.version, &loaded.state),
+            (folded.version, &folded.customer),
+            "the snapshot is the fold"
+        );
     }
     let report = verify::verify(cell, |_, _| ()).await.expect("a report");
     assert_eq!(report.findings, []);
@@ -315,13 +412,26 @@ async fn check(database: &Database, head: i64) {
 }
 
 /// Claims are what the states hold, and the states hold what the schema in effect asks for.
-async fn check_claims(connection: &mut PgConnection, project: &Project, schema: &ProjectSchema, log: &Log) {
+async fn check_claims(
+    connection: &mut PgConnection,
+    project: &Project,
+    schema: &ProjectSchema,
+    log: &Log,
+) {
     let mut expected: HashSet<(i16, Vec<u8>, Uuid)> = HashSet::new();
     let mut add = |claims: Vec<Claim>, stream: Uuid| {
-        expected.extend(claims.iter().map(|claim| (claim.kind, project.claim_key(claim), stream)));
+        expected.extend(
+            claims
+                .iter()
+                .map(|claim| (claim.kind, project.claim_key(claim), stream)),
+        );
     };
-    log.customers.iter().for_each(|(stream, folded)| add(folded.customer.claims(), *stream));
-    log.suppressions.iter().for_each(|(stream, suppression)| add(suppression.claims(), *stream));
+    log.customers
+        .iter()
+        .for_each(|(stream, folded)| add(folded.customer.claims(), *stream));
+    log.suppressions
+        .iter()
+        .for_each(|(stream, suppression)| add(suppression.claims(), *stream));
     let stored: Vec<(i16, Vec<u8>, Uuid)> =
         sqlx::query_as("SELECT kind, key, stream_id FROM log_claims WHERE kind <> $1")
             .bind(claim_kind::OPEN_JOB)
@@ -340,11 +450,20 @@ async fn check_claims(connection: &mut PgConnection, project: &Project, schema: 
     let mut values = HashSet::new();
     for (_, folded) in log.active() {
         let customer = &folded.customer;
-        let profile = customer.profile.known().expect("an active customer is known");
+        let profile = customer
+            .profile
+            .known()
+            .expect("an active customer is known");
         for field in &unique {
             if let Some(value) = profile.get(*field) {
-                assert!(customer.claimed.iter().any(|claimed| claimed == field), "{field} is not claimed");
-                assert!(values.insert((*field, value.as_text())), "two customers have the same {field}");
+                assert!(
+                    customer.claimed.iter().any(|claimed| claimed == field),
+                    "{field} is not claimed"
+                );
+                assert!(
+                    values.insert((*field, value.as_text())),
+                    "two customers have the same {field}"
+                );
             }
         }
     }
@@ -415,9 +534,18 @@ async fn check_customers(connection: &mut PgConnection, project: &Project, log: 
                 version: customer.version,
                 source_kind,
                 enabled: customer.enabled,
-                customer_user_id: customer.customer_user_id.known().cloned().unwrap_or_default(),
+                customer_user_id: customer
+                    .customer_user_id
+                    .known()
+                    .cloned()
+                    .unwrap_or_default(),
                 display_name: customer.display_name(),
-                profile: profile_json(customer.profile.known().expect("an active customer is known")),
+                profile: profile_json(
+                    customer
+                        .profile
+                        .known()
+                        .expect("an active customer is known"),
+                ),
                 connector_enabled: customer.connector_enabled.clone(),
                 source_provider,
                 source_connection,
@@ -431,7 +559,11 @@ async fn check_customers(connection: &mut PgConnection, project: &Project, log: 
 }
 
 /// Compares row by row, so that a failure names a row and not thousands.
-fn assert_same<T: PartialEq + std::fmt::Debug>(table: &str, stored: &HashMap<Uuid, T>, expected: &HashMap<Uuid, T>) {
+fn assert_same<T: PartialEq + std::fmt::Debug>(
+    table: &str,
+    stored: &HashMap<Uuid, T>,
+    expected: &HashMap<Uuid, T>,
+) {
     for (stream, row) in stored {
         assert_eq!(Some(row), expected.get(stream), "{table}, {stream}");
     }
@@ -469,7 +601,10 @@ struct SearchColumns {
 }
 
 async fn check_search(connection: &mut PgConnection, project: &Project, log: &Log) {
-    let rows = sqlx::query("SELECT * FROM view_customer_search").fetch_all(connection).await.expect("rows");
+    let rows = sqlx::query("SELECT * FROM view_customer_search")
+        .fetch_all(connection)
+        .await
+        .expect("rows");
     let stored: HashMap<Uuid, SearchColumns> = rows
         .iter()
         .map(|row| {
@@ -480,7 +615,11 @@ async fn check_search(connection: &mut PgConnection, project: &Project, log: &Lo
                 id_start: row.get("id_start"),
                 name_start: row.get("name_start"),
                 exact: row.get::<Vec<i64>, _>("exact").into_iter().collect(),
-                haystack: row.get::<String, _>("haystack").lines().map(str::to_owned).collect(),
+                haystack: row
+                    .get::<String, _>("haystack")
+                    .lines()
+                    .map(str::to_owned)
+                    .collect(),
             };
             (row.get("stream_id"), columns)
         })
@@ -489,8 +628,15 @@ async fn check_search(connection: &mut PgConnection, project: &Project, log: &Lo
         .active()
         .map(|(stream, folded)| {
             let customer = &folded.customer;
-            let id = customer.customer_user_id.known().cloned().unwrap_or_default();
-            let profile = customer.profile.known().expect("an active customer is known");
+            let id = customer
+                .customer_user_id
+                .known()
+                .cloned()
+                .unwrap_or_default();
+            let profile = customer
+                .profile
+                .known()
+                .expect("an active customer is known");
             let mut haystack = BTreeSet::from([fold(&id)]);
             for (name, value) in profile {
                 if !matches!(value, Value::Bool(_)) {
@@ -502,7 +648,9 @@ async fn check_search(connection: &mut PgConnection, project: &Project, log: &Lo
             }
             let start = |text: &str| fold(text).chars().take(2).collect();
             let exact = profile.iter().map(|(name, value)| {
-                let hash = Sha256::new().chain_update(project.no.to_be_bytes()).chain_update(name);
+                let hash = Sha256::new()
+                    .chain_update(project.no.to_be_bytes())
+                    .chain_update(name);
                 first_eight(hash.chain_update([0]).chain_update(value.as_text()))
             });
             let columns = SearchColumns {
@@ -520,7 +668,12 @@ async fn check_search(connection: &mut PgConnection, project: &Project, log: &Lo
     assert_same("view_customer_search", &stored, &expected);
 }
 
-async fn check_data_sources(connection: &mut PgConnection, project: &Project, log: &Log, head: i64) {
+async fn check_data_sources(
+    connection: &mut PgConnection,
+    project: &Project,
+    log: &Log,
+    head: i64,
+) {
     let mut expected: BTreeMap<(i16, String, String), (i64, i64, Timestamp)> = BTreeMap::new();
     for (_, Folded { customer, .. }) in log.active() {
         let (count, enabled, newest) = expected.entry(source_of(customer)).or_default();
@@ -528,13 +681,19 @@ async fn check_data_sources(connection: &mut PgConnection, project: &Project, lo
         *enabled += i64::from(customer.enabled);
         *newest = customer.updated_at.max(*newest);
     }
-    let rows = sqlx::query("SELECT * FROM view_data_sources").fetch_all(connection).await.expect("rows");
+    let rows = sqlx::query("SELECT * FROM view_data_sources")
+        .fetch_all(connection)
+        .await
+        .expect("rows");
     let mut stored = BTreeMap::new();
     for row in &rows {
         assert_eq!(row.get::<i32, _>("project_no"), project.no);
         assert!(row.get::<i64, _>("position") <= head);
-        let source: (i16, String, String) =
-            (row.get("source_kind"), row.get("source_provider"), row.get("source_connection"));
+        let source: (i16, String, String) = (
+            row.get("source_kind"),
+            row.get("source_provider"),
+            row.get("source_connection"),
+        );
         let (count, enabled): (i64, i64) = (row.get("count"), row.get("enabled_count"));
         if count == 0 {
             assert_eq!(enabled, 0, "{source:?}");
@@ -543,11 +702,16 @@ async fn check_data_sources(connection: &mut PgConnection, project: &Project, lo
         // A row that was erased since may have been the last one that was written; how soon it was is not in the log.
         let at = Timestamp::from(row.get::<DateTime<Utc>, _>("last_upserted_at"));
         let earliest = expected.get(&source).map(|(.., newest)| *newest);
-        assert!(earliest <= Some(at) && Some(&at) <= log.written.get(&source), "{source:?} was written at {at}");
+        assert!(
+            earliest <= Some(at) && Some(&at) <= log.written.get(&source),
+            "{source:?} was written at {at}"
+        );
         stored.insert(source, (count, enabled));
     }
-    let expected: BTreeMap<_, _> =
-        expected.into_iter().map(|(source, (count, enabled, _))| (source, (count, enabled))).collect();
+    let expected: BTreeMap<_, _> = expected
+        .into_iter()
+        .map(|(source, (count, enabled, _))| (source, (count, enabled)))
+        .collect();
     assert_eq!(stored, expected, "view_data_sources");
 }
 
@@ -558,13 +722,21 @@ async fn check_small_tables(connection: &mut PgConnection, log: &Log, schema: &P
         .expect("rows")
         .into_iter()
         .collect();
-    let expected =
-        log.suppressions.iter().filter(|(_, suppression)| suppression.is_added()).map(|(stream, _)| *stream);
+    let expected = log
+        .suppressions
+        .iter()
+        .filter(|(_, suppression)| suppression.is_added())
+        .map(|(stream, _)| *stream);
     assert_eq!(stored, expected.collect(), "view_suppressions");
-    let (version, definition): (i32, String) = sqlx::query_as("SELECT version, definition::text FROM view_schemas")
-        .fetch_one(connection)
-        .await
-        .expect("one row");
+    let (version, definition): (i32, String) =
+        sqlx::query_as("SELECT version, definition::text FROM view_schemas")
+            .fetch_one(connection)
+            .await
+            .expect("one row");
     let definition: Definition = serde_json::from_str(&definition).expect("a definition");
-    assert_eq!((version, &definition), (schema.version, &schema.definition), "view_schemas");
+    assert_eq!(
+        (version, &definition),
+        (schema.version, &schema.definition),
+        "view_schemas"
+    );
 }

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use roster_commands::SchemaInput;
+use roster_commands::{Applied, CommandError, SchemaInput};
 use roster_commands::authority::Operation;
 use roster_domain::Problem;
 use roster_domain::schema::{ConnectorBinding, Definition, Field, MatchMessages, MatchRule};
@@ -111,8 +111,12 @@ pub(crate) async fn handler(
     let applied = app
         .directory()
         .upsert_schema(&call.context, call.input.into_input()?)
-        .await?;
-    let settled = app.settle(applied).await;
+        .await;
+    if let Err(CommandError::PreparationRequired { .. }) = applied {
+        // The caller asks for the preparation next, so reads must know it.
+        app.settle(Applied::unchanged(())).await;
+    }
+    let settled = app.settle(applied?).await;
     Ok(settled.answer(StatusCode::OK, |schema| Answer {
         schema: schema.definition,
         version: schema.version,

@@ -11,7 +11,7 @@ use futures::TryStreamExt;
 use roster_commands::authority::Operation;
 use roster_commands::{Applied, Context, CsvProblem, ImportInput, ImportOptions, ImportStarted};
 use roster_domain::Problem;
-use roster_domain::import::{EmptyCells, OnConflict};
+use roster_domain::import::{EmptyCells, ImportStatus, OnConflict};
 use roster_http::{ApiError, App, Code, Effect, Endpoint, Scoped, ScopedStream, has_type};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncRead;
@@ -181,8 +181,13 @@ async fn posted(app: &App, call: Scoped<Request>) -> Result<Response, ApiError> 
     }
     // The rows were written after the import was started, so the answer waits for all of them.
     let settled = app.settle_all((), applied.replayed).await?;
-    let answer = show(app, &call.context, id).await?;
-    Ok(settled.answer(StatusCode::OK, |()| answer))
+    match show(app, &call.context, id).await {
+        Ok(answer) if ImportStatus::parse(answer.status).is_some_and(ImportStatus::is_final) => {
+            Ok(settled.answer(StatusCode::OK, |()| answer))
+        }
+        // The read side is behind for longer than an answer waits.
+        _ => accepted(app, &call.context, applied).await,
+    }
 }
 
 async fn streamed(app: &App, call: ScopedStream<Options>) -> Result<Response, ApiError> {
@@ -210,10 +215,12 @@ async fn accepted(
 ) -> Result<Response, ApiError> {
     let settled = app.settle(applied).await;
     let import_id = settled.value.import_id;
-    let row = find(app, context, import_id).await?;
+    // The import is in the log, whether or not the read side shows it: without its id the caller would send it again.
+    let shown = find(app, context, import_id).await;
+    let status = shown.map_or(ImportStatus::Pending, |row| row.status);
     Ok(settled.answer(StatusCode::ACCEPTED, |_| Started {
         import_id,
-        status: row.status.as_str(),
+        status: status.as_str(),
     }))
 }
 

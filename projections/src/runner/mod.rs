@@ -2,6 +2,8 @@
 //!
 //! What a page means is the projection's business; how a failed one is taken apart is [`crate::page`]'s.
 
+mod write;
+
 use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;
@@ -73,7 +75,11 @@ pub(crate) trait Projection: Send + Sync + 'static {
     fn wait(&mut self, position: i64, awaited: bool) -> impl Future<Output = ()> + Send;
 
     /// Writes the effects of some events and moves the checkpoint, all or nothing.
-    fn apply(&mut self, page: &[&Self::Item], step: Step) -> impl Future<Output = Result<(), PageError>> + Send;
+    fn apply(
+        &mut self,
+        page: &[&Self::Item],
+        step: Step,
+    ) -> impl Future<Output = Result<(), PageError>> + Send;
 
     /// Writes one stream anew from its first event up to the checkpoint, which stays where it is.
     fn refold(
@@ -130,8 +136,14 @@ impl<P: Projection> Runner<P> {
     /// Runs until the stop.
     pub(crate) async fn run(mut self) {
         while !self.stop.is_cancelled() {
-            let lease =
-                checkpoints::acquire(self.cell.pool(), P::NAME, P::VERSION, &self.owner, LEASE_SECONDS).await;
+            let lease = checkpoints::acquire(
+                self.cell.pool(),
+                P::NAME,
+                P::VERSION,
+                &self.owner,
+                LEASE_SECONDS,
+            )
+            .await;
             match lease {
                 Ok(Some(lease)) if lease.version != P::VERSION => {
                     self.shared.refuse(lease.version);
@@ -174,7 +186,10 @@ impl<P: Projection> Runner<P> {
             // A waiter that comes during a long pause is served after a short one.
             let rested = Instant::now() + IDLE;
             self.pause(IMPATIENT).await;
-            while Instant::now() < rested && !self.shared.progress.awaited() && !self.stop.is_cancelled() {
+            while Instant::now() < rested
+                && !self.shared.progress.awaited()
+                && !self.stop.is_cancelled()
+            {
                 self.pause(IMPATIENT).await;
             }
         }
@@ -189,7 +204,13 @@ impl<P: Projection> Runner<P> {
             }
         };
         self.shared.parked(parked.len());
-        let mut leading = Leading { lease, position: lease.position, parked, touched: Instant::now(), cost: 2e-5 };
+        let mut leading = Leading {
+            lease,
+            position: lease.position,
+            parked,
+            touched: Instant::now(),
+            cost: 2e-5,
+        };
         self.reach(leading.position);
         let mut backoff = IDLE;
         loop {
@@ -198,7 +219,11 @@ impl<P: Projection> Runner<P> {
             }
             let awaited = self.shared.progress.awaited();
             let started = Instant::now();
-            let page = match self.projection.read(leading.position, leading.limit(awaited)).await {
+            let page = match self
+                .projection
+                .read(leading.position, leading.limit(awaited))
+                .await
+            {
                 Ok(page) => page,
                 Err(error) => {
                     self.shared.fail("read", &error);
@@ -232,7 +257,14 @@ impl<P: Projection> Runner<P> {
     /// Keeps the lease, folds parked streams anew where that is asked, and waits for more.
     async fn idle(&mut self, leading: &mut Leading) -> Result<(), Ended> {
         if leading.touched.elapsed() > RENEWAL {
-            match checkpoints::renew(self.cell.pool(), P::NAME, leading.lease.epoch, LEASE_SECONDS).await {
+            match checkpoints::renew(
+                self.cell.pool(),
+                P::NAME,
+                leading.lease.epoch,
+                LEASE_SECONDS,
+            )
+            .await
+            {
                 Ok(true) => {
                     leading.touched = Instant::now();
                     self.shared.recover();
@@ -254,111 +286,13 @@ impl<P: Projection> Runner<P> {
         Ok(())
     }
 
-    async fn unpark(&mut self, leading: &mut Leading) -> Result<(), Ended> {
-        let asked = match parked::asked(self.cell.pool(), P::NAME).await {
-            Ok(asked) => asked,
-            Err(error) => {
-                self.shared.fail("parked", &error.into());
-                return Ok(());
-            }
-        };
-        for (project_no, stream) in asked {
-            let step = Self::step(leading, leading.position);
-            match self.projection.refold(project_no, stream, step).await {
-                Ok(()) => {
-                    if let Err(error) = parked::remove(self.cell.pool(), P::NAME, stream).await {
-                        self.shared.fail("parked", &error.into());
-                        return Err(Ended::Failed(IDLE));
-                    }
-                    leading.parked.remove(&stream);
-                    self.shared.parked(leading.parked.len());
-                }
-                Err(PageError::Fenced) => return Err(Ended::Fenced),
-                Err(error) => {
-                    tracing::warn!(projection = P::NAME, %stream, code = error.code(), "a parked stream fails again");
-                    self.projection.forget();
-                    if let Err(error) = parked::keep(self.cell.pool(), P::NAME, stream, &error.code()).await {
-                        self.shared.fail("parked", &error.into());
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Applies a page; where that fails for good, halves it until the one event is found and parks its stream.
-    async fn write(&mut self, leading: &mut Leading, page: &[P::Item]) -> Result<(), Ended> {
-        let mut parts = vec![page];
-        while let Some(part) = parts.pop() {
-            let (Some(first), Some(last)) = (part.first(), part.last()) else { continue };
-            let kept: Vec<&P::Item> =
-                part.iter().filter(|item| !leading.parked.contains(&item.stream()) || item.scrubs()).collect();
-            let step = Self::step(leading, last.position());
-            let Err(error) = self.projection.apply(&kept, step).await else {
-                leading.position = last.position();
-                self.reach(leading.position);
-                continue;
-            };
-            self.projection.forget();
-            match error {
-                PageError::Fenced => return Err(Ended::Fenced),
-                PageError::Unknown { .. } => {
-                    self.shared.fail_page(&error);
-                    return Err(Ended::Failed(LONGEST_BACKOFF));
-                }
-                error if error.is_transient() => {
-                    // Whether it was written is unknown: taking the lease anew reads the checkpoint.
-                    self.shared.fail_page(&error);
-                    return Err(Ended::Failed(IDLE));
-                }
-                PageError::Poison { stream, position, code } => {
-                    let project_no =
-                        part.iter().find(|item| item.stream() == stream).map_or(0, P::Item::project_no);
-                    self.park(leading, stream, project_no, position, code).await?;
-                    parts.push(part);
-                }
-                error if part.len() == 1 => {
-                    self.park(leading, first.stream(), first.project_no(), first.position(), &error.code()).await?;
-                    parts.push(part);
-                }
-                PageError::Store(_) => {
-                    let (left, right) = part.split_at(part.len() / 2);
-                    parts.push(right);
-                    parts.push(left);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn park(
-        &self,
-        leading: &mut Leading,
-        stream: Uuid,
-        project_no: i32,
-        position: i64,
-        code: &str,
-    ) -> Result<(), Ended> {
-        if !leading.parked.insert(stream) {
-            // It fails although it is left out: nothing can be done event by event.
-            tracing::error!(projection = P::NAME, position, code, "a page fails without its parked stream");
-            return Err(Ended::Failed(LONGEST_BACKOFF));
-        }
-        tracing::error!(projection = P::NAME, %stream, position, code, "an event fails; its stream is parked");
-        match parked::insert(self.cell.pool(), P::NAME, stream, project_no, position, code).await {
-            Ok(()) => {
-                self.shared.parked(leading.parked.len());
-                Ok(())
-            }
-            Err(error) => {
-                self.shared.fail("parked", &error.into());
-                Err(Ended::Failed(IDLE))
-            }
-        }
-    }
-
     const fn step(leading: &Leading, to: i64) -> Step {
-        Step { name: P::NAME, epoch: leading.lease.epoch, from: leading.position, to }
+        Step {
+            name: P::NAME,
+            epoch: leading.lease.epoch,
+            from: leading.position,
+            to,
+        }
     }
 
     fn reach(&self, position: i64) {

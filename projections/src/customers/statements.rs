@@ -1,0 +1,321 @@
+//! The SQL of customer lists.
+//!
+//! Each shape is a text of its own with every value bound, always under the same number ([`Shape::bind`]), so that there are
+//! few texts and none of them depends on statistics (personal columns have none): walks are index scans behind a `LIMIT`,
+//! look-ups sit in `LATERAL` sub-queries with `OFFSET 0`, which the planner must take row by row.
+
+use super::filter::Sort;
+use super::shape::{BOUND, Shape};
+
+/// The index that candidates come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Driver {
+    /// All customers of few, small buckets.
+    Buckets,
+    /// The GIN index of trigrams and hashes.
+    Index,
+    /// The ranges of first characters.
+    Starts,
+    /// The order of `updated_at`.
+    Since,
+}
+
+impl Shape {
+    /// At most $10 keys in the wanted order after the cursor ($8, $9), $11 left out, without looking at search rows.
+    pub(super) fn keys(&self, goes_on: bool) -> String {
+        let (direction, beyond) = (self.direction(), self.beyond());
+        let after = |columns: &str, values: &str| {
+            if goes_on {
+                format!("AND {columns} {beyond} {values}")
+            } else {
+                String::new()
+            }
+        };
+        match self.time() {
+            None if !self.restricted => format!(
+                "SELECT 'epoch'::timestamptz AS at, c.customer_user_id
+                   FROM view_customers c
+                  WHERE c.project_no = $1 {}
+                  ORDER BY c.customer_user_id {direction}
+                  LIMIT $10
+                 OFFSET $11",
+                after("c.customer_user_id", "$9")
+            ),
+            None => format!(
+                "SELECT 'epoch'::timestamptz AS at, k.customer_user_id
+                   FROM unnest($2::bigint[]) AS b(bucket)
+                  CROSS JOIN LATERAL (
+                        SELECT c.customer_user_id
+                          FROM view_customers c
+                         WHERE c.bucket = b.bucket {}
+                         ORDER BY c.customer_user_id {direction}
+                         LIMIT $10 + $11) k
+                  ORDER BY k.customer_user_id {direction}
+                  LIMIT $10
+                 OFFSET $11",
+                after("c.customer_user_id", "$9")
+            ),
+            Some(time) => format!(
+                "SELECT k.at, k.customer_user_id
+                   FROM unnest($2::bigint[]) AS b(bucket)
+                  CROSS JOIN LATERAL (
+                        SELECT c.{time} AS at, c.customer_user_id
+                          FROM view_customers c
+                         WHERE c.bucket = b.bucket {} {}
+                         ORDER BY c.{time} {direction}, c.customer_user_id {direction}
+                         LIMIT $10 + $11) k
+                  ORDER BY k.at {direction}, k.customer_user_id {direction}
+                  LIMIT $10
+                 OFFSET $11",
+                after(&format!("(c.{time}, c.customer_user_id)"), "($8, $9)"),
+                if self.since.is_some() && self.sort == Sort::UpdatedAt {
+                    "AND c.updated_at >= $7"
+                } else {
+                    ""
+                }
+            ),
+        }
+    }
+
+    /// Looks at the next $10 rows in the wanted order: how many there were, the last of them, and those that pass.
+    pub(super) fn walk(&self, goes_on: bool) -> String {
+        let direction = self.direction();
+        let tested = if self.is_direct() {
+            let (table, test) = if self.searches() {
+                (
+                    "view_customer_search",
+                    format!("{} AND {}", self.search_test("k"), self.plain_test("k")),
+                )
+            } else {
+                ("view_customers", self.plain_test("k"))
+            };
+            format!(
+                "SELECT 'epoch'::timestamptz AS at, k.customer_user_id, {test} AS hit
+                   FROM (SELECT r.*
+                           FROM {table} r
+                          WHERE r.project_no = $1 {}
+                          ORDER BY r.customer_user_id {direction}
+                          LIMIT $10) k",
+                if goes_on {
+                    format!("AND r.customer_user_id {} $9", self.beyond())
+                } else {
+                    String::new()
+                }
+            )
+        } else if self.searches() || self.sort != Sort::UpdatedAt {
+            format!(
+                "WITH walked AS MATERIALIZED ({})
+                 SELECT k.at, k.customer_user_id, COALESCE(found.hit, false) AS hit
+                   FROM walked k {}",
+                self.keys(goes_on),
+                self.look_up()
+            )
+        } else {
+            format!(
+                "SELECT k.at, k.customer_user_id, true AS hit FROM ({}) k",
+                self.keys(goes_on)
+            )
+        };
+        format!(
+            "WITH tested AS MATERIALIZED ({tested})
+             SELECT (SELECT count(*) FROM tested) AS walked,
+                    t.at,
+                    t.customer_user_id,
+                    t.hit
+               FROM tested t
+              WHERE t.hit
+                 OR (t.at, t.customer_user_id) = (
+                    SELECT l.at, l.customer_user_id
+                      FROM tested l
+                     ORDER BY l.at {0}, l.customer_user_id {0}
+                     LIMIT 1)
+              ORDER BY t.at {direction}, t.customer_user_id {direction}",
+            if self.descending { "ASC" } else { "DESC" }
+        )
+    }
+
+    /// What an index finds, at most 10,001 rows: how many it found, and the keys of those that pass. Where it found more
+    /// than 10,000 there is one row only, for the number.
+    ///
+    /// The set is materialised without a limit, so the planner counts with all of it and takes the index; the executor
+    /// stops at the limit all the same.
+    pub(super) fn candidates(&self, driver: Driver) -> String {
+        let limit = BOUND + 1;
+        let found = match driver {
+            Driver::Buckets => format!(
+                "SELECT k.at, k.customer_user_id, COALESCE(found.hit, false) AS hit
+                   FROM (SELECT {} AS at, c.customer_user_id
+                           FROM view_customers c
+                          WHERE c.bucket = ANY ($2)
+                         OFFSET 0) k {}",
+                self.at("c"),
+                self.look_up()
+            ),
+            Driver::Index => format!(
+                "SELECT {} AS at, s.customer_user_id, {} AS hit
+                   FROM view_customer_search s
+                  WHERE s.project_no = $1
+                    AND {}",
+                self.at("s"),
+                self.plain_test("s"),
+                self.search_test("s")
+            ),
+            Driver::Starts => {
+                let range = |column: &str| {
+                    format!(
+                        "(SELECT {} AS at, s.customer_user_id, {} AS hit
+                            FROM view_customer_search s
+                           WHERE s.project_no = $1
+                             AND s.{column} >= $4
+                             AND s.{column} < $5
+                           LIMIT {limit})",
+                        self.at("s"),
+                        self.plain_test("s")
+                    )
+                };
+                format!("{} UNION {}", range("id_start"), range("name_start"))
+            }
+            Driver::Since => format!(
+                "SELECT k.at, k.customer_user_id, true AS hit
+                   FROM unnest($2::bigint[]) AS b(bucket)
+                  CROSS JOIN LATERAL (
+                        SELECT {} AS at, c.customer_user_id
+                          FROM view_customers c
+                         WHERE c.bucket = b.bucket
+                           AND c.updated_at >= $7
+                         ORDER BY c.updated_at
+                         LIMIT {limit}) k",
+                self.at("c")
+            ),
+        };
+        format!(
+            "WITH candidates AS MATERIALIZED ({found}),
+                  bounded AS MATERIALIZED (SELECT * FROM candidates LIMIT {limit}),
+                  size AS MATERIALIZED (SELECT count(*) AS found FROM bounded)
+             SELECT size.found, k.at, k.customer_user_id
+               FROM bounded k
+              CROSS JOIN size
+              WHERE k.hit
+                 OR size.found > {BOUND}
+              LIMIT (SELECT CASE WHEN found > {BOUND} THEN 1 END FROM size)"
+        )
+    }
+
+    /// The larger of how many ids and how many names start with the term, each to 10,001.
+    pub(super) fn count_starts() -> String {
+        let range = |column: &str| {
+            format!(
+                "(SELECT count(*)
+                    FROM (SELECT s.customer_user_id
+                            FROM view_customer_search s
+                           WHERE s.project_no = $1
+                             AND s.{column} >= $4
+                             AND s.{column} < $5
+                           ORDER BY s.{column}
+                           LIMIT {}) r)",
+                BOUND + 1
+            )
+        };
+        format!(
+            "SELECT GREATEST({}, {})",
+            range("id_start"),
+            range("name_start")
+        )
+    }
+
+    /// The next $10 ids after the cursor whose id or name starts with the term, in the order of the ids: a merge of one
+    /// index range for each pair of first characters that occurs.
+    pub(super) fn starts(&self, goes_on: bool) -> String {
+        let direction = self.direction();
+        let after = if goes_on {
+            format!("AND s.customer_user_id {} $9", self.beyond())
+        } else {
+            String::new()
+        };
+        let ranges = |column: &str| {
+            format!(
+                "{column}s(start) AS (
+                    (SELECT s.{column}
+                       FROM view_customer_search s
+                      WHERE s.project_no = $1
+                        AND s.{column} >= $4
+                        AND s.{column} < $5
+                      ORDER BY s.{column}
+                      LIMIT 1)
+                     UNION ALL
+                    SELECT (SELECT s.{column}
+                              FROM view_customer_search s
+                             WHERE s.project_no = $1
+                               AND s.{column} > r.start
+                               AND s.{column} < $5
+                             ORDER BY s.{column}
+                             LIMIT 1)
+                      FROM {column}s r
+                     WHERE r.start IS NOT NULL)"
+            )
+        };
+        let rows = |column: &str| {
+            format!(
+                "SELECT k.customer_user_id
+                   FROM {column}s r
+                  CROSS JOIN LATERAL (
+                        SELECT s.customer_user_id
+                          FROM view_customer_search s
+                         WHERE s.project_no = $1
+                           AND s.{column} = r.start {after}
+                         ORDER BY s.customer_user_id {direction}
+                         LIMIT $10) k
+                  WHERE r.start IS NOT NULL"
+            )
+        };
+        format!(
+            "WITH RECURSIVE {}, {}
+             SELECT 'epoch'::timestamptz AS at, u.customer_user_id
+               FROM ({} UNION {}) u
+              ORDER BY u.customer_user_id {direction}
+              LIMIT $10",
+            ranges("id_start"),
+            ranges("name_start"),
+            rows("id_start"),
+            rows("name_start")
+        )
+    }
+
+    /// Counts hits among the first $10 rows in the order in which they were registered, to 10,001.
+    pub(super) fn count_walk(&self) -> String {
+        format!(
+            "SELECT count(*)
+               FROM (SELECT
+                       FROM (SELECT *
+                               FROM view_customer_search s
+                              WHERE s.project_no = $1
+                              ORDER BY s.stream_id
+                              LIMIT $10) k
+                      WHERE {} AND {}
+                      LIMIT {}) hits",
+            self.search_test("k"),
+            self.plain_test("k"),
+            BOUND + 1
+        )
+    }
+
+    /// Counts everything that passes, to $10.
+    pub(super) fn count(&self) -> String {
+        let table = if self.searches() {
+            "view_customer_search"
+        } else {
+            "view_customers"
+        };
+        format!(
+            "SELECT count(*)
+               FROM (SELECT
+                       FROM {table} r
+                      WHERE r.project_no = $1
+                        AND {}
+                        AND {}
+                      LIMIT $10) hits",
+            self.search_test("r"),
+            self.plain_test("r")
+        )
+    }
+}
