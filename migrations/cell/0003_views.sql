@@ -111,7 +111,7 @@ CREATE UNIQUE INDEX view_customer_search_stream ON view_customer_search (project
 CREATE INDEX view_customer_search_by_id ON view_customer_search (project_no, id_start, customer_user_id);
 CREATE INDEX view_customer_search_by_name ON view_customer_search (project_no, name_start, customer_user_id);
 CREATE INDEX view_customer_search_terms ON view_customer_search
- USING gin (project_no, haystack public.gin_trgm_ops, exact);
+ USING gin (project_no, bucket, haystack public.gin_trgm_ops, exact);
 ALTER TABLE view_customer_search
     ALTER COLUMN customer_user_id SET STATISTICS 0,
     ALTER COLUMN id_start SET STATISTICS 0,

@@ -313,7 +313,12 @@ async fn measure() {
     ));
     let only = std::env::var("CASE").ok();
     for (name, filter) in cases {
-        if only.as_ref().is_some_and(|only| !only.split(',').any(|part| name.contains(part))) { continue; }
+        if only
+            .as_ref()
+            .is_some_and(|only| !only.split(',').any(|part| name.contains(part)))
+        {
+            continue;
+        }
         let mut line = String::new();
         for deep in [false, true] {
             let mut filter = filter.clone();
@@ -323,7 +328,14 @@ async fn measure() {
                     pool,
                     project.no,
                     &Filter {
-                        page: 1 + (if filter.search.is_some() || !filter.fields.is_empty() { 3_000 } else { rows as u32 }) * 2 / 3 / 25,
+                        page: 1
+                            + (if filter.search.is_some() || !filter.fields.is_empty() {
+                                3_000
+                            } else {
+                                rows as u32
+                            }) * 2
+                                / 3
+                                / 25,
                         ..filter.clone()
                     },
                 )

@@ -47,9 +47,15 @@ pub fn counts(result: &Value) -> [u64; 5] {
 }
 
 fn count(result: &Value, name: &str) -> u64 {
-    result[name].as_u64().unwrap_or_else(|| panic!("no {name}: {result}"))
+    result[name]
+        .as_u64()
+        .unwrap_or_else(|| panic!("no {name}: {result}"))
 }
 
 fn assert_adds_up(result: &Value) {
-    assert_eq!(count(result, "total"), counts(result).iter().sum::<u64>(), "{result}");
+    assert_eq!(
+        count(result, "total"),
+        counts(result).iter().sum::<u64>(),
+        "{result}"
+    );
 }

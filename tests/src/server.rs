@@ -38,7 +38,7 @@ use crate::database::{Database, KEK};
 pub const JWT_SECRET: &str = "a test secret of at least thirty-two bytes";
 
 /// How long a server may take until it answers, and until it has stopped; a debug build on a busy machine needs seconds.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How often a file or a process is looked at that cannot be waited for.
 const LOOK: Duration = Duration::from_millis(10);

@@ -18,6 +18,8 @@ mod http_replay;
 mod import_crash;
 #[path = "suite/import_csv.rs"]
 mod import_csv;
+#[path = "suite/import_files.rs"]
+mod import_files;
 #[path = "suite/layers.rs"]
 mod layers;
 #[path = "suite/log_append.rs"]

@@ -52,7 +52,8 @@ pub(crate) async fn append(
     let mut key_no: Vec<Option<i16>> = Vec::with_capacity(count);
     let mut key: Vec<Option<&[u8]>> = Vec::with_capacity(count);
     let mut state: Vec<Option<&[u8]>> = Vec::with_capacity(count);
-    let (mut e_command, mut e_offset, mut e_type, mut e_type_version) = (vec![], vec![], vec![], vec![]);
+    let (mut e_command, mut e_offset, mut e_type, mut e_type_version) =
+        (vec![], vec![], vec![], vec![]);
     let (mut e_meta, mut e_payload): (Vec<&[u8]>, Vec<&[u8]>) = (vec![], vec![]);
     let (mut g_command, mut g_stream, mut g_version) = (vec![], vec![], vec![]);
     let (mut u_command, mut u_kind, mut u_action) = (vec![], vec![], vec![]);
@@ -60,7 +61,11 @@ pub(crate) async fn append(
     let (mut i_command, mut i_seconds) = (vec![], vec![]);
     let mut i_key: Vec<&[u8]> = vec![];
     let mut i_answer: Vec<Option<&[u8]>> = vec![];
-    let uses = if all_or_nothing { key_uses(commands) } else { KeyUse::new() };
+    let uses = if all_or_nothing {
+        key_uses(commands)
+    } else {
+        KeyUse::new()
+    };
 
     for (index, command) in commands.iter().enumerate() {
         let number = i32::try_from(index + 1).unwrap_or(i32::MAX);
@@ -72,7 +77,12 @@ pub(crate) async fn append(
         close.push(command.closes);
         fingerprint.push(command.fingerprint);
         key_no.push(command.new_key.as_ref().map(|wrapped| wrapped.key_no));
-        key.push(command.new_key.as_ref().map(|wrapped| wrapped.bytes.as_slice()));
+        key.push(
+            command
+                .new_key
+                .as_ref()
+                .map(|wrapped| wrapped.bytes.as_slice()),
+        );
         state.push(command.snapshot.as_deref());
         for (offset, event) in (1_i32..).zip(&command.events) {
             e_command.push(number);
@@ -143,12 +153,17 @@ pub(crate) async fn append(
         .map(|row| {
             let command: i32 = row.try_get("command")?;
             Ok(Judged {
-                index: usize::try_from(command - 1).map_err(|_| StoreError::Malformed("verdict"))?,
+                index: usize::try_from(command - 1)
+                    .map_err(|_| StoreError::Malformed("verdict"))?,
                 status: row.try_get("status")?,
                 version: row.try_get("version")?,
                 recorded_at: row.try_get("recorded_at")?,
-                first_position: row.try_get::<Option<i64>, _>("first_position")?.unwrap_or_default(),
-                detail: row.try_get::<Option<Vec<u8>>, _>("detail")?.unwrap_or_default(),
+                first_position: row
+                    .try_get::<Option<i64>, _>("first_position")?
+                    .unwrap_or_default(),
+                detail: row
+                    .try_get::<Option<Vec<u8>>, _>("detail")?
+                    .unwrap_or_default(),
                 holder: row.try_get("holder")?,
             })
         })
@@ -181,7 +196,13 @@ pub(crate) fn double_takers(commands: &[&Prepared]) -> Vec<(usize, Verdict)> {
             let first = uses.get(&(command.project_no, change.claim.kind, change.key.as_slice()));
             if let Some((Some(first), _)) = first.filter(|(first, _)| *first != Some(index)) {
                 let holder = commands[*first].stream;
-                lost.push((index, Verdict::ClaimTaken { claim: change.claim.clone(), holder }));
+                lost.push((
+                    index,
+                    Verdict::ClaimTaken {
+                        claim: change.claim.clone(),
+                        holder,
+                    },
+                ));
                 break;
             }
         }
@@ -193,26 +214,41 @@ pub(crate) fn double_takers(commands: &[&Prepared]) -> Vec<(usize, Verdict)> {
 pub(crate) fn verdict(command: &Prepared, judged: &Judged) -> Option<Verdict> {
     let events = i64::try_from(command.events.len()).unwrap_or_default();
     Some(match judged.status {
-        0 => Verdict::Accepted { version: judged.version, position: judged.first_position + events - 1 },
+        0 => Verdict::Accepted {
+            version: judged.version,
+            position: judged.first_position + events - 1,
+        },
         1 => Verdict::VersionConflict,
         2 => Verdict::StaleGuard,
         3 => {
             let (kind, key) = judged.detail.split_at_checked(2)?;
             let kind = i16::from_be_bytes(kind.try_into().ok()?);
-            let change = command.claims.iter().find(|change| change.claim.kind == kind && change.key == key)?;
-            Verdict::ClaimTaken { claim: change.claim.clone(), holder: judged.holder? }
+            let change = command
+                .claims
+                .iter()
+                .find(|change| change.claim.kind == kind && change.key == key)?;
+            Verdict::ClaimTaken {
+                claim: change.claim.clone(),
+                holder: judged.holder?,
+            }
         }
         4 => Verdict::StreamClosed,
         5 => {
             let answer = [judged.holder?.as_bytes().as_slice(), &judged.detail].concat();
-            Verdict::Replayed { answer, position: judged.first_position }
+            Verdict::Replayed {
+                answer,
+                position: judged.first_position,
+            }
         }
         _ => return None,
     })
 }
 
 /// The verdict of a chunk from its rows.
-pub(crate) fn chunk_verdict(commands: &[&Prepared], judged: &[Judged]) -> Result<ChunkVerdict, StoreError> {
+pub(crate) fn chunk_verdict(
+    commands: &[&Prepared],
+    judged: &[Judged],
+) -> Result<ChunkVerdict, StoreError> {
     if judged.iter().all(|row| row.status == 0) {
         let last_position = judged
             .iter()
@@ -231,5 +267,9 @@ pub(crate) fn chunk_verdict(commands: &[&Prepared], judged: &[Judged]) -> Result
         .filter_map(|row| Some((row.index, verdict(commands[row.index], row)?)))
         .filter(|(_, verdict)| !matches!(verdict, Verdict::Accepted { .. }))
         .collect();
-    if lost.is_empty() { Err(StoreError::Malformed("verdict of a chunk")) } else { Ok(ChunkVerdict::Lost(lost)) }
+    if lost.is_empty() {
+        Err(StoreError::Malformed("verdict of a chunk"))
+    } else {
+        Ok(ChunkVerdict::Lost(lost))
+    }
 }

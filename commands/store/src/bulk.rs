@@ -34,7 +34,10 @@ pub(crate) struct BulkControl {
 
 impl BulkControl {
     pub(crate) const fn new() -> Self {
-        Self { last_interactive: Mutex::new(None), events_per_hold: AtomicUsize::new(500) }
+        Self {
+            last_interactive: Mutex::new(None),
+            events_per_hold: AtomicUsize::new(500),
+        }
     }
 
     pub(crate) fn interactive(&self) {
@@ -44,20 +47,29 @@ impl BulkControl {
     }
 
     fn is_busy(&self) -> bool {
-        self.last_interactive.lock().is_ok_and(|last| last.is_some_and(|at| at.elapsed() < QUIET_AFTER))
+        self.last_interactive
+            .lock()
+            .is_ok_and(|last| last.is_some_and(|at| at.elapsed() < QUIET_AFTER))
     }
 
     /// Follows the measured speed, half of it new.
     pub(crate) fn measured(&self, events: usize, took: Duration) {
         let micros = took.as_micros().max(1);
         let fits = u128::try_from(events).unwrap_or_default() * HOLD.as_micros() / micros;
-        let fits = usize::try_from(fits).unwrap_or(LARGEST).clamp(SMALLEST, LARGEST);
+        let fits = usize::try_from(fits)
+            .unwrap_or(LARGEST)
+            .clamp(SMALLEST, LARGEST);
         let before = self.events_per_hold.load(Ordering::Relaxed);
-        self.events_per_hold.store(usize::midpoint(before, fits), Ordering::Relaxed);
+        self.events_per_hold
+            .store(usize::midpoint(before, fits), Ordering::Relaxed);
     }
 
     pub(crate) fn room(&self) -> BulkRoom {
-        let commands = if self.is_busy() { self.events_per_hold.load(Ordering::Relaxed) } else { LARGEST };
+        let commands = if self.is_busy() {
+            self.events_per_hold.load(Ordering::Relaxed)
+        } else {
+            LARGEST
+        };
         BulkRoom { commands }
     }
 }

@@ -58,7 +58,10 @@ struct Inner {
 
 impl std::fmt::Debug for Cell {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Cell").field("name", &self.0.name).finish_non_exhaustive()
+        formatter
+            .debug_struct("Cell")
+            .field("name", &self.0.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -79,7 +82,11 @@ impl Cell {
             .min_connections(1)
             .acquire_timeout(Duration::from_secs(10))
             .test_before_acquire(false)
-            .connect_with(options.application_name("roster").statement_cache_capacity(256))
+            .connect_with(
+                options
+                    .application_name("roster")
+                    .statement_cache_capacity(256),
+            )
             .await?;
         migrate::check_migrated(&pool).await?;
         migrate::check_keys(&pool, &vault).await?;
@@ -171,7 +178,13 @@ impl Cell {
 
     /// The project of a scope, if one was ever written.
     pub async fn project(&self, scope: &Scope) -> Result<Option<Arc<Project>>, StoreError> {
-        if let Some(known) = self.0.projects.read().unwrap_or_else(PoisonError::into_inner).get(scope) {
+        if let Some(known) = self
+            .0
+            .projects
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(scope)
+        {
             return Ok(Some(Arc::clone(known)));
         }
         let found = project::find(&self.0.pool, &self.0.vault, &self.0.name, scope).await?;
@@ -182,18 +195,35 @@ impl Cell {
     }
 
     /// The project of a scope; made if it does not exist. Only an authorised write may call this.
-    pub async fn create_project(&self, scope: &Scope, schema_stream: Uuid) -> Result<Arc<Project>, StoreError> {
+    pub async fn create_project(
+        &self,
+        scope: &Scope,
+        schema_stream: Uuid,
+    ) -> Result<Arc<Project>, StoreError> {
         if let Some(known) = self.project(scope).await? {
             return Ok(known);
         }
-        let made = project::create(&self.0.pool, &self.0.vault, &self.0.name, scope, schema_stream).await?;
+        let made = project::create(
+            &self.0.pool,
+            &self.0.vault,
+            &self.0.name,
+            scope,
+            schema_stream,
+        )
+        .await?;
         self.know(&made);
         Ok(made)
     }
 
     /// The project with a number.
     pub async fn project_by_no(&self, no: i32) -> Result<Option<Arc<Project>>, StoreError> {
-        if let Some(known) = self.0.projects_by_no.read().unwrap_or_else(PoisonError::into_inner).get(&no) {
+        if let Some(known) = self
+            .0
+            .projects_by_no
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&no)
+        {
             return Ok(Some(Arc::clone(known)));
         }
         let found = project::find_by_no(&self.0.pool, &self.0.vault, &self.0.name, no).await?;
@@ -204,9 +234,17 @@ impl Cell {
     }
 
     fn know(&self, project: &Arc<Project>) {
-        let mut by_scope = self.0.projects.write().unwrap_or_else(PoisonError::into_inner);
+        let mut by_scope = self
+            .0
+            .projects
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         by_scope.insert(project.scope.clone(), Arc::clone(project));
-        let mut by_no = self.0.projects_by_no.write().unwrap_or_else(PoisonError::into_inner);
+        let mut by_no = self
+            .0
+            .projects_by_no
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         by_no.insert(project.no, Arc::clone(project));
     }
 
@@ -221,7 +259,13 @@ impl Cell {
         let (reply, verdict) = oneshot::channel();
         self.0.control.interactive();
         self.0.waiting.fetch_add(1, Ordering::Relaxed);
-        if self.0.interactive.send(Interactive { prepared, reply }).await.is_err() {
+        if self
+            .0
+            .interactive
+            .send(Interactive { prepared, reply })
+            .await
+            .is_err()
+        {
             self.0.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(StoreError::Closed);
         }
@@ -237,21 +281,37 @@ impl Cell {
             return Err(StoreError::Malformed("chunk without events"));
         }
         let (reply, verdict) = oneshot::channel();
-        self.0.bulk.send(Chunk { prepared: chunk, reply }).await.map_err(|_| StoreError::Closed)?;
+        self.0
+            .bulk
+            .send(Chunk {
+                prepared: chunk,
+                reply,
+            })
+            .await
+            .map_err(|_| StoreError::Closed)?;
         verdict.await.map_err(|_| StoreError::Closed)?
     }
 
     /// The first answer of a replayed request; its stream id leads it.
     async fn open_answer(&self, answer: &[u8], position: i64) -> Result<Verdict, StoreError> {
         let malformed = StoreError::Malformed("stored answer");
-        let Some((stream, sealed)) = answer.split_at_checked(16) else { return Err(malformed) };
+        let Some((stream, sealed)) = answer.split_at_checked(16) else {
+            return Err(malformed);
+        };
         let stream = Uuid::from_slice(stream).map_err(|_| malformed)?;
-        let answer = self.open_for(stream, "answer", sealed).await?.unwrap_or_default();
+        let answer = self
+            .open_for(stream, "answer", sealed)
+            .await?
+            .unwrap_or_default();
         Ok(Verdict::Replayed { answer, position })
     }
 
     /// The stream that holds a claim.
-    pub async fn holder(&self, project: &Project, claim: &Claim) -> Result<Option<Uuid>, StoreError> {
+    pub async fn holder(
+        &self,
+        project: &Project,
+        claim: &Claim,
+    ) -> Result<Option<Uuid>, StoreError> {
         Ok(sqlx::query_scalar(
             "SELECT stream_id FROM log_claims WHERE project_no = $1 AND kind = $2 AND key = $3",
         )
@@ -269,7 +329,10 @@ impl Cell {
         kind: i16,
         claims: &[Claim],
     ) -> Result<Vec<Option<Uuid>>, StoreError> {
-        let keys: Vec<Vec<u8>> = claims.iter().map(|claim| project.claim_key(claim)).collect();
+        let keys: Vec<Vec<u8>> = claims
+            .iter()
+            .map(|claim| project.claim_key(claim))
+            .collect();
         Ok(sqlx::query_scalar(
             "SELECT c.stream_id
                FROM unnest($3::bytea[]) WITH ORDINALITY AS wanted(key, ord)
@@ -304,11 +367,19 @@ impl Cell {
         )
         .fetch_all(self.pool())
         .await?;
-        Ok(rows.into_iter().map(|row| (row.key, row.stream_id)).collect())
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.key, row.stream_id))
+            .collect())
     }
 
     /// How many claims of one kind a project has, counted to a bound.
-    pub async fn count_claims(&self, project: &Project, kind: i16, bound: i64) -> Result<i64, StoreError> {
+    pub async fn count_claims(
+        &self,
+        project: &Project,
+        kind: i16,
+        bound: i64,
+    ) -> Result<i64, StoreError> {
         Ok(sqlx::query_scalar(
             "SELECT count(*) FROM (SELECT FROM log_claims WHERE project_no = $1 AND kind = $2 LIMIT $3) AS bounded",
         )
@@ -337,7 +408,8 @@ impl Cell {
 
     /// Deletes stored answers that no resend may get any more; how many there were.
     pub async fn sweep_answers(&self) -> Result<u64, StoreError> {
-        let swept = sqlx::query!("DELETE FROM log_idempotency WHERE expires_at < clock_timestamp()");
+        let swept =
+            sqlx::query!("DELETE FROM log_idempotency WHERE expires_at < clock_timestamp()");
         Ok(swept.execute(self.pool()).await?.rows_affected())
     }
 
@@ -357,31 +429,61 @@ impl Cell {
         let mut keys = HashMap::new();
         for (stream, key_no, wrapped) in rows {
             if let Some(wrapped) = wrapped {
-                keys.insert(stream, self.vault().open_key(stream, key_no.unwrap_or_default(), &wrapped)?);
+                keys.insert(
+                    stream,
+                    self.vault()
+                        .open_key(stream, key_no.unwrap_or_default(), &wrapped)?,
+                );
             }
         }
-        Ok(streams.iter().map(|stream| keys.get(stream).cloned()).collect())
+        Ok(streams
+            .iter()
+            .map(|stream| keys.get(stream).cloned())
+            .collect())
     }
 
     /// Seals bytes about a stream that lie outside the log; `None` where the key is gone.
-    pub async fn seal_for(&self, stream: Uuid, part: &str, plain: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    pub async fn seal_for(
+        &self,
+        stream: Uuid,
+        part: &str,
+        plain: &[u8],
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         let about = crate::streams::foreign_part(stream, part);
-        Ok(self.key_of(stream).await?.map(|key| key.seal(&about, plain)))
+        Ok(self
+            .key_of(stream)
+            .await?
+            .map(|key| key.seal(&about, plain)))
     }
 
     /// Opens what [`Cell::seal_for`] or [`crate::Loaded::seal`] made; `None` where the key is gone.
-    pub async fn open_for(&self, stream: Uuid, part: &str, sealed: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    pub async fn open_for(
+        &self,
+        stream: Uuid,
+        part: &str,
+        sealed: &[u8],
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         let about = crate::streams::foreign_part(stream, part);
-        Ok(self.key_of(stream).await?.map(|key| key.open(&about, sealed)).transpose()?)
+        Ok(self
+            .key_of(stream)
+            .await?
+            .map(|key| key.open(&about, sealed))
+            .transpose()?)
     }
 
     /// Opens many sealed parts (stream, part, bytes) with one statement, in the order given.
-    pub async fn open_many(&self, items: &[(Uuid, &str, &[u8])]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+    pub async fn open_many(
+        &self,
+        items: &[(Uuid, &str, &[u8])],
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
         let mut streams: Vec<Uuid> = items.iter().map(|(stream, ..)| *stream).collect();
         streams.sort_unstable();
         streams.dedup();
-        let keys: HashMap<Uuid, Option<DataKey>> =
-            streams.iter().copied().zip(self.keys_of(&streams).await?).collect();
+        let keys: HashMap<Uuid, Option<DataKey>> = streams
+            .iter()
+            .copied()
+            .zip(self.keys_of(&streams).await?)
+            .collect();
         items
             .iter()
             .map(|(stream, part, sealed)| {

@@ -75,7 +75,12 @@ pub async fn advance(
 }
 
 /// Prolongs a lease while there is nothing to write; `false` means fenced.
-pub async fn renew(pool: &PgPool, name: &str, epoch: i64, seconds: f64) -> Result<bool, StoreError> {
+pub async fn renew(
+    pool: &PgPool,
+    name: &str,
+    epoch: i64,
+    seconds: f64,
+) -> Result<bool, StoreError> {
     let renewed = sqlx::query!(
         "UPDATE log_checkpoints
             SET leased_till = clock_timestamp() + make_interval(secs => $3)
@@ -106,8 +111,13 @@ pub async fn release(pool: &PgPool, name: &str, epoch: i64) -> Result<(), StoreE
 
 /// Who holds a projection, and where it stands; position 0 where it never ran.
 pub async fn position(pool: &PgPool, name: &str) -> Result<(i64, Option<String>), StoreError> {
-    let found = sqlx::query!("SELECT position, owner FROM log_checkpoints WHERE name = $1", name)
-        .fetch_optional(pool)
-        .await?;
-    Ok(found.map(|row| (row.position, row.owner)).unwrap_or_default())
+    let found = sqlx::query!(
+        "SELECT position, owner FROM log_checkpoints WHERE name = $1",
+        name
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(found
+        .map(|row| (row.position, row.owner))
+        .unwrap_or_default())
 }

@@ -34,7 +34,9 @@ pub enum StoreError {
     #[error("malformed {0}")]
     Malformed(&'static str),
     /// A shape in the log has another fingerprint than in this build.
-    #[error("event type {name} version {type_version} was written with fingerprint {stored}, this build has {built}")]
+    #[error(
+        "event type {name} version {type_version} was written with fingerprint {stored}, this build has {built}"
+    )]
     TypeMismatch {
         /// Public name of the type.
         name: String,

@@ -37,7 +37,10 @@ where
 {
     type AC = Loaded<A>;
 
-    async fn load_events(&self, aggregate_id: &str) -> Result<Vec<EventEnvelope<A>>, AggregateError<A::Error>> {
+    async fn load_events(
+        &self,
+        aggregate_id: &str,
+    ) -> Result<Vec<EventEnvelope<A>>, AggregateError<A::Error>> {
         let stream = stream_id(aggregate_id)?;
         let recorded = self.cell.read_stream(stream, 0).await.map_err(unexpected)?;
         recorded
@@ -53,9 +56,15 @@ where
             .collect()
     }
 
-    async fn load_aggregate(&self, aggregate_id: &str) -> Result<Self::AC, AggregateError<A::Error>> {
+    async fn load_aggregate(
+        &self,
+        aggregate_id: &str,
+    ) -> Result<Self::AC, AggregateError<A::Error>> {
         let stream = stream_id(aggregate_id)?;
-        self.cell.load(&self.project, stream).await.map_err(unexpected)
+        self.cell
+            .load(&self.project, stream)
+            .await
+            .map_err(unexpected)
     }
 
     /// Appends the events of a command whose `handle` already applied them to the context's state.
@@ -70,7 +79,11 @@ where
         }
         let aggregate_id = context.stream.to_string();
         // `handle` has moved the state; the claims that change are those between the state before and after it.
-        let mut before: Loaded<A> = self.cell.load(&self.project, context.stream).await.map_err(unexpected)?;
+        let mut before: Loaded<A> = self
+            .cell
+            .load(&self.project, context.stream)
+            .await
+            .map_err(unexpected)?;
         if before.version != context.version {
             return Err(AggregateError::AggregateConflict);
         }
@@ -80,8 +93,10 @@ where
             traceparent: metadata.get("traceparent").cloned(),
             ..Meta::default()
         };
-        let prepared =
-            self.cell.prepare(&self.project, &before, events.clone(), &meta).map_err(unexpected)?;
+        let prepared = self
+            .cell
+            .prepare(&self.project, &before, events.clone(), &meta)
+            .map_err(unexpected)?;
         match self.cell.append(prepared).await.map_err(unexpected)? {
             Verdict::Accepted { .. } => Ok((context.version + 1..)
                 .zip(events)
@@ -103,7 +118,9 @@ fn stream_id<E: std::error::Error>(aggregate_id: &str) -> Result<Uuid, Aggregate
 
 fn unexpected<E: std::error::Error>(error: StoreError) -> AggregateError<E> {
     match error {
-        StoreError::Database(_) | StoreError::Closed => AggregateError::DatabaseConnectionError(Box::new(error)),
+        StoreError::Database(_) | StoreError::Closed => {
+            AggregateError::DatabaseConnectionError(Box::new(error))
+        }
         other => AggregateError::UnexpectedError(Box::new(other)),
     }
 }

@@ -51,13 +51,20 @@ pub async fn create(pool: &PgPool, key: &ApiKeyRecord) -> Result<(), StoreError>
 
 /// The key with an id, revoked and expired ones too.
 pub async fn find(pool: &PgPool, key_id: &str) -> Result<Option<ApiKeyRecord>, StoreError> {
-    let found = sqlx::query_as!(ApiKeyRecord, "SELECT * FROM api_keys WHERE key_id = $1", key_id);
+    let found = sqlx::query_as!(
+        ApiKeyRecord,
+        "SELECT * FROM api_keys WHERE key_id = $1",
+        key_id
+    );
     Ok(found.fetch_optional(pool).await?)
 }
 
 /// Every key, newest first.
 pub async fn list(pool: &PgPool) -> Result<Vec<ApiKeyRecord>, StoreError> {
-    let all = sqlx::query_as!(ApiKeyRecord, "SELECT * FROM api_keys ORDER BY created_at DESC, key_id");
+    let all = sqlx::query_as!(
+        ApiKeyRecord,
+        "SELECT * FROM api_keys ORDER BY created_at DESC, key_id"
+    );
     Ok(all.fetch_all(pool).await?)
 }
 

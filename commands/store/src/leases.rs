@@ -34,7 +34,12 @@ pub async fn acquire(
 }
 
 /// Prolongs a lease; `false` means that another worker has the job.
-pub async fn renew(pool: &PgPool, job_id: Uuid, epoch: i64, seconds: f64) -> Result<bool, StoreError> {
+pub async fn renew(
+    pool: &PgPool,
+    job_id: Uuid,
+    epoch: i64,
+    seconds: f64,
+) -> Result<bool, StoreError> {
     let renewed = sqlx::query!(
         "UPDATE job_leases
             SET leased_till = clock_timestamp() + make_interval(secs => $3)
@@ -50,8 +55,12 @@ pub async fn renew(pool: &PgPool, job_id: Uuid, epoch: i64, seconds: f64) -> Res
 
 /// Ends a lease: the job is done, or another worker may go on.
 pub async fn release(pool: &PgPool, job_id: Uuid, epoch: i64) -> Result<(), StoreError> {
-    sqlx::query!("DELETE FROM job_leases WHERE job_id = $1 AND epoch = $2", job_id, epoch)
-        .execute(pool)
-        .await?;
+    sqlx::query!(
+        "DELETE FROM job_leases WHERE job_id = $1 AND epoch = $2",
+        job_id,
+        epoch
+    )
+    .execute(pool)
+    .await?;
     Ok(())
 }

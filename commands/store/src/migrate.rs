@@ -83,7 +83,7 @@ pub async fn migrate(
     let mut tables = connect(owner_url, &format!("{schema},public")).await?;
     CELL.run(&mut tables).await?;
     create_role(&mut owner, &schema, vault).await?;
-    grant(&mut owner, &schema, vault).await?;
+    grant(&mut owner, &schema).await?;
     for connection in [control, tables, owner] {
         connection.close().await?;
     }
@@ -170,6 +170,10 @@ async fn set_role(owner: &mut PgConnection, schema: &str) -> Result<(), StoreErr
     for setting in [
         format!("search_path = {schema}, {CONTROL_SCHEMA}, public"),
         "jit = off".into(),
+        // The service looks rows up by key. A plan that is kept from when a table was empty must fit when it is large.
+        "enable_seqscan = off".into(),
+        "enable_hashjoin = off".into(),
+        "enable_mergejoin = off".into(),
         "TimeZone = 'UTC'".into(),
     ] {
         owner
@@ -179,7 +183,7 @@ async fn set_role(owner: &mut PgConnection, schema: &str) -> Result<(), StoreErr
     Ok(())
 }
 
-async fn grant(owner: &mut PgConnection, schema: &str, _vault: &Vault) -> Result<(), StoreError> {
+async fn grant(owner: &mut PgConnection, schema: &str) -> Result<(), StoreError> {
     set_role(owner, schema).await?;
     let mut statements = vec![format!(
         "GRANT USAGE ON SCHEMA {schema}, {CONTROL_SCHEMA}, public TO {schema}"

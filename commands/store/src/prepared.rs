@@ -128,15 +128,25 @@ impl Prepared {
     /// Keeps an answer under a request's key for so many seconds; the same key meanwhile is [`Verdict::Replayed`].
     #[must_use]
     pub fn answer_once(mut self, key: [u8; 32], answer: &[u8], seconds: i32) -> Self {
-        let sealed = self.key.seal(&crate::streams::foreign_part(self.stream, "answer"), answer);
-        self.answers.push(AnswerChange { key, answer: Some(sealed), seconds });
+        let sealed = self
+            .key
+            .seal(&crate::streams::foreign_part(self.stream, "answer"), answer);
+        self.answers.push(AnswerChange {
+            key,
+            answer: Some(sealed),
+            seconds,
+        });
         self
     }
 
     /// Forgets the answer under a request's key: the job that it started has ended.
     #[must_use]
     pub fn forget_answer(mut self, key: [u8; 32]) -> Self {
-        self.answers.push(AnswerChange { key, answer: None, seconds: 0 });
+        self.answers.push(AnswerChange {
+            key,
+            answer: None,
+            seconds: 0,
+        });
         self
     }
 
@@ -157,13 +167,21 @@ impl Prepared {
 
     /// Bytes that the append carries for this command, roughly.
     pub fn size(&self) -> usize {
-        let events: usize = self.events.iter().map(|event| event.meta.len() + event.payload.len() + 64).sum();
+        let events: usize = self
+            .events
+            .iter()
+            .map(|event| event.meta.len() + event.payload.len() + 64)
+            .sum();
         events + self.snapshot.as_ref().map_or(0, Vec::len) + self.claims.len() * 40
     }
 
     pub(crate) fn cached(&self) -> Cached {
         let version = self.expected + i32::try_from(self.events.len()).unwrap_or(i32::MAX);
-        Cached { version, key: (!self.closes).then(|| self.key.clone()), state: Arc::clone(&self.after) }
+        Cached {
+            version,
+            key: (!self.closes).then(|| self.key.clone()),
+            state: Arc::clone(&self.after),
+        }
     }
 }
 
@@ -199,8 +217,13 @@ impl Cell {
                 type_version: encoded.type_version,
                 part,
             };
-            let sealed_subject = subject.as_ref().map(|plain| about(Part::Subject).seal(&key, plain));
-            let sealed = encoded.personal.as_ref().map(|plain| about(Part::Payload).seal(&key, plain));
+            let sealed_subject = subject
+                .as_ref()
+                .map(|plain| about(Part::Subject).seal(&key, plain));
+            let sealed = encoded
+                .personal
+                .as_ref()
+                .map(|plain| about(Part::Payload).seal(&key, plain));
             prepared.push(PreparedEvent {
                 type_no: encoded.type_no,
                 type_version: encoded.type_version,
@@ -225,7 +248,11 @@ impl Cell {
             closes,
             fingerprint: fingerprint_of::<A>(),
             new_key,
-            snapshot: if closes { None } else { snapshot(project.no, before.stream, version, &key, &after) },
+            snapshot: if closes {
+                None
+            } else {
+                snapshot(project.no, before.stream, version, &key, &after)
+            },
             claims: claim_changes(project, &before.state.claims(), &after.claims()),
             guards: Vec::new(),
             answers: Vec::new(),
@@ -236,8 +263,18 @@ impl Cell {
 }
 
 fn claim_changes(project: &Project, before: &[Claim], after: &[Claim]) -> Vec<ClaimChange> {
-    let change = |claim: &Claim, take| ClaimChange { claim: claim.clone(), key: project.claim_key(claim), take };
-    let taken = after.iter().filter(|claim| !before.contains(claim)).map(|claim| change(claim, true));
-    let released = before.iter().filter(|claim| !after.contains(claim)).map(|claim| change(claim, false));
+    let change = |claim: &Claim, take| ClaimChange {
+        claim: claim.clone(),
+        key: project.claim_key(claim),
+        take,
+    };
+    let taken = after
+        .iter()
+        .filter(|claim| !before.contains(claim))
+        .map(|claim| change(claim, true));
+    let released = before
+        .iter()
+        .filter(|claim| !after.contains(claim))
+        .map(|claim| change(claim, false));
     taken.chain(released).collect()
 }

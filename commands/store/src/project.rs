@@ -7,8 +7,8 @@ use roster_domain::stream::Claim;
 use sqlx::{PgPool, Row, postgres::PgRow};
 use uuid::Uuid;
 
-use crate::vault::{Vault, keyed_hash};
 use crate::StoreError;
+use crate::vault::{Vault, keyed_hash};
 
 /// A project of this cell. Nothing of it ever changes.
 pub struct Project {
@@ -23,18 +23,27 @@ pub struct Project {
 
 impl std::fmt::Debug for Project {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Project").field("no", &self.no).field("scope", &self.scope).finish_non_exhaustive()
+        formatter
+            .debug_struct("Project")
+            .field("no", &self.no)
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
     }
 }
 
 impl Project {
     /// The stored key of a claim: HMAC-SHA-256 under the project's pepper, 16 bytes.
     pub fn claim_key(&self, claim: &Claim) -> Vec<u8> {
-        keyed_hash(&self.pepper, &[&claim.kind.to_be_bytes(), claim.key.as_bytes()])[..16].to_vec()
+        keyed_hash(
+            &self.pepper,
+            &[&claim.kind.to_be_bytes(), claim.key.as_bytes()],
+        )[..16]
+            .to_vec()
     }
 }
 
-const COLUMNS: &str = "project_no, account_id, org_id, project_id, schema_stream, pepper_key_no, pepper";
+const COLUMNS: &str =
+    "project_no, account_id, org_id, project_id, schema_stream, pepper_key_no, pepper";
 
 pub(crate) async fn find(
     pool: &PgPool,
@@ -62,7 +71,11 @@ pub(crate) async fn find_by_no(
     no: i32,
 ) -> Result<Option<Arc<Project>>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM projects WHERE project_no = $1 AND cell = $2");
-    let row = sqlx::query(&sql).bind(no).bind(cell).fetch_optional(pool).await?;
+    let row = sqlx::query(&sql)
+        .bind(no)
+        .bind(cell)
+        .fetch_optional(pool)
+        .await?;
     row.map(|row| from_row(vault, &row)).transpose()
 }
 
@@ -90,7 +103,9 @@ pub(crate) async fn create(
     .bind(&wrapped.bytes)
     .execute(pool)
     .await?;
-    find(pool, vault, cell, scope).await?.ok_or(StoreError::Malformed("project: it lives in another cell"))
+    find(pool, vault, cell, scope)
+        .await?
+        .ok_or(StoreError::Malformed("project: it lives in another cell"))
 }
 
 fn from_row(vault: &Vault, row: &PgRow) -> Result<Arc<Project>, StoreError> {
@@ -104,6 +119,10 @@ fn from_row(vault: &Vault, row: &PgRow) -> Result<Arc<Project>, StoreError> {
             project_id: row.try_get("project_id")?,
         },
         schema_stream,
-        pepper: vault.unwrap(schema_stream.as_bytes(), row.try_get("pepper_key_no")?, &wrapped)?,
+        pepper: vault.unwrap(
+            schema_stream.as_bytes(),
+            row.try_get("pepper_key_no")?,
+            &wrapped,
+        )?,
     }))
 }

@@ -47,17 +47,30 @@ impl std::fmt::Debug for Recorded {
 impl Recorded {
     /// The event; parts whose key is gone are erased.
     pub fn decode<E: StoredEvent>(&self) -> Result<E, StoreError> {
-        E::decode(self.type_no, self.type_version, &self.plain.open, self.plain.personal.as_deref())
-            .map_err(|source| StoreError::Decode { position: self.position, source })
+        E::decode(
+            self.type_no,
+            self.type_version,
+            &self.plain.open,
+            self.plain.personal.as_deref(),
+        )
+        .map_err(|source| StoreError::Decode {
+            position: self.position,
+            source,
+        })
     }
 
     /// Who caused it.
     pub fn meta(&self) -> Result<Meta, StoreError> {
-        Meta::decode(&self.plain.meta_open, self.plain.subject.as_deref()).ok_or(StoreError::Malformed("event meta"))
+        Meta::decode(&self.plain.meta_open, self.plain.subject.as_deref())
+            .ok_or(StoreError::Malformed("event meta"))
     }
 
     /// The events of an accepted command, whose last one is at a position.
-    pub(crate) fn committed(command: &Prepared, last: i64, recorded_at: DateTime<Utc>) -> Vec<Self> {
+    pub(crate) fn committed(
+        command: &Prepared,
+        last: i64,
+        recorded_at: DateTime<Utc>,
+    ) -> Vec<Self> {
         let first = last + 1 - i64::try_from(command.events.len()).unwrap_or_default();
         let places = (first..).zip(command.expected + 1..);
         places
@@ -84,7 +97,8 @@ impl Recorded {
     /// Bytes that it takes in memory, roughly.
     pub(crate) fn size(&self) -> usize {
         let plain = &self.plain;
-        let personal = plain.personal.as_ref().map_or(0, Vec::len) + plain.subject.as_ref().map_or(0, Vec::len);
+        let personal = plain.personal.as_ref().map_or(0, Vec::len)
+            + plain.subject.as_ref().map_or(0, Vec::len);
         plain.open.len() + plain.meta_open.len() + personal + 200
     }
 
@@ -100,10 +114,11 @@ const COLUMNS: &str = "e.position, e.recorded_at, e.stream_id, e.version, e.proj
 impl Cell {
     /// The last position of the log; 0 where it is empty.
     pub async fn head_position(&self) -> Result<i64, StoreError> {
-        let head: Option<i64> =
-            sqlx::query_scalar("SELECT last_position FROM log_batches ORDER BY last_position DESC LIMIT 1")
-                .fetch_optional(self.pool())
-                .await?;
+        let head: Option<i64> = sqlx::query_scalar(
+            "SELECT last_position FROM log_batches ORDER BY last_position DESC LIMIT 1",
+        )
+        .fetch_optional(self.pool())
+        .await?;
         Ok(head.unwrap_or_default())
     }
 
@@ -121,12 +136,19 @@ impl Cell {
                JOIN log_streams s USING (stream_id)
               ORDER BY e.position"
         );
-        let rows = sqlx::query(&sql).bind(after).bind(limit).fetch_all(self.pool()).await?;
+        let rows = sqlx::query(&sql)
+            .bind(after)
+            .bind(limit)
+            .fetch_all(self.pool())
+            .await?;
         let mut page = Vec::with_capacity(rows.len());
         for (expected, row) in (after + 1..).zip(&rows) {
             let recorded = self.recorded(row)?;
             if recorded.position != expected {
-                return Err(StoreError::Hole { expected, found: recorded.position });
+                return Err(StoreError::Hole {
+                    expected,
+                    found: recorded.position,
+                });
             }
             page.push(recorded);
         }
@@ -145,23 +167,40 @@ impl Cell {
               WHERE e.stream_id = $1 AND e.version > $2
               ORDER BY e.version"
         );
-        let rows = sqlx::query(&sql).bind(stream).bind(after).fetch_all(self.pool()).await?;
+        let rows = sqlx::query(&sql)
+            .bind(stream)
+            .bind(after)
+            .fetch_all(self.pool())
+            .await?;
         rows.iter().map(|row| self.recorded(row)).collect()
     }
 
     fn recorded(&self, row: &PgRow) -> Result<Recorded, StoreError> {
         let stream: Uuid = row.try_get("stream_id")?;
         let version: i32 = row.try_get("version")?;
-        let (project_no, type_no, type_version) =
-            (row.try_get("project_no")?, row.try_get("type_no")?, row.try_get("type_version")?);
-        let about = |part| About { project_no, stream, version, type_no, type_version, part };
+        let (project_no, type_no, type_version) = (
+            row.try_get("project_no")?,
+            row.try_get("type_no")?,
+            row.try_get("type_version")?,
+        );
+        let about = |part| About {
+            project_no,
+            stream,
+            version,
+            type_no,
+            type_version,
+            part,
+        };
         let (open, sealed) = split(row.try_get("payload")?)?;
         let (meta_open, sealed_subject) = split(row.try_get("meta")?)?;
         let wrapped: Option<&[u8]> = row.try_get("key")?;
         let key = match wrapped {
             Some(wrapped) if !(sealed.is_empty() && sealed_subject.is_empty()) => {
                 let key_no: Option<i16> = row.try_get("key_no")?;
-                Some(self.vault().open_key(stream, key_no.unwrap_or_default(), wrapped)?)
+                Some(
+                    self.vault()
+                        .open_key(stream, key_no.unwrap_or_default(), wrapped)?,
+                )
             }
             _ => None,
         };

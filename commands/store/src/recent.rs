@@ -28,14 +28,20 @@ impl Recent {
     pub(crate) fn push(&self, events: impl IntoIterator<Item = Recorded>) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for event in events {
-            if inner.events.back().is_some_and(|last| last.position + 1 != event.position) {
+            if inner
+                .events
+                .back()
+                .is_some_and(|last| last.position + 1 != event.position)
+            {
                 *inner = Inner::default();
             }
             inner.bytes += event.size();
             inner.events.push_back(event);
         }
         while inner.bytes > LARGEST {
-            let Some(oldest) = inner.events.pop_front() else { break };
+            let Some(oldest) = inner.events.pop_front() else {
+                break;
+            };
             inner.bytes -= oldest.size();
         }
     }
@@ -44,9 +50,19 @@ impl Recent {
     pub(crate) fn after(&self, position: i64, limit: i64) -> Option<Vec<Recorded>> {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let first = inner.events.front()?.position;
-        let skip = usize::try_from(position + 1 - first).ok().filter(|skip| *skip < inner.events.len())?;
+        let skip = usize::try_from(position + 1 - first)
+            .ok()
+            .filter(|skip| *skip < inner.events.len())?;
         let limit = usize::try_from(limit).unwrap_or_default();
-        Some(inner.events.iter().skip(skip).take(limit).cloned().collect())
+        Some(
+            inner
+                .events
+                .iter()
+                .skip(skip)
+                .take(limit)
+                .cloned()
+                .collect(),
+        )
     }
 
     /// Erases what is about the person of a stream, as if it were read without the key that was just destroyed.

@@ -27,13 +27,17 @@ pub struct ReplayRepository<E> {
 impl<E: StoredEvent + 'static> ReplayRepository<E> {
     /// A repository over a cell; the replay task runs in the tracker.
     pub const fn new(cell: Cell, tracker: TaskTracker) -> Self {
-        Self { cell, tracker, event: std::marker::PhantomData }
+        Self {
+            cell,
+            tracker,
+            event: std::marker::PhantomData,
+        }
     }
 
     fn knows(recorded: &Recorded) -> bool {
-        E::TYPES
-            .iter()
-            .any(|known| (known.type_no, known.type_version) == (recorded.type_no, recorded.type_version))
+        E::TYPES.iter().any(|known| {
+            (known.type_no, known.type_version) == (recorded.type_no, recorded.type_version)
+        })
     }
 
     fn serialize<A: Aggregate>(recorded: &Recorded) -> Result<SerializedEvent, PersistenceError> {
@@ -60,15 +64,27 @@ impl<E: StoredEvent + 'static> ReplayRepository<E> {
         aggregate_id: &str,
         after: usize,
     ) -> Result<Vec<SerializedEvent>, PersistenceError> {
-        let stream = Uuid::parse_str(aggregate_id).map_err(|error| PersistenceError::UnknownError(Box::new(error)))?;
+        let stream = Uuid::parse_str(aggregate_id)
+            .map_err(|error| PersistenceError::UnknownError(Box::new(error)))?;
         let after = i32::try_from(after).unwrap_or(i32::MAX);
-        let recorded = self.cell.read_stream(stream, after).await.map_err(unknown)?;
-        recorded.iter().filter(|recorded| Self::knows(recorded)).map(Self::serialize::<A>).collect()
+        let recorded = self
+            .cell
+            .read_stream(stream, after)
+            .await
+            .map_err(unknown)?;
+        recorded
+            .iter()
+            .filter(|recorded| Self::knows(recorded))
+            .map(Self::serialize::<A>)
+            .collect()
     }
 }
 
 impl<E: StoredEvent + 'static> PersistedEventRepository for ReplayRepository<E> {
-    async fn get_events<A: Aggregate>(&self, aggregate_id: &str) -> Result<Vec<SerializedEvent>, PersistenceError> {
+    async fn get_events<A: Aggregate>(
+        &self,
+        aggregate_id: &str,
+    ) -> Result<Vec<SerializedEvent>, PersistenceError> {
         self.events::<A>(aggregate_id, 0).await
     }
 
@@ -92,10 +108,15 @@ impl<E: StoredEvent + 'static> PersistedEventRepository for ReplayRepository<E> 
         _events: &[SerializedEvent],
         _snapshot_update: Option<(String, Value, usize)>,
     ) -> Result<(), PersistenceError> {
-        Err(unknown(StoreError::Malformed("write: the replay repository only reads")))
+        Err(unknown(StoreError::Malformed(
+            "write: the replay repository only reads",
+        )))
     }
 
-    async fn stream_events<A: Aggregate>(&self, aggregate_id: &str) -> Result<ReplayStream, PersistenceError> {
+    async fn stream_events<A: Aggregate>(
+        &self,
+        aggregate_id: &str,
+    ) -> Result<ReplayStream, PersistenceError> {
         let (mut feed, stream) = ReplayStream::new(QUEUE);
         let events = self.events::<A>(aggregate_id, 0).await;
         self.tracker.spawn(async move {

@@ -82,7 +82,9 @@ pub(crate) fn split(column: &[u8]) -> Result<(&[u8], &[u8]), StoreError> {
     for (index, byte) in column.iter().enumerate().take(5) {
         length |= usize::from(byte & 0x7f) << (7 * index);
         if byte & 0x80 == 0 {
-            return column[index + 1..].split_at_checked(length).ok_or(malformed);
+            return column[index + 1..]
+                .split_at_checked(length)
+                .ok_or(malformed);
         }
     }
     Err(malformed)
@@ -97,7 +99,10 @@ mod tests {
         for length in [0, 1, 127, 128, 16_383, 16_384, 70_000] {
             let (open, sealed) = (vec![1; length], vec![2; 33]);
             let column = join(&open, &sealed);
-            assert_eq!(split(&column).expect("well formed"), (&open[..], &sealed[..]));
+            assert_eq!(
+                split(&column).expect("well formed"),
+                (&open[..], &sealed[..])
+            );
         }
         assert!(split(&[0x85]).is_err());
         assert!(split(&[0x05, 1]).is_err());

@@ -83,7 +83,11 @@ impl Sequencer {
         }
     }
 
-    async fn write_batch(&self, connection: &mut Option<PoolConnection<Postgres>>, batch: Vec<Interactive>) {
+    async fn write_batch(
+        &self,
+        connection: &mut Option<PoolConnection<Postgres>>,
+        batch: Vec<Interactive>,
+    ) {
         metrics::histogram!("roster_append_batch_commands").record(as_float(batch.len()));
         let commands: Vec<&Prepared> = batch.iter().map(|command| &command.prepared).collect();
         let answer = self.call(connection, false, &commands).await;
@@ -94,7 +98,8 @@ impl Sequencer {
         };
         let mut verdicts: Vec<Option<Verdict>> = (0..batch.len()).map(|_| None).collect();
         for row in &judged {
-            if let (Some(slot), Some(command)) = (verdicts.get_mut(row.index), batch.get(row.index)) {
+            if let (Some(slot), Some(command)) = (verdicts.get_mut(row.index), batch.get(row.index))
+            {
                 *slot = verdict(&command.prepared, row);
             }
         }
@@ -126,18 +131,25 @@ impl Sequencer {
             Ok(ChunkVerdict::Accepted { last_position }) => {
                 let events: usize = commands.iter().map(|command| command.len()).sum();
                 self.control.measured(events, started.elapsed());
-                metrics::histogram!("roster_append_chunk_commands").record(as_float(commands.len()));
-                for command in &chunk.prepared {
-                    self.cache.put(command.stream, command.cached());
-                }
-                self.head.send_if_modified(|head| raise(head, *last_position));
+                metrics::histogram!("roster_append_chunk_commands")
+                    .record(as_float(commands.len()));
+                // What bulk work wrote is rarely asked for next; keeping it would push out what is.
+                chunk
+                    .prepared
+                    .iter()
+                    .for_each(|command| self.cache.forget(command.stream));
+                self.head
+                    .send_if_modified(|head| raise(head, *last_position));
             }
             Ok(ChunkVerdict::Lost(lost)) => {
                 for (index, verdict) in lost {
                     self.remember(&chunk.prepared[*index], verdict);
                 }
             }
-            Err(_) => chunk.prepared.iter().for_each(|command| self.cache.forget(command.stream)),
+            Err(_) => chunk
+                .prepared
+                .iter()
+                .for_each(|command| self.cache.forget(command.stream)),
         }
         drop(chunk.reply.send(answer));
     }
@@ -175,11 +187,10 @@ impl Sequencer {
             })
             .collect();
         written.sort_unstable_by_key(|(position, ..)| *position);
-        self.recent.push(
-            written
-                .iter()
-                .flat_map(|(position, command, row)| Recorded::committed(command, *position, row.recorded_at)),
-        );
+        self.recent
+            .push(written.iter().flat_map(|(position, command, row)| {
+                Recorded::committed(command, *position, row.recorded_at)
+            }));
         for (_, command, _) in written.iter().filter(|(_, command, _)| command.closes) {
             self.recent.scrub(command.stream);
         }
@@ -194,7 +205,10 @@ impl Sequencer {
             }
             Verdict::VersionConflict | Verdict::StaleGuard | Verdict::StreamClosed => {
                 self.cache.forget(command.stream);
-                command.guards.iter().for_each(|(guard, _)| self.cache.forget(*guard));
+                command
+                    .guards
+                    .iter()
+                    .for_each(|(guard, _)| self.cache.forget(*guard));
             }
             Verdict::ClaimTaken { .. } | Verdict::Replayed { .. } => {}
         }
@@ -232,14 +246,16 @@ fn take_batch(waiting: &mut VecDeque<Interactive>) -> Vec<Interactive> {
     while let Some(command) = waiting.pop_front() {
         let prepared = &command.prepared;
         let free = !streams.contains(&prepared.stream)
-            && prepared
-                .claims
-                .iter()
-                .all(|change| !keys.contains(&(prepared.project_no, change.claim.kind, change.key.clone())));
+            && prepared.claims.iter().all(|change| {
+                !keys.contains(&(prepared.project_no, change.claim.kind, change.key.clone()))
+            });
         // What a deferred command uses is closed for later ones too, so that they keep their order.
         streams.insert(prepared.stream);
         keys.extend(
-            prepared.claims.iter().map(|change| (prepared.project_no, change.claim.kind, change.key.clone())),
+            prepared
+                .claims
+                .iter()
+                .map(|change| (prepared.project_no, change.claim.kind, change.key.clone())),
         );
         if !free {
             kept.push_back(command);

@@ -60,7 +60,9 @@ impl<A: Stream> Loaded<A> {
 
     /// Seals bytes that belong to this stream but lie elsewhere; `None` where the key was destroyed.
     pub fn seal(&self, part: &str, plain: &[u8]) -> Option<Vec<u8>> {
-        self.key.usable().map(|key| key.seal(&foreign_part(self.stream, part), plain))
+        self.key
+            .usable()
+            .map(|key| key.seal(&foreign_part(self.stream, part), plain))
     }
 
     /// The key of this stream; `None` where it was destroyed.
@@ -85,42 +87,71 @@ pub(crate) struct StreamCache(Mutex<LruCache<Uuid, Cached>>);
 
 impl StreamCache {
     pub(crate) fn new(streams: usize) -> Self {
-        Self(Mutex::new(LruCache::new(NonZeroUsize::new(streams).unwrap_or(NonZeroUsize::MIN))))
+        Self(Mutex::new(LruCache::new(
+            NonZeroUsize::new(streams).unwrap_or(NonZeroUsize::MIN),
+        )))
     }
 
     fn get<A: Stream + 'static>(&self, stream: Uuid) -> Option<Loaded<A>> {
         let (version, key, state) = {
             let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let cached = cache.get(&stream)?;
-            (cached.version, cached.key.clone(), Arc::clone(&cached.state))
+            (
+                cached.version,
+                cached.key.clone(),
+                Arc::clone(&cached.state),
+            )
         };
         let state = state.downcast_ref::<A>()?.clone();
-        Some(Loaded { stream, version, state, from_cache: true, key: key.map_or(StreamKey::Gone, StreamKey::Known) })
+        Some(Loaded {
+            stream,
+            version,
+            state,
+            from_cache: true,
+            key: key.map_or(StreamKey::Gone, StreamKey::Known),
+        })
     }
 
     pub(crate) fn put(&self, stream: Uuid, cached: Cached) {
         let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if cache.peek(&stream).is_none_or(|known| known.version <= cached.version) {
+        if cache
+            .peek(&stream)
+            .is_none_or(|known| known.version <= cached.version)
+        {
             cache.put(stream, cached);
         }
     }
 
     pub(crate) fn forget(&self, stream: Uuid) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop(&stream);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop(&stream);
     }
 }
 
-const COLUMNS: &str = "s.stream_id, s.version, s.flags, s.key_no, s.key, s.state, s.state_fingerprint";
+const COLUMNS: &str =
+    "s.stream_id, s.version, s.flags, s.key_no, s.key, s.state, s.state_fingerprint";
 
 impl Cell {
     /// A stream that does not exist yet, with a fresh key.
     pub fn new_stream<A: Stream>(&self, stream: Uuid) -> Loaded<A> {
         let (key, wrapped) = self.vault().mint(stream);
-        Loaded { stream, version: 0, state: A::default(), from_cache: false, key: StreamKey::New(key, wrapped) }
+        Loaded {
+            stream,
+            version: 0,
+            state: A::default(),
+            from_cache: false,
+            key: StreamKey::New(key, wrapped),
+        }
     }
 
     /// The stream's state, from the cache where it is there; version 0 and a fresh key where the stream does not exist.
-    pub async fn load<A: Stream + 'static>(&self, project: &Project, stream: Uuid) -> Result<Loaded<A>, StoreError> {
+    pub async fn load<A: Stream + 'static>(
+        &self,
+        project: &Project,
+        stream: Uuid,
+    ) -> Result<Loaded<A>, StoreError> {
         match self.cache().get(stream) {
             Some(cached) => Ok(cached),
             None => self.load_fresh(project, stream).await,
@@ -134,7 +165,10 @@ impl Cell {
         stream: Uuid,
     ) -> Result<Loaded<A>, StoreError> {
         let sql = format!("SELECT {COLUMNS} FROM log_streams s WHERE s.stream_id = $1");
-        let row = sqlx::query(&sql).bind(stream).fetch_optional(self.pool()).await?;
+        let row = sqlx::query(&sql)
+            .bind(stream)
+            .fetch_optional(self.pool())
+            .await?;
         match row {
             Some(row) => self.from_row(project, &row).await,
             None => Ok(self.new_stream(stream)),
@@ -147,14 +181,23 @@ impl Cell {
         project: &Project,
         streams: &[Uuid],
     ) -> Result<Vec<Loaded<A>>, StoreError> {
-        let mut found: HashMap<Uuid, Loaded<A>> =
-            streams.iter().filter_map(|stream| Some((*stream, self.cache().get(*stream)?))).collect();
-        let missing: Vec<Uuid> = streams.iter().filter(|stream| !found.contains_key(stream)).copied().collect();
+        let mut found: HashMap<Uuid, Loaded<A>> = streams
+            .iter()
+            .filter_map(|stream| Some((*stream, self.cache().get(*stream)?)))
+            .collect();
+        let missing: Vec<Uuid> = streams
+            .iter()
+            .filter(|stream| !found.contains_key(stream))
+            .copied()
+            .collect();
         if !missing.is_empty() {
             let sql = format!(
                 "SELECT {COLUMNS} FROM unnest($1::uuid[]) AS wanted(stream_id) JOIN log_streams s USING (stream_id)"
             );
-            let rows = sqlx::query(&sql).bind(&missing).fetch_all(self.pool()).await?;
+            let rows = sqlx::query(&sql)
+                .bind(&missing)
+                .fetch_all(self.pool())
+                .await?;
             for row in rows {
                 let loaded = self.from_row(project, &row).await?;
                 found.insert(loaded.stream, loaded);
@@ -162,7 +205,12 @@ impl Cell {
         }
         Ok(streams
             .iter()
-            .map(|stream| found.get(stream).cloned().unwrap_or_else(|| self.new_stream(*stream)))
+            .map(|stream| {
+                found
+                    .get(stream)
+                    .cloned()
+                    .unwrap_or_else(|| self.new_stream(*stream))
+            })
             .collect())
     }
 
@@ -195,34 +243,51 @@ impl Cell {
         kind: i16,
         claims: &[Claim],
     ) -> Result<Vec<Option<Loaded<A>>>, StoreError> {
-        let keys: Vec<Vec<u8>> = claims.iter().map(|claim| project.claim_key(claim)).collect();
+        let keys: Vec<Vec<u8>> = claims
+            .iter()
+            .map(|claim| project.claim_key(claim))
+            .collect();
         let sql = format!(
             "SELECT wanted.ord, {COLUMNS}
                FROM unnest($3::bytea[]) WITH ORDINALITY AS wanted(key, ord)
                JOIN log_claims c ON c.project_no = $1 AND c.kind = $2 AND c.key = wanted.key
                JOIN log_streams s ON s.stream_id = c.stream_id"
         );
-        let rows =
-            sqlx::query(&sql).bind(project.no).bind(kind).bind(&keys).fetch_all(self.pool()).await?;
+        let rows = sqlx::query(&sql)
+            .bind(project.no)
+            .bind(kind)
+            .bind(&keys)
+            .fetch_all(self.pool())
+            .await?;
         let mut holders: Vec<Option<Loaded<A>>> = (0..claims.len()).map(|_| None).collect();
         for row in rows {
             let ord: i64 = row.try_get("ord")?;
             let loaded = self.from_row(project, &row).await?;
-            if let Some(slot) = usize::try_from(ord - 1).ok().and_then(|index| holders.get_mut(index)) {
+            if let Some(slot) = usize::try_from(ord - 1)
+                .ok()
+                .and_then(|index| holders.get_mut(index))
+            {
                 *slot = Some(loaded);
             }
         }
         Ok(holders)
     }
 
-    async fn from_row<A: Stream + 'static>(&self, project: &Project, row: &PgRow) -> Result<Loaded<A>, StoreError> {
+    async fn from_row<A: Stream + 'static>(
+        &self,
+        project: &Project,
+        row: &PgRow,
+    ) -> Result<Loaded<A>, StoreError> {
         let stream: Uuid = row.try_get("stream_id")?;
         let version: i32 = row.try_get("version")?;
         let wrapped: Option<&[u8]> = row.try_get("key")?;
         let key = match wrapped {
             Some(wrapped) => {
                 let key_no: Option<i16> = row.try_get("key_no")?;
-                Some(self.vault().open_key(stream, key_no.unwrap_or_default(), wrapped)?)
+                Some(
+                    self.vault()
+                        .open_key(stream, key_no.unwrap_or_default(), wrapped)?,
+                )
             }
             None => None,
         };
@@ -239,8 +304,21 @@ impl Cell {
             Some(state) => (state, version),
             None => self.fold(stream).await?,
         };
-        self.cache().put(stream, Cached { version, key: key.clone(), state: Arc::new(A::clone(&state)) });
-        Ok(Loaded { stream, version, state, from_cache: false, key: key.map_or(StreamKey::Gone, StreamKey::Known) })
+        self.cache().put(
+            stream,
+            Cached {
+                version,
+                key: key.clone(),
+                state: Arc::new(A::clone(&state)),
+            },
+        );
+        Ok(Loaded {
+            stream,
+            version,
+            state,
+            from_cache: false,
+            key: key.map_or(StreamKey::Gone, StreamKey::Known),
+        })
     }
 
     async fn fold<A: Stream>(&self, stream: Uuid) -> Result<(A, i32), StoreError> {
@@ -260,7 +338,14 @@ pub(crate) const fn fingerprint_of<A: Stream>() -> i32 {
 }
 
 fn state_about<A: Stream>(project_no: i32, stream: Uuid, version: i32) -> About {
-    About { project_no, stream, version, type_no: A::KIND, type_version: 0, part: Part::State }
+    About {
+        project_no,
+        stream,
+        version,
+        type_no: A::KIND,
+        type_version: 0,
+        part: Part::State,
+    }
 }
 
 /// The sealed snapshot of a state, unless it is too large to be kept inline.
@@ -271,6 +356,8 @@ pub(crate) fn snapshot<A: Stream>(
     key: &DataKey,
     state: &A,
 ) -> Option<Vec<u8>> {
-    let plain = postcard::to_stdvec(state).ok().filter(|plain| plain.len() <= LARGEST_SNAPSHOT)?;
+    let plain = postcard::to_stdvec(state)
+        .ok()
+        .filter(|plain| plain.len() <= LARGEST_SNAPSHOT)?;
     Some(state_about::<A>(project_no, stream, version).seal(key, &plain))
 }

@@ -19,7 +19,9 @@ const NONCE: usize = 12;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum VaultError {
     /// The text is not lines of `number:64 hexadecimal digits`.
-    #[error("the key file must hold 64 hexadecimal digits, or lines of number:64 hexadecimal digits")]
+    #[error(
+        "the key file must hold 64 hexadecimal digits, or lines of number:64 hexadecimal digits"
+    )]
     BadKeyFile,
     /// The database was sealed under another key.
     #[error("the key-encryption key {0} is not the one that this database was sealed with")]
@@ -45,7 +47,10 @@ struct KeyEncryptionKey {
 
 impl std::fmt::Debug for Vault {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Vault").field("keys", &self.keys.keys()).finish()
+        formatter
+            .debug_struct("Vault")
+            .field("keys", &self.keys.keys())
+            .finish()
     }
 }
 
@@ -67,7 +72,13 @@ impl Vault {
             let cipher = Aes256GcmSiv::new(&Key::<Aes256GcmSiv>::from(bytes));
             keys.insert(number, KeyEncryptionKey { cipher, bytes });
         }
-        if keys.is_empty() { Err(VaultError::BadKeyFile) } else { Ok(Self { keys: Arc::new(keys) }) }
+        if keys.is_empty() {
+            Err(VaultError::BadKeyFile)
+        } else {
+            Ok(Self {
+                keys: Arc::new(keys),
+            })
+        }
     }
 
     /// The number of the key that wraps new keys.
@@ -77,7 +88,10 @@ impl Vault {
 
     /// A secret for another purpose, derived from the oldest key, as hexadecimal: stable while that key is configured.
     pub fn derive(&self, purpose: &str) -> String {
-        let bytes = self.keys.first_key_value().map_or([0; 32], |(_, key)| key.bytes);
+        let bytes = self
+            .keys
+            .first_key_value()
+            .map_or([0; 32], |(_, key)| key.bytes);
         to_hex(&keyed_hash(&bytes, &[b"derive\0", purpose.as_bytes()]))
     }
 
@@ -90,13 +104,25 @@ impl Vault {
             .get(&key_no)
             .and_then(|key| encrypt(&key.cipher, &nonce, about, secret))
             .unwrap_or_default();
-        WrappedKey { key_no, bytes: [nonce.as_slice(), &sealed].concat() }
+        WrappedKey {
+            key_no,
+            bytes: [nonce.as_slice(), &sealed].concat(),
+        }
     }
 
-    pub(crate) fn unwrap(&self, about: &[u8], key_no: i16, wrapped: &[u8]) -> Result<[u8; 32], VaultError> {
-        let key = self.keys.get(&key_no).ok_or(VaultError::MissingKey(key_no))?;
+    pub(crate) fn unwrap(
+        &self,
+        about: &[u8],
+        key_no: i16,
+        wrapped: &[u8],
+    ) -> Result<[u8; 32], VaultError> {
+        let key = self
+            .keys
+            .get(&key_no)
+            .ok_or(VaultError::MissingKey(key_no))?;
         let (nonce, sealed) = wrapped.split_at_checked(NONCE).ok_or(VaultError::Damaged)?;
-        let plain = decrypt(&key.cipher, nonce, about, sealed).ok_or(VaultError::WrongKey(key_no))?;
+        let plain =
+            decrypt(&key.cipher, nonce, about, sealed).ok_or(VaultError::WrongKey(key_no))?;
         plain.try_into().map_err(|_| VaultError::Damaged)
     }
 
@@ -106,8 +132,14 @@ impl Vault {
         (DataKey::new(secret), self.wrap(stream.as_bytes(), &secret))
     }
 
-    pub(crate) fn open_key(&self, stream: Uuid, key_no: i16, wrapped: &[u8]) -> Result<DataKey, VaultError> {
-        self.unwrap(stream.as_bytes(), key_no, wrapped).map(DataKey::new)
+    pub(crate) fn open_key(
+        &self,
+        stream: Uuid,
+        key_no: i16,
+        wrapped: &[u8],
+    ) -> Result<DataKey, VaultError> {
+        self.unwrap(stream.as_bytes(), key_no, wrapped)
+            .map(DataKey::new)
     }
 }
 
@@ -125,7 +157,9 @@ impl std::fmt::Debug for DataKey {
 
 impl DataKey {
     fn new(secret: [u8; 32]) -> Self {
-        Self { cipher: Arc::new(Aes256GcmSiv::new(&Key::<Aes256GcmSiv>::from(secret))) }
+        Self {
+            cipher: Arc::new(Aes256GcmSiv::new(&Key::<Aes256GcmSiv>::from(secret))),
+        }
     }
 
     /// Seals bytes under a nonce that `about` makes unique: the same part of the same version always has the same one.
@@ -133,7 +167,12 @@ impl DataKey {
         encrypt(&self.cipher, &nonce, about, plain).unwrap_or_default()
     }
 
-    pub(crate) fn open_at(&self, nonce: [u8; NONCE], about: &[u8], sealed: &[u8]) -> Result<Vec<u8>, VaultError> {
+    pub(crate) fn open_at(
+        &self,
+        nonce: [u8; NONCE],
+        about: &[u8],
+        sealed: &[u8],
+    ) -> Result<Vec<u8>, VaultError> {
         decrypt(&self.cipher, &nonce, about, sealed).ok_or(VaultError::Damaged)
     }
 
@@ -141,7 +180,11 @@ impl DataKey {
     pub fn seal(&self, about: &[u8], plain: &[u8]) -> Vec<u8> {
         let mut nonce = [0; NONCE];
         rand::rng().fill_bytes(&mut nonce);
-        [nonce.as_slice(), &encrypt(&self.cipher, &nonce, about, plain).unwrap_or_default()].concat()
+        [
+            nonce.as_slice(),
+            &encrypt(&self.cipher, &nonce, about, plain).unwrap_or_default(),
+        ]
+        .concat()
     }
 
     /// Opens what [`DataKey::seal`] made.
@@ -151,17 +194,40 @@ impl DataKey {
     }
 }
 
-fn encrypt(cipher: &Aes256GcmSiv, nonce: &[u8; NONCE], about: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
-    cipher.encrypt(Nonce::from_slice(nonce), Payload { msg: plain, aad: about }).ok()
+fn encrypt(
+    cipher: &Aes256GcmSiv,
+    nonce: &[u8; NONCE],
+    about: &[u8],
+    plain: &[u8],
+) -> Option<Vec<u8>> {
+    cipher
+        .encrypt(
+            Nonce::from_slice(nonce),
+            Payload {
+                msg: plain,
+                aad: about,
+            },
+        )
+        .ok()
 }
 
 fn decrypt(cipher: &Aes256GcmSiv, nonce: &[u8], about: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
-    cipher.decrypt(Nonce::from_slice(nonce), Payload { msg: sealed, aad: about }).ok()
+    cipher
+        .decrypt(
+            Nonce::from_slice(nonce),
+            Payload {
+                msg: sealed,
+                aad: about,
+            },
+        )
+        .ok()
 }
 
 /// HMAC-SHA-256 over the parts in order.
 pub(crate) fn keyed_hash(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    let Ok(mut mac) = <Hmac<Sha256> as Mac>::new_from_slice(key) else { return [0; 32] };
+    let Ok(mut mac) = <Hmac<Sha256> as Mac>::new_from_slice(key) else {
+        return [0; 32];
+    };
     for part in parts {
         mac.update(part);
     }
@@ -199,11 +265,24 @@ mod tests {
         let (stream, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let (key, wrapped) = vault_a.mint(stream);
         let sealed = key.seal(b"part", b"ada@example.org");
-        let again = vault_a.open_key(stream, wrapped.key_no, &wrapped.bytes).expect("the same key");
-        assert_eq!(again.open(b"part", &sealed).expect("opens"), b"ada@example.org");
+        let again = vault_a
+            .open_key(stream, wrapped.key_no, &wrapped.bytes)
+            .expect("the same key");
+        assert_eq!(
+            again.open(b"part", &sealed).expect("opens"),
+            b"ada@example.org"
+        );
         assert_eq!(again.open(b"other", &sealed), Err(VaultError::Damaged));
-        assert!(vault_a.open_key(other, wrapped.key_no, &wrapped.bytes).is_err());
-        assert!(vault("b").open_key(stream, wrapped.key_no, &wrapped.bytes).is_err());
+        assert!(
+            vault_a
+                .open_key(other, wrapped.key_no, &wrapped.bytes)
+                .is_err()
+        );
+        assert!(
+            vault("b")
+                .open_key(stream, wrapped.key_no, &wrapped.bytes)
+                .is_err()
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Whether the log is what it was: contiguity, digests, the chain of batches, stream heads and claims.
 
-use sqlx::{FromRow, PgPool};
+use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use crate::{Cell, StoreError};
@@ -49,35 +49,58 @@ struct BatchRow {
 
 /// Checks the whole log; `progress` gets the events done and their number.
 pub async fn verify(cell: &Cell, mut progress: impl FnMut(i64, i64)) -> Result<Report, StoreError> {
-    let pool = cell.pool();
-    let head = cell.head_position().await?;
+    // The whole log is read, which is the one thing that the service's role is not set up for.
+    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+                 SET LOCAL enable_seqscan = on;
+                 SET LOCAL enable_hashjoin = on;
+                 SET LOCAL enable_mergejoin = on";
+    let mut transaction = cell.pool().begin_with(begin).await?;
+    let connection = &mut *transaction;
     let mut report = Report::default();
-    let stored: i64 = sqlx::query_scalar("SELECT COALESCE(max(position), 0) FROM log_events").fetch_one(pool).await?;
+    let (stored, head): (i64, i64) = sqlx::query_as(
+        "SELECT COALESCE((SELECT max(position) FROM log_events), 0),
+                COALESCE((SELECT max(last_position) FROM log_batches), 0)",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
     if stored > head {
-        report.add(Some(head + 1), None, format!("events up to {stored} are in no batch"));
+        report.add(
+            Some(head + 1),
+            None,
+            format!("events up to {stored} are in no batch"),
+        );
     }
     let mut after = 0;
     while after < head && report.findings.len() < MOST_FINDINGS {
         let till = (after + PAGE).min(head);
-        check_events(pool, after, till, &mut report).await?;
+        check_events(&mut *connection, after, till, &mut report).await?;
         after = till;
         progress(after, head);
     }
-    check_batches(pool, &mut report).await?;
-    check_streams(pool, &mut report).await?;
-    check_claims(pool, &mut report).await?;
+    check_batches(&mut *connection, &mut report).await?;
+    check_streams(&mut *connection, &mut report).await?;
+    check_claims(&mut *connection, &mut report).await?;
     Ok(report)
 }
 
 impl Report {
     fn add(&mut self, position: Option<i64>, stream: Option<Uuid>, message: String) {
         if self.findings.len() < MOST_FINDINGS {
-            self.findings.push(Finding { position, stream, message });
+            self.findings.push(Finding {
+                position,
+                stream,
+                message,
+            });
         }
     }
 }
 
-async fn check_events(pool: &PgPool, after: i64, till: i64, report: &mut Report) -> Result<(), StoreError> {
+async fn check_events(
+    connection: &mut PgConnection,
+    after: i64,
+    till: i64,
+    report: &mut Report,
+) -> Result<(), StoreError> {
     let (count, bad): (i64, Option<Vec<i64>>) = sqlx::query_as(
         "SELECT count(*),
                 array_agg(position ORDER BY position) FILTER (WHERE digest <> sha256(
@@ -89,11 +112,15 @@ async fn check_events(pool: &PgPool, after: i64, till: i64, report: &mut Report)
     )
     .bind(after)
     .bind(till)
-    .fetch_one(pool)
+    .fetch_one(&mut *connection)
     .await?;
     report.events += count;
     for position in bad.unwrap_or_default() {
-        report.add(Some(position), None, "the event differs from its digest".into());
+        report.add(
+            Some(position),
+            None,
+            "the event differs from its digest".into(),
+        );
     }
     if count != till - after {
         let missing: Vec<i64> = sqlx::query_scalar(
@@ -105,7 +132,7 @@ async fn check_events(pool: &PgPool, after: i64, till: i64, report: &mut Report)
         )
         .bind(after)
         .bind(till)
-        .fetch_all(pool)
+        .fetch_all(&mut *connection)
         .await?;
         for position in missing {
             report.add(Some(position), None, "the event is missing".into());
@@ -114,7 +141,10 @@ async fn check_events(pool: &PgPool, after: i64, till: i64, report: &mut Report)
     Ok(())
 }
 
-async fn check_batches(pool: &PgPool, report: &mut Report) -> Result<(), StoreError> {
+async fn check_batches(
+    connection: &mut PgConnection,
+    report: &mut Report,
+) -> Result<(), StoreError> {
     let mut after = 0_i64;
     loop {
         let rows: Vec<BatchRow> = sqlx::query_as(
@@ -135,9 +165,11 @@ async fn check_batches(pool: &PgPool, report: &mut Report) -> Result<(), StoreEr
               ORDER BY b.last_position",
         )
         .bind(after)
-        .fetch_all(pool)
+        .fetch_all(&mut *connection)
         .await?;
-        let Some(last) = rows.last() else { return Ok(()) };
+        let Some(last) = rows.last() else {
+            return Ok(());
+        };
         let till = last.last_position;
         for row in rows {
             report.batches += 1;
@@ -146,9 +178,17 @@ async fn check_batches(pool: &PgPool, report: &mut Report) -> Result<(), StoreEr
                 && row.highest == Some(row.last_position)
                 && row.first_position == row.previous_last + 1;
             if !whole {
-                report.add(Some(row.first_position), None, "the batch does not continue the one before it".into());
+                report.add(
+                    Some(row.first_position),
+                    None,
+                    "the batch does not continue the one before it".into(),
+                );
             } else if !row.linked {
-                report.add(Some(row.first_position), None, "the batch differs from its link in the chain".into());
+                report.add(
+                    Some(row.first_position),
+                    None,
+                    "the batch differs from its link in the chain".into(),
+                );
             }
         }
         if report.findings.len() >= MOST_FINDINGS {
@@ -158,8 +198,13 @@ async fn check_batches(pool: &PgPool, report: &mut Report) -> Result<(), StoreEr
     }
 }
 
-async fn check_streams(pool: &PgPool, report: &mut Report) -> Result<(), StoreError> {
-    report.streams = sqlx::query_scalar("SELECT count(*) FROM log_streams").fetch_one(pool).await?;
+async fn check_streams(
+    connection: &mut PgConnection,
+    report: &mut Report,
+) -> Result<(), StoreError> {
+    report.streams = sqlx::query_scalar("SELECT count(*) FROM log_streams")
+        .fetch_one(&mut *connection)
+        .await?;
     let wrong: Vec<(Uuid, i64)> = sqlx::query_as(
         "SELECT COALESCE(s.stream_id, e.stream_id), COALESCE(e.last_position, s.last_position)
            FROM log_streams s
@@ -171,16 +216,25 @@ async fn check_streams(pool: &PgPool, report: &mut Report) -> Result<(), StoreEr
              OR s.last_position IS DISTINCT FROM e.last_position
           LIMIT 100",
     )
-    .fetch_all(pool)
+    .fetch_all(&mut *connection)
     .await?;
     for (stream, position) in wrong {
-        report.add(Some(position), Some(stream), "the stream's head differs from its events".into());
+        report.add(
+            Some(position),
+            Some(stream),
+            "the stream's head differs from its events".into(),
+        );
     }
     Ok(())
 }
 
-async fn check_claims(pool: &PgPool, report: &mut Report) -> Result<(), StoreError> {
-    report.claims = sqlx::query_scalar("SELECT count(*) FROM log_claims").fetch_one(pool).await?;
+async fn check_claims(
+    connection: &mut PgConnection,
+    report: &mut Report,
+) -> Result<(), StoreError> {
+    report.claims = sqlx::query_scalar("SELECT count(*) FROM log_claims")
+        .fetch_one(&mut *connection)
+        .await?;
     let wrong: Vec<Uuid> = sqlx::query_scalar(
         "SELECT c.stream_id
            FROM log_claims c
@@ -188,10 +242,14 @@ async fn check_claims(pool: &PgPool, report: &mut Report) -> Result<(), StoreErr
           WHERE s.stream_id IS NULL OR s.flags & 1 = 1 OR s.project_no <> c.project_no
           LIMIT 100",
     )
-    .fetch_all(pool)
+    .fetch_all(&mut *connection)
     .await?;
     for stream in wrong {
-        report.add(None, Some(stream), "a claim is held by a stream that is absent, closed or of another project".into());
+        report.add(
+            None,
+            Some(stream),
+            "a claim is held by a stream that is absent, closed or of another project".into(),
+        );
     }
     let unclaimed: Vec<Uuid> = sqlx::query_scalar(
         "SELECT s.stream_id
@@ -202,10 +260,14 @@ async fn check_claims(pool: &PgPool, report: &mut Report) -> Result<(), StoreErr
     )
     .bind(roster_domain::stream::kind::CUSTOMER)
     .bind(roster_domain::stream::claim_kind::CUSTOMER_ID)
-    .fetch_all(pool)
+    .fetch_all(&mut *connection)
     .await?;
     for stream in unclaimed {
-        report.add(None, Some(stream), "a customer holds no claim on its id".into());
+        report.add(
+            None,
+            Some(stream),
+            "a customer holds no claim on its id".into(),
+        );
     }
     Ok(())
 }

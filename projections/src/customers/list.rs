@@ -79,6 +79,8 @@ enum Known {
     Total(i64),
     /// It is more than [`BOUND`].
     Beyond,
+    /// The index finds too many to tell how many of them pass.
+    Crowded,
     /// Of so many rows looked at, so many passed.
     Share { walked: i64, hits: i64 },
 }
@@ -168,8 +170,9 @@ impl<'a> List<'a> {
             return Ok(self.slice(matched));
         }
         let mut walk = Walk {
-            hits: Vec::new(),
+            found: Vec::new(),
             walked: 0,
+            hits: 0,
             from: self.after.clone(),
             ended: false,
         };
@@ -184,21 +187,20 @@ impl<'a> List<'a> {
         )
         .await?;
         if walk.ended && self.after.is_none() {
-            let total = i64::try_from(walk.hits.len()).unwrap_or(i64::MAX);
-            return Ok((self.cut(walk.hits), Known::Total(total)));
+            return Ok((self.cut(walk.found), Known::Total(walk.hits)));
         }
         let mut known = Known::Share {
             walked: walk.walked,
-            hits: i64::try_from(walk.hits.len()).unwrap_or(i64::MAX),
+            hits: walk.hits,
         };
         if self.is_filled(&walk) {
-            return Ok((self.cut(walk.hits), known));
+            return Ok((self.cut(walk.found), known));
         }
         if let Some(driver) = self.driver() {
             match self.candidates(driver).await? {
                 Some(matched) => return Ok(self.slice(matched)),
                 None if self.driver_is_all(driver) => known = Known::Beyond,
-                None => {}
+                None => known = Known::Crowded,
             }
         }
         if self.shape.walks_starts() {
@@ -213,7 +215,7 @@ impl<'a> List<'a> {
             self.step(&mut walk, next).await?;
             next = (next * 2).min(LONGEST_WALK);
         }
-        Ok((self.cut(walk.hits), known))
+        Ok((self.cut(walk.found), known))
     }
 
     /// The index that could give the whole set.
@@ -228,9 +230,13 @@ impl<'a> List<'a> {
     }
 
     /// Whether all that the index finds passes.
-    const fn driver_is_all(&self, driver: Driver) -> bool {
+    fn driver_is_all(&self, driver: Driver) -> bool {
         match driver {
-            Driver::Index | Driver::Starts => !self.shape.restricted && self.shape.since.is_none(),
+            Driver::Index => {
+                self.shape.since.is_none()
+                    && (!self.shape.restricted || self.shape.indexes_buckets())
+            }
+            Driver::Starts => !self.shape.restricted && self.shape.since.is_none(),
             Driver::Since => true,
             Driver::Buckets => false,
         }
@@ -242,7 +248,7 @@ impl<'a> List<'a> {
         let query = sqlx::query_as::<_, (i64, DateTime<Utc>, String)>(&sql);
         let found = self
             .shape
-            .bind(query, None, 0, 0)
+            .bind(query, None, 0, 0, 0)
             .fetch_all(self.pool)
             .await?;
         if found.first().is_some_and(|(found, ..)| *found > BOUND) {
@@ -292,30 +298,34 @@ impl<'a> List<'a> {
 
     fn is_filled(&self, walk: &Walk) -> bool {
         walk.ended
-            || i64::try_from(walk.hits.len()).is_ok_and(|hits| hits >= self.offset + self.wanted)
+            || i64::try_from(walk.found.len()).is_ok_and(|found| found >= self.offset + self.wanted)
     }
 
     /// Walks on by so many rows.
     async fn step(&self, walk: &mut Walk, rows: i64) -> Result<(), QueryError> {
         let sql = self.shape.walk(walk.from.is_some());
-        let query = sqlx::query_as::<_, (i64, DateTime<Utc>, String, bool)>(&sql);
+        let missing =
+            self.offset + self.wanted - i64::try_from(walk.found.len()).unwrap_or_default();
+        let query = sqlx::query_as::<_, (i64, i64, DateTime<Utc>, String, bool)>(&sql);
         let found = self
             .shape
-            .bind(query, walk.from.as_ref(), rows, 0)
+            .bind(query, walk.from.as_ref(), rows, 0, missing)
             .fetch_all(self.pool)
             .await?;
-        let walked = found.first().map_or(0, |(walked, ..)| *walked);
+        let (walked, hits) = found
+            .first()
+            .map_or((0, 0), |(walked, hits, ..)| (*walked, *hits));
         walk.walked += walked;
+        walk.hits += hits;
         walk.ended = walked < rows;
-        let mut last = None;
-        for (_, at, id, hit) in found {
+        for (.., at, id, hit) in found {
             let key = Key { at: at.into(), id };
             if hit {
-                walk.hits.push(key.clone());
+                walk.found.push(key);
+            } else {
+                walk.from = Some(key);
             }
-            last = Some(key);
         }
-        walk.from = last.or(walk.from.take());
         Ok(())
     }
 
@@ -328,7 +338,7 @@ impl<'a> List<'a> {
     ) -> Result<Vec<Key>, QueryError> {
         let rows = self
             .shape
-            .bind(sqlx::query_as::<_, Row>(sql), after, limit, offset)
+            .bind(sqlx::query_as::<_, Row>(sql), after, limit, offset, 0)
             .fetch_all(self.pool)
             .await?;
         Ok(rows
@@ -343,9 +353,14 @@ impl<'a> List<'a> {
             Known::Total(total) => return Ok(total),
             _ if self.filter.count_exact => return self.count(&self.shape.count(), i64::MAX).await,
             Known::Beyond => return Ok(BOUND + 1),
+            Known::Crowded => return self.count(&self.shape.count(), BOUND + 1).await,
             Known::Share { walked, hits } => as_share(hits, walked),
         };
-        if self.shape.searches() && share >= FREQUENT && !self.shape.is_start() {
+        if self.shape.is_start() {
+            if self.count(&Shape::count_starts(), 0).await? > BOUND {
+                return Ok(BOUND + 1);
+            }
+        } else if self.shape.searches() && share >= FREQUENT {
             // Half as many again as should do.
             #[expect(
                 clippy::cast_possible_truncation,
@@ -359,9 +374,6 @@ impl<'a> List<'a> {
             }
         }
         if let Some(driver) = self.driver() {
-            if self.shape.is_start() && self.count(&Shape::count_starts(), 0).await? > BOUND {
-                return Ok(BOUND + 1);
-            }
             match self.candidates(driver).await? {
                 Some(matched) => return Ok(i64::try_from(matched.len()).unwrap_or(i64::MAX)),
                 None if self.driver_is_all(driver) => return Ok(BOUND + 1),
@@ -375,7 +387,7 @@ impl<'a> List<'a> {
         let query = sqlx::query_as::<_, (i64,)>(sql);
         Ok(self
             .shape
-            .bind(query, None, limit, 0)
+            .bind(query, None, limit, 0, 0)
             .fetch_one(self.pool)
             .await?
             .0)
@@ -384,8 +396,10 @@ impl<'a> List<'a> {
 
 /// A walk in the wanted order.
 struct Walk {
-    hits: Vec<Key>,
+    /// The first of those that pass.
+    found: Vec<Key>,
     walked: i64,
+    hits: i64,
     from: Option<Key>,
     ended: bool,
 }

@@ -12,6 +12,9 @@ use crate::search::start;
 /// The most rows that are counted and the largest set that is sorted in memory.
 pub(super) const BOUND: i64 = 10_000;
 
+/// The most buckets that the search index looks up, once each.
+const INDEXED_BUCKETS: usize = 8;
+
 /// A filter as SQL parameters.
 pub(super) struct Shape {
     pub(super) project_no: i32,
@@ -74,6 +77,11 @@ impl Shape {
     /// Whether every search row of the project that has the term passes.
     const fn is_term_only(&self) -> bool {
         !self.restricted && self.since.is_none() && self.hashes.is_empty()
+    }
+
+    /// Whether the search index narrows by bucket: it looks each one up on its own.
+    pub(super) fn indexes_buckets(&self) -> bool {
+        self.restricted && self.buckets.len() <= INDEXED_BUCKETS
     }
 
     /// Whether a walk reads what it tests; otherwise it looks each row up.
@@ -171,13 +179,14 @@ impl Shape {
         }
     }
 
-    /// Binds $1 to $11.
+    /// Binds $1 to $12.
     pub(super) fn bind<'q, O>(
         &'q self,
         query: QueryAs<'q, Postgres, O, PgArguments>,
         after: Option<&'q Key>,
         limit: i64,
         offset: i64,
+        hits: i64,
     ) -> QueryAs<'q, Postgres, O, PgArguments> {
         let (pattern, low, high) = match &self.term {
             Some(Term::Within { pattern, .. }) => (pattern.as_str(), "", String::new()),
@@ -197,6 +206,7 @@ impl Shape {
             .bind(after.map(|key| key.id.as_str()))
             .bind(limit)
             .bind(offset)
+            .bind(hits)
     }
 }
 

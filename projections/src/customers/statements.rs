@@ -77,7 +77,8 @@ impl Shape {
         }
     }
 
-    /// Looks at the next $10 rows in the wanted order: how many there were, the last of them, and those that pass.
+    /// Looks at the next $10 rows in the wanted order: how many there were and passed, the first $12 of those that pass, and
+    /// the last row as one that does not.
     pub(super) fn walk(&self, goes_on: bool) -> String {
         let direction = self.direction();
         let tested = if self.is_direct() {
@@ -116,21 +117,27 @@ impl Shape {
                 self.keys(goes_on)
             )
         };
+        let order = |direction: &str| format!("t.at {direction}, t.customer_user_id {direction}");
         format!(
             "WITH tested AS MATERIALIZED ({tested})
              SELECT (SELECT count(*) FROM tested) AS walked,
+                    (SELECT count(*) FROM tested WHERE hit) AS hits,
                     t.at,
                     t.customer_user_id,
                     t.hit
-               FROM tested t
-              WHERE t.hit
-                 OR (t.at, t.customer_user_id) = (
-                    SELECT l.at, l.customer_user_id
-                      FROM tested l
-                     ORDER BY l.at {0}, l.customer_user_id {0}
-                     LIMIT 1)
-              ORDER BY t.at {direction}, t.customer_user_id {direction}",
-            if self.descending { "ASC" } else { "DESC" }
+               FROM ((SELECT t.at, t.customer_user_id, true AS hit
+                        FROM tested t
+                       WHERE t.hit
+                       ORDER BY {0}
+                       LIMIT $12)
+                      UNION ALL
+                     (SELECT t.at, t.customer_user_id, false AS hit
+                        FROM tested t
+                       ORDER BY {1}
+                       LIMIT 1)) t
+              ORDER BY t.hit DESC, {0}",
+            order(direction),
+            order(if self.descending { "ASC" } else { "DESC" })
         )
     }
 
@@ -155,10 +162,16 @@ impl Shape {
                 "SELECT {} AS at, s.customer_user_id, {} AS hit
                    FROM view_customer_search s
                   WHERE s.project_no = $1
+                    AND {}
                     AND {}",
                 self.at("s"),
                 self.plain_test("s"),
-                self.search_test("s")
+                self.search_test("s"),
+                if self.indexes_buckets() {
+                    "s.bucket = ANY ($2)"
+                } else {
+                    "true"
+                }
             ),
             Driver::Starts => {
                 let range = |column: &str| {

@@ -91,7 +91,9 @@ impl Database {
         let patience = Instant::now() + Duration::from_mins(2);
         while Instant::now() < patience {
             let busy: bool = sqlx::query_scalar(
-                "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'autovacuum worker')",
+                "SELECT EXISTS (
+                     SELECT FROM pg_stat_activity
+                      WHERE backend_type = 'autovacuum worker' AND datname = current_database())",
             )
             .fetch_one(&mut connection)
             .await?;

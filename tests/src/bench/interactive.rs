@@ -30,7 +30,7 @@ pub(super) async fn run(bench: &Bench, report: &mut Report, directory: &Director
         let mix = Mix { existing: bench.plan.rows, new_from: 50_000_000 };
         let end = CancellationToken::new();
         let importing = async {
-            let imported = import(&other, &file).await;
+            let imported = import(&other, &file, rows).await;
             end.cancel();
             imported
         };

@@ -62,6 +62,15 @@ pub(super) fn peak_memory_mib(process: u32) -> u64 {
     first_number(&line_of(&format!("/proc/{process}/status"), "VmHWM")) / 1024
 }
 
+/// Seconds of processor time that a process had so far; Linux counts in hundredths.
+pub(super) fn processor_time(process: u32) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let after_name = text.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
+    // proc(5): utime and stime are words 14 and 15 of the line, the 12th and 13th after the name.
+    let ticks = after_name.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<f64>().ok());
+    ticks.sum::<f64>() / 100.0
+}
+
 /// The text after the colon of the first line that begins with a name; empty where there is none.
 fn line_of(path: &str, name: &str) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();

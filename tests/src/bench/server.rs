@@ -107,6 +107,11 @@ impl Server {
         self.child.id().map_or(0, super::machine::peak_memory_mib)
     }
 
+    /// Seconds of processor time so far.
+    pub(super) fn processor_time(&self) -> f64 {
+        self.child.id().map_or(0.0, super::machine::processor_time)
+    }
+
     /// Waits until every projection of the server has read the whole log.
     pub(super) async fn caught_up(&self) -> anyhow::Result<()> {
         let patience = Instant::now() + Duration::from_hours(1);

@@ -2,8 +2,6 @@
 //!
 //! Half of them are about customers that exist, half about new ones; against L3 and against the peer.
 
-use std::time::Duration;
-
 use sqlx::{Connection, Executor, PgConnection};
 
 use super::Bench;
@@ -11,7 +9,7 @@ use super::catch_up::columns;
 use super::copy::{SCHEMA, equal_table};
 use super::database::Database;
 use super::import::filled;
-use super::load::{Load, Mix, Upsert, closed_loop};
+use super::load::{Mix, Upsert, closed_loop};
 use super::peer;
 use super::pgbench::{self, Amount};
 use super::report::{Report, Target};
@@ -57,8 +55,12 @@ pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
                 directory.server.caught_up().await?;
             }
             directory.database.quiet().await?;
+            let before = server.processor_time();
             let load = closed_loop(server.target.address, draft, mix, connections, warm_up, time).await?;
-            measured[place] = told(&load, time, &mut notes[place])?;
+            measured[place] = load.rate(time);
+            let cpu = (server.processor_time() - before) / (warm_up + time).as_secs_f64();
+            notes[place] = format!("{}; the server used {cpu:.2} processors", load.tail());
+            anyhow::ensure!(load.done > 0, "no upsert was answered: {}", notes[place]);
         }
         rates[0].push((measured[0], limit.rate));
         rates[1].push((measured[1], limit.rate));
@@ -82,12 +84,6 @@ pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
         }
     }
     Ok(())
-}
-
-fn told(load: &Load, time: Duration, note: &mut String) -> anyhow::Result<f64> {
-    anyhow::ensure!(load.done > 0, "no upsert was answered: {}", load.tail());
-    *note = load.tail();
-    Ok(load.rate(time))
 }
 
 /// Limit L3: single-row upserts into a copy of the customer index, half of them about rows that exist.

@@ -398,6 +398,11 @@ async fn a_person_who_comes_back_is_another_one() {
         (&second["version"], &second["profile"]["full_name"]),
         (&json!(1), &json!("Twice"))
     );
+    until("the search to follow", async || {
+        let found = client.ids(json!({"search": "Twice"})).await;
+        (found == ["again"]).then_some(())
+    })
+    .await;
     let dump = Dump::take(server.database()).await.expect("a dump");
     assert_eq!(dump.forms_of("Plañted Önce"), Vec::<String>::new());
     assert!(

@@ -83,8 +83,10 @@ impl Things {
             "schema/get"
             | "users/data-sources/list"
             | "users/suppressions/list"
-            | "users/imports/list" => json!({}),
-            "scim/enable" | "scim/disable" | "scim/status" => json!({}),
+            | "users/imports/list"
+            | "scim/enable"
+            | "scim/disable"
+            | "scim/status" => json!({}),
             "schema/upsert" => {
                 json!({"primary_key": "customer_user_id", "fields": [{"name": "customer_user_id"}]})
             }

@@ -87,7 +87,7 @@ async fn rows_create_change_and_leave_customers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn options_keep_what_is_there_and_what_is_empty() {
     let (_server, client) = start().await;
-    import(
+    import_text(
         &client,
         "customer_user_id,full_name,email,age\na,Ada,ada@example.org,36\n",
         json!({}),
@@ -130,7 +130,7 @@ async fn options_keep_what_is_there_and_what_is_empty() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_tells_everything_and_writes_nothing() {
     let (server, client) = start().await;
-    import(
+    import_text(
         &client,
         "customer_user_id,full_name,email\na,Ada,ada@example.org\n",
         json!({}),
@@ -289,7 +289,7 @@ async fn imports_adopt_rows_written_by_hand_and_no_others() {
         "customer_user_id": "scim", "profile": {"full_name": "S"}, "data_source": {"kind": "scim", "provider": "okta"},
     });
     client.ok("users/upsert", scim).await;
-    import(
+    import_text(
         &client,
         "customer_user_id,full_name\nearlier,E\n",
         json!({"provider": "shop"}),
@@ -374,4 +374,3 @@ async fn suppressed_ids_are_skipped_until_they_are_let_in_again() {
         [1, 0, 1, 0, 0]
     );
 }
-

@@ -114,9 +114,9 @@ async fn a_gzip_body_is_unpacked_on_the_way() {
     let packed = pack(&csv).await;
     assert!(packed.len() < csv.len() / 2);
     let sender = client.with_header("content-encoding", "gzip");
-    let started = sender.import("", packed.clone()).await;
+    let answer = sender.import("", packed.clone()).await;
     assert_eq!(
-        counts(&finished(&client, &started(&packed_answer)).await),
+        counts(&finished(&client, &started(&answer)).await),
         [3_000, 0, 0, 0, 0]
     );
 

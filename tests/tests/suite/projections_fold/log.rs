@@ -1,0 +1,91 @@
+//! The log of a cell, folded with the domain: what every read model must say.
+
+use std::collections::{BTreeMap, HashMap};
+
+use roster_domain::Timestamp;
+use roster_domain::customer::{Customer, CustomerEvent};
+use roster_domain::event::StoredEvent;
+use roster_domain::suppression::{Suppression, SuppressionEvent};
+use roster_store::Cell;
+use uuid::Uuid;
+
+/// A customer as the log has it, and where its row stands.
+#[derive(Default)]
+pub(super) struct Folded {
+    pub(super) version: i32,
+    pub(super) customer: Customer,
+    /// Position of the last event that a row shows.
+    pub(super) position: i64,
+}
+
+/// Everything that the log says.
+#[derive(Default)]
+pub(super) struct Log {
+    pub(super) customers: HashMap<Uuid, Folded>,
+    pub(super) suppressions: HashMap<Uuid, Suppression>,
+    versions: HashMap<Uuid, i32>,
+    /// By data source, the newest time of an event of one of its customers.
+    pub(super) written: BTreeMap<(i16, String, String), Timestamp>,
+}
+
+fn is<E: StoredEvent>(type_no: i16) -> bool {
+    E::TYPES.iter().any(|known| known.type_no == type_no)
+}
+
+impl Log {
+    /// Reads the log; `read_page` itself asserts that positions are contiguous.
+    pub(super) async fn read(cell: &Cell) -> Self {
+        let mut log = Self::default();
+        let mut after = 0;
+        loop {
+            let page = cell.read_page(after, 5_000).await.expect("no hole");
+            let Some(last) = page.last() else { return log };
+            after = last.position;
+            for recorded in &page {
+                let version = log.versions.entry(recorded.stream).or_default();
+                assert_eq!(recorded.version, *version + 1, "versions 1..n");
+                *version = recorded.version;
+                if is::<CustomerEvent>(recorded.type_no) {
+                    let event: CustomerEvent = recorded.decode().expect("it decodes");
+                    let folded = log.customers.entry(recorded.stream).or_default();
+                    folded.version = recorded.version;
+                    if !matches!(event, CustomerEvent::FieldsClaimed { .. }) {
+                        folded.position = recorded.position;
+                    }
+                    let is_write = matches!(
+                        event,
+                        CustomerEvent::Registered { .. } | CustomerEvent::Updated { .. }
+                    );
+                    folded.customer.fold(event);
+                    if is_write {
+                        let at = folded.customer.updated_at;
+                        let newest = log.written.entry(source_of(&folded.customer)).or_insert(at);
+                        *newest = at.max(*newest);
+                    }
+                } else if is::<SuppressionEvent>(recorded.type_no) {
+                    let event = recorded.decode().expect("it decodes");
+                    log.suppressions
+                        .entry(recorded.stream)
+                        .or_default()
+                        .fold(event);
+                }
+            }
+        }
+    }
+
+    pub(super) fn active(&self) -> impl Iterator<Item = (&Uuid, &Folded)> {
+        self.customers
+            .iter()
+            .filter(|(_, folded)| folded.customer.is_active())
+    }
+}
+
+pub(super) fn source_of(customer: &Customer) -> (i16, String, String) {
+    let source = &customer.source;
+    let set = |text: &Option<String>| text.clone().unwrap_or_default();
+    (
+        source.kind.number(),
+        set(&source.provider),
+        set(&source.connection_id),
+    )
+}
