@@ -120,6 +120,7 @@ impl Directory {
         epoch: i64,
         stop: &CancellationToken,
     ) -> Result<Ran, CommandError> {
+        let mut size = PAGE;
         loop {
             if stop.is_cancelled() {
                 return Ok(Ran::Stopped);
@@ -151,7 +152,7 @@ impl Directory {
             }
             let page = self
                 .cell()
-                .claims_page(project, claim_kind::CUSTOMER_ID, &job.state.cursor, PAGE)
+                .claims_page(project, claim_kind::CUSTOMER_ID, &job.state.cursor, size)
                 .await?;
             let Some((cursor, _)) = page.last().cloned() else {
                 let ready = job.state.duplicates.is_empty();
@@ -166,23 +167,30 @@ impl Directory {
             };
             let streams: Vec<Uuid> = page.into_iter().map(|(_, stream)| stream).collect();
             self.cell().wait_for_bulk_turn().await;
-            self.apply_schema(
-                project,
-                &meta_of(id),
-                &Arc::new(schema),
-                &streams,
-                |collisions| {
-                    self.report(
-                        project,
-                        &job,
-                        collisions,
-                        cursor.clone(),
-                        streams.len() as u64,
-                    )
-                    .map(Some)
-                },
-            )
-            .await?;
+            let is_written = self
+                .apply_schema(
+                    project,
+                    &meta_of(id),
+                    &Arc::new(schema),
+                    &streams,
+                    |collisions| {
+                        self.report(
+                            project,
+                            &job,
+                            collisions,
+                            cursor.clone(),
+                            streams.len() as u64,
+                        )
+                        .map(Some)
+                    },
+                )
+                .await?;
+            // A page whose customers are written all the time gets through in smaller parts.
+            size = if is_written {
+                PAGE.min(size * 2)
+            } else {
+                (size / 4).max(1)
+            };
         }
     }
 
@@ -272,23 +280,36 @@ impl Directory {
         if active.schema.unique_fields().next().is_none() {
             return Ok(());
         }
-        let page = self
-            .cell()
-            .claims_page(project, claim_kind::CUSTOMER_ID, &[], PAGE)
-            .await?;
-        let streams: Vec<Uuid> = page.into_iter().map(|(_, stream)| stream).collect();
         let meta = Meta {
             request_id: "schema-late-comers".into(),
             ..Meta::default()
         };
-        self.apply_schema(project, &meta, &active.schema, &streams, |_| Ok(None))
-            .await
+        let mut cursor = Vec::new();
+        let mut size = PAGE;
+        loop {
+            let page = self
+                .cell()
+                .claims_page(project, claim_kind::CUSTOMER_ID, &cursor, size)
+                .await?;
+            let Some((last, _)) = page.last().cloned() else {
+                return Ok(());
+            };
+            let streams: Vec<Uuid> = page.into_iter().map(|(_, stream)| stream).collect();
+            if self
+                .apply_schema(project, &meta, &active.schema, &streams, |_| Ok(None))
+                .await?
+            {
+                cursor = last;
+            } else {
+                size = (size / 4).max(1);
+            }
+        }
     }
 
     /// Applies a schema to customers in one chunk, with a command of the caller that is told who collided.
     ///
     /// A customer whose claim is taken stays as it is. Customers who changed meanwhile are loaded and decided again; after
-    /// the last lost race nothing is written, and the caller's next round starts over.
+    /// the last lost race nothing is written, and the answer is `false`.
     async fn apply_schema(
         &self,
         project: &Project,
@@ -296,11 +317,12 @@ impl Directory {
         schema: &Arc<Schema>,
         streams: &[Uuid],
         own: impl Fn(&[Collision]) -> Result<Option<Prepared>, CommandError>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<bool, CommandError> {
         let mut collisions: Vec<Collision> = Vec::new();
         let mut collided: HashSet<Uuid> = HashSet::new();
+        let mut races = 0;
         // Each round either ends, or finds further collisions, or follows a customer's own write.
-        for _ in 0..DECISIONS * 4 {
+        while races < DECISIONS {
             let command = CustomerCommand::ApplySchema(ApplySchema {
                 schema: Arc::clone(schema),
                 at: self.now(),
@@ -316,14 +338,17 @@ impl Directory {
                 }
             }
             if chunk.is_empty() {
-                return Ok(());
+                return Ok(true);
             }
             let of: Vec<Uuid> = chunk.iter().map(Prepared::stream).collect();
             let ChunkVerdict::Lost(lost) = self.cell().append_all(chunk).await? else {
-                return Ok(());
+                return Ok(true);
             };
+            let known = collisions.len();
+            let mut has_raced = false;
             for (index, verdict) in lost {
                 let Verdict::ClaimTaken { claim, holder } = verdict else {
+                    has_raced = true;
                     continue;
                 };
                 let (Some(field), Some(customer)) = (claim.field(), of.get(index)) else {
@@ -337,7 +362,8 @@ impl Directory {
                     });
                 }
             }
+            races += usize::from(has_raced || collisions.len() == known);
         }
-        Ok(())
+        Ok(false)
     }
 }

@@ -180,9 +180,10 @@ impl Directory {
         input: &SchemaInput,
         has_customers: bool,
     ) -> Result<Step, CommandError> {
+        // "Nothing changes" and a refusal append nothing that would notice a stale memory.
         let before = self
             .cell()
-            .load::<ProjectSchema>(project, project.schema_stream)
+            .load_fresh::<ProjectSchema>(project, project.schema_stream)
             .await?;
         let (at, preparation_id) = (self.now(), self.new_id());
         let command = SchemaCommand::Replace {

@@ -44,13 +44,22 @@ impl DataSourceRow {
 
 /// The data sources of a project that have customers, in order of kind, provider and connection.
 pub async fn list(pool: &PgPool, project_no: i32) -> Result<Vec<DataSourceRow>, QueryError> {
+    Ok(list_with_size(pool, project_no).await?.0)
+}
+
+/// The same, and about how many customers all projects of the cell have; -1 where Postgres does not know yet.
+pub(crate) async fn list_with_size(
+    pool: &PgPool,
+    project_no: i32,
+) -> Result<(Vec<DataSourceRow>, f32), QueryError> {
     let rows = sqlx::query(
         "SELECT source_kind,
                 source_provider,
                 source_connection,
                 count,
                 enabled_count,
-                last_upserted_at
+                last_upserted_at,
+                (SELECT reltuples FROM pg_class WHERE oid = to_regclass('view_customer_search')) AS size
            FROM view_data_sources
           WHERE project_no = $1
             AND count > 0
@@ -59,7 +68,13 @@ pub async fn list(pool: &PgPool, project_no: i32) -> Result<Vec<DataSourceRow>, 
     .bind(project_no)
     .fetch_all(pool)
     .await?;
-    rows.iter()
+    let size: Option<f32> = rows
+        .first()
+        .map(|row| row.try_get("size"))
+        .transpose()?
+        .flatten();
+    let sources = rows
+        .iter()
         .map(|row| {
             let set = |text: String| Some(text).filter(|text| !text.is_empty());
             Ok(DataSourceRow {
@@ -72,7 +87,8 @@ pub async fn list(pool: &PgPool, project_no: i32) -> Result<Vec<DataSourceRow>, 
                 last_upserted_at: row.try_get::<DateTime<Utc>, _>("last_upserted_at")?.into(),
             })
         })
-        .collect()
+        .collect::<Result<_, QueryError>>()?;
+    Ok((sources, size.unwrap_or(-1.0)))
 }
 
 /// The differences of a page as arrays.

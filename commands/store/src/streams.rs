@@ -170,38 +170,28 @@ impl Cell {
             .fetch_optional(self.pool())
             .await?;
         match row {
-            Some(row) => self.from_row(project, &row).await,
+            Some(row) => self.loaded(project, &row).await,
             None => Ok(self.new_stream(stream)),
         }
     }
 
-    /// The states of many streams in the order asked, with one statement for those that are not cached.
+    /// The states of many streams as the database has them now, in the order asked and with one statement.
     pub async fn load_many<A: Stream + 'static>(
         &self,
         project: &Project,
         streams: &[Uuid],
     ) -> Result<Vec<Loaded<A>>, StoreError> {
-        let mut found: HashMap<Uuid, Loaded<A>> = streams
-            .iter()
-            .filter_map(|stream| Some((*stream, self.cache().get(*stream)?)))
-            .collect();
-        let missing: Vec<Uuid> = streams
-            .iter()
-            .filter(|stream| !found.contains_key(stream))
-            .copied()
-            .collect();
-        if !missing.is_empty() {
-            let sql = format!(
-                "SELECT {COLUMNS} FROM unnest($1::uuid[]) AS wanted(stream_id) JOIN log_streams s USING (stream_id)"
-            );
-            let rows = sqlx::query(&sql)
-                .bind(&missing)
-                .fetch_all(self.pool())
-                .await?;
-            for row in rows {
-                let loaded = self.from_row(project, &row).await?;
-                found.insert(loaded.stream, loaded);
-            }
+        let sql = format!(
+            "SELECT {COLUMNS} FROM unnest($1::uuid[]) AS wanted(stream_id) JOIN log_streams s USING (stream_id)"
+        );
+        let rows = sqlx::query(&sql)
+            .bind(streams)
+            .fetch_all(self.pool())
+            .await?;
+        let mut found: HashMap<Uuid, Loaded<A>> = HashMap::with_capacity(rows.len());
+        for row in rows {
+            let loaded = self.loaded(project, &row).await?;
+            found.insert(loaded.stream, loaded);
         }
         Ok(streams
             .iter()
@@ -231,7 +221,7 @@ impl Cell {
             .fetch_optional(self.pool())
             .await?;
         match row {
-            Some(row) => Ok(Some(self.from_row(project, &row).await?)),
+            Some(row) => Ok(Some(self.loaded(project, &row).await?)),
             None => Ok(None),
         }
     }
@@ -262,7 +252,7 @@ impl Cell {
         let mut holders: Vec<Option<Loaded<A>>> = (0..claims.len()).map(|_| None).collect();
         for row in rows {
             let ord: i64 = row.try_get("ord")?;
-            let loaded = self.from_row(project, &row).await?;
+            let loaded = self.loaded(project, &row).await?;
             if let Some(slot) = usize::try_from(ord - 1)
                 .ok()
                 .and_then(|index| holders.get_mut(index))
@@ -273,7 +263,7 @@ impl Cell {
         Ok(holders)
     }
 
-    async fn from_row<A: Stream + 'static>(
+    async fn loaded<A: Stream + 'static>(
         &self,
         project: &Project,
         row: &PgRow,

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 use super::filter::{Cursor, Filter, Key};
-use super::shape::{BOUND, Shape, Term};
+use super::shape::{BOUND, Shape, Sizes, Term};
 use super::statements::Driver;
 use super::{CustomerRow, get_many};
 use crate::QueryError;
@@ -112,9 +112,16 @@ impl<'a> List<'a> {
             .as_ref()
             .map(|cursor| cursor.key(fingerprint).cloned())
             .transpose()?;
-        let sources = data_sources::list(pool, project_no).await?;
+        let (sources, cell) = data_sources::list_with_size(pool, project_no).await?;
         let (buckets, counts): (Vec<i64>, Vec<i64>) =
             filter.buckets(project_no, &sources).into_iter().unzip();
+        let project = sources.iter().map(|source| source.count).sum();
+        let bucketed = counts.iter().sum();
+        let sizes = Sizes {
+            buckets: bucketed,
+            project,
+            cell,
+        };
         let page = if after.is_some() {
             1
         } else {
@@ -123,10 +130,10 @@ impl<'a> List<'a> {
         Ok(Self {
             pool,
             filter,
-            shape: Shape::new(project_no, filter, buckets),
+            shape: Shape::new(project_no, filter, buckets, sizes),
             fingerprint,
             after,
-            bucketed: counts.iter().sum(),
+            bucketed,
             offset: i64::from(page - 1) * i64::from(filter.page_size),
             wanted: i64::from(filter.page_size) + 1,
         })
@@ -230,11 +237,10 @@ impl<'a> List<'a> {
     }
 
     /// Whether all that the index finds passes.
-    fn driver_is_all(&self, driver: Driver) -> bool {
+    const fn driver_is_all(&self, driver: Driver) -> bool {
         match driver {
             Driver::Index => {
-                self.shape.since.is_none()
-                    && (!self.shape.restricted || self.shape.indexes_buckets())
+                self.shape.since.is_none() && (!self.shape.restricted || self.shape.index.by_bucket)
             }
             Driver::Starts => !self.shape.restricted && self.shape.since.is_none(),
             Driver::Since => true,

@@ -161,13 +161,19 @@ impl Shape {
             Driver::Index => format!(
                 "SELECT {} AS at, s.customer_user_id, {} AS hit
                    FROM view_customer_search s
-                  WHERE s.project_no = $1
+                  WHERE {}
                     AND {}
                     AND {}",
                 self.at("s"),
                 self.plain_test("s"),
+                // An expression is no condition for the index.
+                if self.index.by_project {
+                    "s.project_no = $1"
+                } else {
+                    "s.project_no + 0 = $1"
+                },
                 self.search_test("s"),
-                if self.indexes_buckets() {
+                if self.index.by_bucket {
                     "s.bucket = ANY ($2)"
                 } else {
                     "true"

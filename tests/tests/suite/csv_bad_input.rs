@@ -1,6 +1,10 @@
 //! Files that are wrong, as a whole and row by row.
 
 use async_compression::tokio::write::GzipEncoder;
+use bytes::Bytes;
+use futures::stream;
+use reqwest::Body;
+use roster_domain::Scope;
 use roster_tests::client::{Answer, Client};
 use roster_tests::server::Server;
 use serde_json::{Value, json};
@@ -169,6 +173,40 @@ async fn a_file_that_is_no_table_is_refused_as_a_whole() {
         0,
         "a refused file is an import"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_is_still_sending_sees_why_the_file_is_refused() {
+    let server = Server::start().await.expect("a server");
+    let client = project(&server, "sending").await;
+    let before = client.holdings().await;
+    let elsewhere = client.in_scope(Scope {
+        account_id: "acc_other".into(),
+        ..client.scope().clone()
+    });
+    // The server knows after the first bytes; the caller has 32 MiB to send.
+    for first in [
+        "17,Ada\n",
+        "customer_user_id,city,city\n",
+        "customer_user_id\nx\0\n",
+        "customer_user_id\nx,\"open",
+    ] {
+        let rest = Bytes::from(vec![b'y'; 1 << 20]);
+        let file = || {
+            let pieces = [Bytes::from(first)]
+                .into_iter()
+                .chain(std::iter::repeat_n(rest.clone(), 32));
+            Body::wrap_stream(stream::iter(pieces.map(Ok::<_, std::io::Error>)))
+        };
+        let answer = client.import("", file()).await;
+        assert!(matches!(answer.status, 400 | 422), "{first:?}: {answer}");
+        assert_eq!(client.import("dryrun=1", file()).await.status, 422);
+        elsewhere
+            .import("", file())
+            .await
+            .refused(403, "tenant_mismatch");
+    }
+    assert_eq!(client.holdings().await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -243,7 +243,9 @@ async fn the_log_serves_the_stock_framework() {
     let id = new_id().to_string();
     let mut context: Loaded<Customer> = store.load_aggregate(&id).await.expect("it loads");
     let events = decide(&context.state, &upsert(&schema, "ada", &[], 1)).expect("allowed");
-    events.iter().for_each(|event| context.state.apply(event.clone()));
+    for event in &events {
+        context.state.apply(event.clone());
+    }
     let committed = EventStore::<Customer>::commit(&store, events, context, [].into()).await.expect("it commits");
     assert_eq!(committed.len(), 1);
     let envelopes = EventStore::<Customer>::load_events(&store, &id).await.expect("they load");

@@ -420,6 +420,79 @@ async fn another_schema_takes_the_place_of_one_that_is_being_prepared() {
 }
 
 #[tokio::test]
+async fn a_server_that_remembers_customers_as_they_were_misses_no_claim() {
+    let database = Database::create().await.expect("a database");
+    let one = Project {
+        node: Node::start(&database, "one", limits())
+            .await
+            .expect("a node"),
+    };
+    let two = Project {
+        node: Node::start(&database, "two", limits())
+            .await
+            .expect("a node"),
+    };
+    one.upsert(1, "").await.expect("it is written");
+    let holder = two
+        .upsert(1, "first@example.org")
+        .await
+        .expect("it is written")
+        .stream;
+    assert_eq!(
+        one.replace(true)
+            .await
+            .expect("it takes effect")
+            .value
+            .version,
+        1
+    );
+    assert_eq!(two.find("first@example.org").await, Some(holder));
+    let taken = two.upsert(2, "first@example.org").await;
+    assert!(matches!(taken, Err(CommandError::UniqueValueTaken { .. })));
+    one.node.close().await;
+    two.node.close().await;
+}
+
+#[tokio::test]
+async fn a_server_that_remembers_the_schema_as_it_was_does_not_call_it_unchanged() {
+    let database = Database::create().await.expect("a database");
+    let one = Project {
+        node: Node::start(&database, "one", limits())
+            .await
+            .expect("a node"),
+    };
+    let two = Project {
+        node: Node::start(&database, "two", limits())
+            .await
+            .expect("a node"),
+    };
+    assert_eq!(
+        one.replace(true)
+            .await
+            .expect("it takes effect")
+            .value
+            .version,
+        1
+    );
+    assert_eq!(
+        two.replace(true).await.expect("it is the same").position,
+        None
+    );
+    assert_eq!(
+        one.replace(false)
+            .await
+            .expect("it takes effect")
+            .value
+            .version,
+        2
+    );
+    let again = two.replace(true).await.expect("it takes effect");
+    assert_eq!((again.value.version, again.position.is_some()), (3, true));
+    one.node.close().await;
+    two.node.close().await;
+}
+
+#[tokio::test]
 async fn more_than_ten_thousand_customers_are_prepared_over_http() {
     let server = Server::start().await.expect("a server");
     let client = Client::of_project(&server, "p").await.expect("a client");
