@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 
 use crate::{ApiError, Code};
 
@@ -79,6 +79,18 @@ pub(crate) async fn read(
         size if size > limit => Err(too_large(limit)),
         _ if whole.is_empty() => Ok(first),
         _ => Ok(whole.freeze()),
+    }
+}
+
+/// Reads and drops what is left of the body of a request that is refused, within the same bounds. A body that breaks off
+/// has nobody behind it who could see an answer.
+pub async fn drain<E>(mut rest: impl Stream<Item = Result<Bytes, E>> + Unpin) {
+    let mut size = 0_usize;
+    while let Some(Ok(chunk)) = rest.next().await {
+        size = size.saturating_add(chunk.len());
+        if size > MAX_DRAINED {
+            break;
+        }
     }
 }
 

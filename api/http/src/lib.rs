@@ -25,7 +25,7 @@ mod scoped;
 mod state;
 mod token;
 
-pub use body::has_type;
+pub use body::{drain, has_type};
 pub use caller::Caller;
 pub use code::Code;
 pub use error::{ApiError, Refusal};

@@ -100,14 +100,22 @@ impl<T: Endpoint> FromRequest<App> for ScopedStream<T> {
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         let caller = Caller::of(app, &parts).await?;
-        let context = caller.enter(&parts, json::scope_of_query(&parts.uri)?, T::OPERATION)?;
-        let input: T = json::options(&parts.uri)?;
-        Ok(Self {
-            context,
-            input,
-            headers: parts.headers,
-            body,
-        })
+        let enter = || {
+            let context = caller.enter(&parts, json::scope_of_query(&parts.uri)?, T::OPERATION)?;
+            Ok((context, json::options(&parts.uri)?))
+        };
+        match enter() {
+            Ok((context, input)) => Ok(Self {
+                context,
+                input,
+                headers: parts.headers,
+                body,
+            }),
+            Err(error) => {
+                body::drain(body.into_data_stream()).await;
+                Err(error)
+            }
+        }
     }
 }
 

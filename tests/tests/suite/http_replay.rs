@@ -122,7 +122,7 @@ async fn a_mutation_that_is_sent_again_does_no_harm() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_is_sent_again_while_it_runs_is_the_same_import() {
     // Long enough for the requests of this test to meet a running import, even on a busy machine.
-    let server = Server::start_with(&[("ROSTER_IMPORT__CHUNK_PAUSE_MS", "4000")])
+    let server = Server::start_with(&[("ROSTER_IMPORT__CHUNK_PAUSE_MS", "3000")])
         .await
         .expect("a server");
     let client = Client::of_project(&server, "running")

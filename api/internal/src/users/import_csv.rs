@@ -12,9 +12,9 @@ use roster_commands::authority::Operation;
 use roster_commands::{Applied, Context, CsvProblem, ImportInput, ImportOptions, ImportStarted};
 use roster_domain::Problem;
 use roster_domain::import::{EmptyCells, ImportStatus, OnConflict};
-use roster_http::{ApiError, App, Code, Effect, Endpoint, Scoped, ScopedStream, has_type};
+use roster_http::{ApiError, App, Code, Effect, Endpoint, Scoped, ScopedStream, drain, has_type};
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncBufRead, AsyncRead};
 use tokio_util::io::StreamReader;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -191,21 +191,37 @@ async fn posted(app: &App, call: Scoped<Request>) -> Result<Response, ApiError> 
 }
 
 async fn streamed(app: &App, call: ScopedStream<Options>) -> Result<Response, ApiError> {
-    let options = call.input.into_import()?;
-    let gzip = is_gzip(&call.headers)?;
-    let plain = StreamReader::new(call.body.into_data_stream().map_err(io::Error::other));
-    let body: Box<dyn AsyncRead + Send + Unpin> = if gzip {
+    let ScopedStream {
+        context,
+        input,
+        headers,
+        body,
+    } = call;
+    let mut body = StreamReader::new(body.into_data_stream().map_err(io::Error::other));
+    let started = start(app, &context, input, &headers, &mut body).await;
+    if started.is_err() {
+        drain(body.into_inner()).await;
+    }
+    accepted(app, &context, started?).await
+}
+
+async fn start(
+    app: &App,
+    context: &Context,
+    options: Options,
+    headers: &HeaderMap,
+    plain: &mut (impl AsyncBufRead + Send + Unpin),
+) -> Result<Applied<ImportStarted>, ApiError> {
+    let options = options.into_import()?;
+    let body: Box<dyn AsyncRead + Send + Unpin + '_> = if is_gzip(headers)? {
         let mut decoder = GzipDecoder::new(plain);
         decoder.multiple_members(true);
         Box::new(decoder)
     } else {
         Box::new(plain)
     };
-    let applied = app
-        .directory()
-        .start_import(&call.context, ImportInput { options, body })
-        .await?;
-    accepted(app, &call.context, applied).await
+    let input = ImportInput { options, body };
+    Ok(app.directory().start_import(context, input).await?)
 }
 
 async fn accepted(
