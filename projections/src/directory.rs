@@ -234,7 +234,7 @@ impl Projection for Directory {
 
 /// Writes customers, counts and field names, and moves the checkpoint: all of it, or nothing where the lease was lost.
 ///
-/// $1 to $5 name, epoch, from, to, lease seconds; $6 to $22 rows; $23 to $25 rows that go; $26 to $32 counts; $33 and $34
+/// $1 to $5 name, epoch, from, to, lease seconds; $6 to $22 rows; $23 and $24 rows that go; $25 to $31 counts; $32 and $33
 /// field names.
 const ADVANCE: &str = "
 WITH fence AS MATERIALIZED (
@@ -301,11 +301,16 @@ WITH fence AS MATERIALIZED (
      WHERE v.position <= EXCLUDED.position
 ), deletes AS (
     DELETE FROM view_customers v
-     USING unnest($23::integer[], $24::text[], $25::uuid[]) AS gone(project_no, customer_user_id, stream_id)
-     WHERE v.project_no = gone.project_no
-       AND v.customer_user_id = gone.customer_user_id
-       AND v.stream_id = gone.stream_id
-       AND (SELECT kept FROM fence)
+     WHERE (SELECT kept FROM fence)
+       AND v.ctid = ANY (ARRAY(
+           SELECT found.ctid
+             FROM unnest($23::integer[], $24::uuid[]) AS gone(project_no, stream_id)
+            CROSS JOIN LATERAL (
+                  SELECT o.ctid
+                    FROM view_customers o
+                   WHERE o.stream_id = gone.stream_id
+                     AND o.project_no + 0 = gone.project_no
+                  OFFSET 0) found))
 ), counts AS (
     INSERT INTO view_data_sources AS d (
            project_no,
@@ -324,8 +329,8 @@ WITH fence AS MATERIALIZED (
            c.enabled_count,
            COALESCE(c.upserted_at, 'epoch'),
            $4
-      FROM unnest($26::integer[], $27::smallint[], $28::text[], $29::text[], $30::bigint[], $31::bigint[],
-                  $32::timestamptz[])
+      FROM unnest($25::integer[], $26::smallint[], $27::text[], $28::text[], $29::bigint[], $30::bigint[],
+                  $31::timestamptz[])
            AS c(project_no, source_kind, source_provider, source_connection, count, enabled_count, upserted_at)
      WHERE (SELECT kept FROM fence)
         ON CONFLICT (project_no, source_kind, source_provider, source_connection) DO UPDATE
@@ -337,7 +342,7 @@ WITH fence AS MATERIALIZED (
     INSERT INTO view_profile_fields (project_no, name)
     SELECT f.project_no,
            f.name
-      FROM unnest($33::integer[], $34::text[]) AS f(project_no, name)
+      FROM unnest($32::integer[], $33::text[]) AS f(project_no, name)
      WHERE (SELECT kept FROM fence)
         ON CONFLICT DO NOTHING
 )

@@ -25,7 +25,10 @@ pub fn cluster() -> &'static Cluster {
     CLUSTER.get_or_init(|| start().expect("a test needs Postgres and NATS: run `cargo dev test`"))
 }
 
-#[expect(clippy::disallowed_methods, reason = "the run's servers are named by the environment, and only here")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the run's servers are named by the environment, and only here"
+)]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -46,11 +49,17 @@ pub fn roster_binary() -> PathBuf {
 }
 
 fn start() -> anyhow::Result<Cluster> {
-    if let (Some(database_url), Some(nats_url)) =
-        (variable("ROSTER_TEST_DATABASE_URL"), variable("ROSTER_TEST_NATS_URL"))
-    {
+    if let (Some(database_url), Some(nats_url)) = (
+        variable("ROSTER_TEST_DATABASE_URL"),
+        variable("ROSTER_TEST_NATS_URL"),
+    ) {
         let postgres_bin = variable("ROSTER_TEST_PG_BIN").map(PathBuf::from);
-        return Ok(Cluster { database_url, nats_url, postgres_bin, _stack: None });
+        return Ok(Cluster {
+            database_url,
+            nats_url,
+            postgres_bin,
+            _stack: None,
+        });
     }
     let folder = std::env::temp_dir().join(format!("roster-tests-{}", std::process::id()));
     let stack = Stack::start(StackOptions::throwaway(folder)).context("the stack did not start")?;

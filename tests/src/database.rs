@@ -28,7 +28,9 @@ impl Database {
         let template = template().await?;
         let name = format!("test_{}", Uuid::from_u128(rand::random()).simple());
         let mut maintenance = connect("postgres").await?;
-        maintenance.execute(format!("CREATE DATABASE {name} TEMPLATE {template}").as_str()).await?;
+        maintenance
+            .execute(format!("CREATE DATABASE {name} TEMPLATE {template}").as_str())
+            .await?;
         maintenance.close().await?;
         let owner_url = url_of(&name)?;
         migrate::link_role(&owner_url, CELL).await?;
@@ -63,7 +65,11 @@ impl Database {
         };
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let cell = Cell::open(config, vault, &tracker, stop.clone()).await?;
-        Ok(TestCell { cell, tracker, stop })
+        Ok(TestCell {
+            cell,
+            tracker,
+            stop,
+        })
     }
 }
 
@@ -72,10 +78,14 @@ impl Drop for Database {
         let name = self.name.clone();
         // A runtime of its own, for a drop cannot wait on the test's.
         let dropped = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
             runtime.block_on(async {
                 let mut maintenance = connect("postgres").await?;
-                maintenance.execute(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)").as_str()).await?;
+                maintenance
+                    .execute(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)").as_str())
+                    .await?;
                 anyhow::Ok(())
             })
         });
@@ -106,21 +116,36 @@ impl TestCell {
 
 /// The template's name: one a build, so that a cluster that outlives a run is not stale.
 async fn template() -> anyhow::Result<String> {
-    let build = option_env!("CARGO_PKG_VERSION").unwrap_or_default().replace('.', "_");
-    let stamp = std::env::current_exe()?.metadata()?.modified()?.duration_since(std::time::UNIX_EPOCH)?.as_millis();
+    let build = option_env!("CARGO_PKG_VERSION")
+        .unwrap_or_default()
+        .replace('.', "_");
+    let stamp = std::env::current_exe()?
+        .metadata()?
+        .modified()?
+        .duration_since(std::time::UNIX_EPOCH)?
+        .as_millis();
     let name = format!("template_{build}_{stamp}");
     let mut maintenance = connect("postgres").await?;
-    maintenance.execute("SELECT pg_advisory_lock(7309, 9)").await?;
-    let known: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
-        .bind(&name)
-        .fetch_one(&mut maintenance)
+    maintenance
+        .execute("SELECT pg_advisory_lock(7309, 9)")
         .await?;
+    let known: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
+            .bind(&name)
+            .fetch_one(&mut maintenance)
+            .await?;
     if !known {
         let draft = format!("{name}_draft");
-        maintenance.execute(format!("DROP DATABASE IF EXISTS {draft} WITH (FORCE)").as_str()).await?;
-        maintenance.execute(format!("CREATE DATABASE {draft} TEMPLATE template0").as_str()).await?;
+        maintenance
+            .execute(format!("DROP DATABASE IF EXISTS {draft} WITH (FORCE)").as_str())
+            .await?;
+        maintenance
+            .execute(format!("CREATE DATABASE {draft} TEMPLATE template0").as_str())
+            .await?;
         migrate::migrate(&url_of(&draft)?, CELL, &Vault::parse(KEK)?).await?;
-        maintenance.execute(format!("ALTER DATABASE {draft} RENAME TO {name}").as_str()).await?;
+        maintenance
+            .execute(format!("ALTER DATABASE {draft} RENAME TO {name}").as_str())
+            .await?;
     }
     maintenance.close().await?;
     Ok(name)
@@ -132,7 +157,9 @@ fn options(database: &str) -> anyhow::Result<PgConnectOptions> {
 }
 
 fn url_of(database: &str) -> anyhow::Result<SecretString> {
-    Ok(SecretString::from(options(database)?.to_url_lossy().to_string()))
+    Ok(SecretString::from(
+        options(database)?.to_url_lossy().to_string(),
+    ))
 }
 
 async fn connect(database: &str) -> anyhow::Result<PgConnection> {

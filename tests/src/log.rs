@@ -10,7 +10,11 @@ use roster_domain::{Scope, Timestamp};
 
 /// The tenant of every test.
 pub fn scope(project_id: &str) -> Scope {
-    Scope { account_id: "acc_test".into(), org_id: "org_test".into(), project_id: project_id.into() }
+    Scope {
+        account_id: "acc_test".into(),
+        org_id: "org_test".into(),
+        project_id: project_id.into(),
+    }
 }
 
 /// The default schema with a unique e-mail address.
@@ -26,7 +30,12 @@ pub fn schema_with_unique_email() -> Arc<Schema> {
 pub fn upsert(schema: &Arc<Schema>, id: &str, fields: &[(&str, &str)], at: i64) -> CustomerCommand {
     let changes: BTreeMap<String, Option<Value>> = fields
         .iter()
-        .map(|(name, text)| ((*name).to_owned(), (!text.is_empty()).then(|| Value::Text((*text).to_owned()))))
+        .map(|(name, text)| {
+            (
+                (*name).to_owned(),
+                (!text.is_empty()).then(|| Value::Text((*text).to_owned())),
+            )
+        })
         .collect();
     CustomerCommand::Upsert(Upsert {
         schema: Arc::clone(schema),

@@ -194,10 +194,7 @@ fn of_two_rows_with_one_unique_value_the_first_wins() {
 #[test]
 fn a_value_that_another_customer_has_fails_the_row_unless_it_was_given_up() {
     let bases = [registered("a", "a@x.org", "Ada"), Customer::default()];
-    let known = (
-        Claim::unique_value("email", "a@x.org"),
-        Uuid::from_u128(1),
-    );
+    let known = (Claim::unique_value("email", "a@x.org"), Uuid::from_u128(1));
     // Whether it was looked up who has the value makes no difference.
     for taken in [HashMap::new(), HashMap::from([known])] {
         let rules = Rules { taken, ..rules() };

@@ -101,7 +101,10 @@ mod tests {
         assert_eq!(fold("ＡＢＣ１"), "abc1");
         assert_eq!(fold("ΟΔΟΣ"), fold("οδός"));
         assert_eq!(fold("İstanbul"), "istanbul");
-        assert_eq!(fold("Łukasz ŻÓŁĆ, Øster Straße, Ægir, Çığ"), "lukasz zolc, oster strasse, aegir, cig");
+        assert_eq!(
+            fold("Łukasz ŻÓŁĆ, Øster Straße, Ægir, Çığ"),
+            "lukasz zolc, oster strasse, aegir, cig"
+        );
         assert_eq!(fold("STRASSE"), fold("straße"));
     }
 

@@ -111,7 +111,7 @@ pub async fn get_by_stream(
     customer_ref: Uuid,
 ) -> Result<Option<CustomerRow>, QueryError> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM view_customers c WHERE c.project_no = $1 AND c.stream_id = $2"
+        "SELECT {COLUMNS} FROM view_customers c WHERE c.project_no + 0 = $1 AND c.stream_id = $2"
     );
     let row = sqlx::query(&sql)
         .bind(project_no)
@@ -130,9 +130,12 @@ pub async fn get_many_by_stream(
     let sql = format!(
         "SELECT {COLUMNS}
            FROM unnest($2::uuid[]) AS wanted(stream_id)
-           JOIN view_customers c
-             ON c.project_no = $1
-            AND c.stream_id = wanted.stream_id"
+          CROSS JOIN LATERAL (
+                SELECT *
+                  FROM view_customers v
+                 WHERE v.stream_id = wanted.stream_id
+                   AND v.project_no + 0 = $1
+                OFFSET 0) c"
     );
     let rows = sqlx::query(&sql)
         .bind(project_no)
@@ -154,9 +157,12 @@ async fn get_many(
     let sql = format!(
         "SELECT {COLUMNS}
            FROM unnest($2::text[]) WITH ORDINALITY AS wanted(customer_user_id, place)
-           JOIN view_customers c
-             ON c.project_no = $1
-            AND c.customer_user_id = wanted.customer_user_id
+          CROSS JOIN LATERAL (
+                SELECT *
+                  FROM view_customers v
+                 WHERE v.project_no = $1
+                   AND v.customer_user_id = wanted.customer_user_id
+                OFFSET 0) c
           ORDER BY wanted.place"
     );
     let rows = sqlx::query(&sql)

@@ -69,7 +69,7 @@ impl Shape {
             descending: filter.descending,
             term: filter.term().map(|term| {
                 if term.chars().count() < 3 {
-                    Term::Start(start(&term))
+                    Term::Start(start(project_no, &term))
                 } else {
                     let indexed = term.chars().any(char::is_alphanumeric);
                     Term::Within {

@@ -184,8 +184,7 @@ impl Shape {
                     format!(
                         "(SELECT {} AS at, s.customer_user_id, {} AS hit
                             FROM view_customer_search s
-                           WHERE s.project_no = $1
-                             AND s.{column} >= $4
+                           WHERE s.{column} >= $4
                              AND s.{column} < $5
                            LIMIT {limit})",
                         self.at("s"),
@@ -227,8 +226,7 @@ impl Shape {
                 "(SELECT count(*)
                     FROM (SELECT s.customer_user_id
                             FROM view_customer_search s
-                           WHERE s.project_no = $1
-                             AND s.{column} >= $4
+                           WHERE s.{column} >= $4
                              AND s.{column} < $5
                            ORDER BY s.{column}
                            LIMIT {}) r)",
@@ -256,16 +254,14 @@ impl Shape {
                 "{column}s(start) AS (
                     (SELECT s.{column}
                        FROM view_customer_search s
-                      WHERE s.project_no = $1
-                        AND s.{column} >= $4
+                      WHERE s.{column} >= $4
                         AND s.{column} < $5
                       ORDER BY s.{column}
                       LIMIT 1)
                      UNION ALL
                     SELECT (SELECT s.{column}
                               FROM view_customer_search s
-                             WHERE s.project_no = $1
-                               AND s.{column} > r.start
+                             WHERE s.{column} > r.start
                                AND s.{column} < $5
                              ORDER BY s.{column}
                              LIMIT 1)
@@ -280,8 +276,7 @@ impl Shape {
                   CROSS JOIN LATERAL (
                         SELECT s.customer_user_id
                           FROM view_customer_search s
-                         WHERE s.project_no = $1
-                           AND s.{column} = r.start {after}
+                         WHERE s.{column} = r.start {after}
                          ORDER BY s.customer_user_id {direction}
                          LIMIT $10) k
                   WHERE r.start IS NOT NULL"
@@ -300,18 +295,23 @@ impl Shape {
         )
     }
 
-    /// Counts hits among the first $10 rows in the order in which they were registered, to 10,001.
+    /// Counts hits among the first $10 rows in some order, to 10,001.
     pub(super) fn count_walk(&self) -> String {
         format!(
             "SELECT count(*)
                FROM (SELECT
                        FROM (SELECT *
                                FROM view_customer_search s
-                              WHERE s.project_no = $1
-                              ORDER BY s.stream_id
+                              WHERE {}
                               LIMIT $10) k
                       WHERE {} AND {}
                       LIMIT {}) hits",
+            // Streams come in the order of the pages, but of all projects.
+            if self.index.by_project {
+                "s.project_no = $1 ORDER BY s.customer_user_id"
+            } else {
+                "s.project_no + 0 = $1 ORDER BY s.stream_id"
+            },
             self.search_test("k"),
             self.plain_test("k"),
             BOUND + 1

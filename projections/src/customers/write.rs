@@ -22,25 +22,29 @@ pub(crate) async fn present(
 ) -> Result<HashMap<Uuid, Listed>, PageError> {
     let (projects, ids): (Vec<i32>, Vec<Uuid>) = streams.iter().copied().unzip();
     let rows = sqlx::query(
-        "SELECT c.created_at,
-                c.updated_at,
-                c.position,
-                c.stream_id,
-                c.project_no,
-                c.version,
-                c.source_kind,
-                c.enabled,
-                c.customer_user_id,
-                c.profile::text AS profile,
-                c.connector_enabled,
-                c.source_provider,
-                c.source_connection,
-                c.source_external_id,
-                c.source_synced_at
+        // Row by row through the one index of the stream: the project is no condition for an index here.
+        "SELECT c.*
            FROM unnest($1::integer[], $2::uuid[]) AS wanted(project_no, stream_id)
-           JOIN view_customers c
-             ON c.project_no = wanted.project_no
-            AND c.stream_id = wanted.stream_id",
+          CROSS JOIN LATERAL (
+                SELECT v.created_at,
+                       v.updated_at,
+                       v.position,
+                       v.stream_id,
+                       v.project_no,
+                       v.version,
+                       v.source_kind,
+                       v.enabled,
+                       v.customer_user_id,
+                       v.profile::text AS profile,
+                       v.connector_enabled,
+                       v.source_provider,
+                       v.source_connection,
+                       v.source_external_id,
+                       v.source_synced_at
+                  FROM view_customers v
+                 WHERE v.stream_id = wanted.stream_id
+                   AND v.project_no + 0 = wanted.project_no
+                OFFSET 0) c",
     )
     .bind(projects)
     .bind(ids)
@@ -116,7 +120,6 @@ pub(crate) struct Arrays<'a> {
     external_id: Vec<Option<String>>,
     synced_at: Vec<Option<DateTime<Utc>>>,
     gone_project: Vec<i32>,
-    gone_id: Vec<&'a str>,
     gone_stream: Vec<Uuid>,
 }
 
@@ -129,11 +132,10 @@ impl<'a> Arrays<'a> {
         for Gone {
             project_no,
             stream,
-            id,
+            id: _,
         } in &folded.deletes
         {
             arrays.gone_project.push(*project_no);
-            arrays.gone_id.push(id);
             arrays.gone_stream.push(*stream);
         }
         arrays
@@ -203,7 +205,6 @@ impl<'a> Arrays<'a> {
             .bind(self.external_id)
             .bind(self.synced_at)
             .bind(self.gone_project)
-            .bind(self.gone_id)
             .bind(self.gone_stream)
     }
 }

@@ -198,10 +198,16 @@ WITH fence AS MATERIALIZED (
      GROUP BY h.owner
 ), deletes AS (
     DELETE FROM view_customer_search v
-     USING unnest($15::integer[], $16::uuid[]) AS gone(project_no, stream_id)
-     WHERE v.project_no = gone.project_no
-       AND v.stream_id = gone.stream_id
-       AND (SELECT kept FROM fence)
+     WHERE (SELECT kept FROM fence)
+       AND v.ctid = ANY (ARRAY(
+           SELECT found.ctid
+             FROM unnest($15::integer[], $16::uuid[]) AS gone(project_no, stream_id)
+            CROSS JOIN LATERAL (
+                  SELECT o.ctid
+                    FROM view_customer_search o
+                   WHERE o.stream_id = gone.stream_id
+                     AND o.project_no + 0 = gone.project_no
+                  OFFSET 0) found))
 ), upserts AS (
     INSERT INTO view_customer_search AS v (
            created_at,

@@ -43,17 +43,21 @@ impl SearchRow {
             haystack.push_str(&number);
         }
         Self {
-            id_start: storable(start(&id)),
-            name_start: storable(start(&fold(&listed.customer.display_name()))),
+            id_start: storable(start(listed.project_no, &id)),
+            name_start: storable(start(
+                listed.project_no,
+                &fold(&listed.customer.display_name()),
+            )),
             exact: hashes,
             haystack: storable(haystack),
         }
     }
 }
 
-/// The first characters of a folded text.
-pub(crate) fn start(folded: &str) -> String {
-    folded.chars().take(START).collect()
+/// The project and the first characters of a folded text: what short searches compare.
+pub(crate) fn start(project_no: i32, folded: &str) -> String {
+    let first: String = folded.chars().take(START).collect();
+    format!("{project_no:08x}{first}")
 }
 
 /// The digits of a text that looks like a telephone number and is not digits only.
@@ -107,7 +111,7 @@ mod tests {
         );
         assert_eq!(
             (row.id_start.as_str(), row.name_start.as_str()),
-            ("ad", "ad")
+            ("00000003ad", "00000003ad")
         );
         assert!(row.exact.contains(&exact(3, "full_name", "Ádá O’Neil")));
         assert_eq!(row.exact.len(), 4);

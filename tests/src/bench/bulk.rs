@@ -30,11 +30,19 @@ pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
         database.quiet().await?;
         let limit = copy.replay(&mut connection).await?;
         pairs.push((rate(copy.events, ours), rate(copy.events, limit)));
-        note = format!("{} events in chunks of {CHUNK}, {} bytes an event in all tables", copy.events, copy.bytes / copy.events as u64);
+        note = format!(
+            "{} events in chunks of {CHUNK}, {} bytes an event in all tables",
+            copy.events,
+            copy.bytes / copy.events as u64
+        );
         copy.remove().await?;
         drop(connection);
         database.drop().await?;
     }
-    report.add(Target::rate("bulk_append", "events/s", "L1").reach(0.45, 0.60), &pairs, Some(note));
+    report.add(
+        Target::rate("bulk_append", "events/s", "L1").reach(0.45, 0.60),
+        &pairs,
+        Some(note),
+    );
     Ok(())
 }

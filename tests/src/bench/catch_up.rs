@@ -26,19 +26,28 @@ pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
     let head = filled.cell.head_position().await?;
     filled.close().await;
     let mut connection = database.connect().await?;
-    connection.execute("VACUUM ANALYZE log_events, log_streams").await?;
+    connection
+        .execute("VACUUM ANALYZE log_events, log_streams")
+        .await?;
 
     let mut pairs = Vec::new();
     for run in 0..bench.plan.runs {
         empty_views(&mut connection).await?;
         database.quiet().await?;
         let ours = project(&database, head).await?;
-        let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM view_customers").fetch_one(&mut connection).await?;
-        anyhow::ensure!(float(usize::try_from(rows)?) >= f64::from(bench.plan.events), "{rows} rows were projected");
+        let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM view_customers")
+            .fetch_one(&mut connection)
+            .await?;
+        anyhow::ensure!(
+            float(usize::try_from(rows)?) >= f64::from(bench.plan.events),
+            "{rows} rows were projected"
+        );
         if run == 0 {
             stage(&mut connection).await?;
         }
-        connection.execute(format!("TRUNCATE {SCHEMA}.view_customers").as_str()).await?;
+        connection
+            .execute(format!("TRUNCATE {SCHEMA}.view_customers").as_str())
+            .await?;
         database.quiet().await?;
         let limit = upsert(&mut connection, rows).await?;
         let rows = usize::try_from(rows)?;
@@ -46,7 +55,11 @@ pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
     }
     drop(connection);
     database.drop().await?;
-    report.add(Target::rate("projector_catch_up", "events/s", "raw upsert").reach(0.4, 0.7), &pairs, None);
+    report.add(
+        Target::rate("projector_catch_up", "events/s", "raw upsert").reach(0.4, 0.7),
+        &pairs,
+        None,
+    );
     Ok(())
 }
 
@@ -55,7 +68,9 @@ async fn empty_views(connection: &mut PgConnection) -> anyhow::Result<()> {
         sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = 'roster_main' AND tablename LIKE 'view\\_%'")
             .fetch_all(&mut *connection)
             .await?;
-    connection.execute(format!("TRUNCATE {}", views.join(", ")).as_str()).await?;
+    connection
+        .execute(format!("TRUNCATE {}", views.join(", ")).as_str())
+        .await?;
     connection.execute("DELETE FROM log_checkpoints").await?;
     Ok(())
 }
@@ -64,8 +79,11 @@ async fn empty_views(connection: &mut PgConnection) -> anyhow::Result<()> {
 async fn project(database: &Database, head: i64) -> anyhow::Result<Duration> {
     let open = database.open().await?;
     let started = Instant::now();
-    let options = ProjectionOptions { owner: "bench".into() };
-    let projections = Projections::start(open.cell.clone(), options, &open.tracker, open.stop.clone());
+    let options = ProjectionOptions {
+        owner: "bench".into(),
+    };
+    let projections =
+        Projections::start(open.cell.clone(), options, &open.tracker, open.stop.clone());
     let reached = projections.wait_for(head, Duration::from_hours(1)).await;
     let took = started.elapsed();
     open.close().await;
@@ -75,7 +93,9 @@ async fn project(database: &Database, head: i64) -> anyhow::Result<Duration> {
 
 /// The rows that were projected, in the order in which they were written, and an empty table for them.
 async fn stage(connection: &mut PgConnection) -> anyhow::Result<()> {
-    connection.execute(format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; CREATE SCHEMA {SCHEMA}").as_str()).await?;
+    connection
+        .execute(format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; CREATE SCHEMA {SCHEMA}").as_str())
+        .await?;
     equal_table(connection, "view_customers").await?;
     let staging = format!(
         "CREATE TABLE {SCHEMA}.staged AS
@@ -105,7 +125,11 @@ async fn upsert(connection: &mut PgConnection, rows: i64) -> anyhow::Result<Dura
     let started = Instant::now();
     let mut after = 0;
     while after < rows {
-        sqlx::query(&sql).bind(after).bind(after + PAGE).execute(&mut *connection).await?;
+        sqlx::query(&sql)
+            .bind(after)
+            .bind(after + PAGE)
+            .execute(&mut *connection)
+            .await?;
         after += PAGE;
     }
     let took = started.elapsed();
@@ -114,7 +138,10 @@ async fn upsert(connection: &mut PgConnection, rows: i64) -> anyhow::Result<Dura
 }
 
 /// The columns of a table in their order.
-pub(super) async fn columns(connection: &mut PgConnection, table: &str) -> anyhow::Result<Vec<String>> {
+pub(super) async fn columns(
+    connection: &mut PgConnection,
+    table: &str,
+) -> anyhow::Result<Vec<String>> {
     Ok(sqlx::query_scalar(
         "SELECT attname::text FROM pg_attribute
           WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped

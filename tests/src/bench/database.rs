@@ -42,7 +42,9 @@ impl Database {
         let database = Self { name, maintenance };
         database.drop().await?;
         let mut connection = PgConnection::connect_with(&database.maintenance).await?;
-        connection.execute(format!("CREATE DATABASE {} TEMPLATE template0", database.name).as_str()).await?;
+        connection
+            .execute(format!("CREATE DATABASE {} TEMPLATE template0", database.name).as_str())
+            .await?;
         connection.close().await?;
         Ok(database)
     }
@@ -50,20 +52,29 @@ impl Database {
     /// Drops it.
     pub(super) async fn drop(&self) -> anyhow::Result<()> {
         let mut connection = PgConnection::connect_with(&self.maintenance).await?;
-        connection.execute(format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name).as_str()).await?;
+        connection
+            .execute(format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name).as_str())
+            .await?;
         connection.close().await?;
         Ok(())
     }
 
     /// The superuser's URL.
     pub(super) fn url(&self) -> String {
-        self.maintenance.clone().database(&self.name).to_url_lossy().to_string()
+        self.maintenance
+            .clone()
+            .database(&self.name)
+            .to_url_lossy()
+            .to_string()
     }
 
     /// A superuser's connection that sees the cell's tables.
     pub(super) async fn connect(&self) -> anyhow::Result<PgConnection> {
         let options = self.maintenance.clone().database(&self.name);
-        let options = options.options([("search_path", "roster_main,roster_control,public"), ("jit", "off")]);
+        let options = options.options([
+            ("search_path", "roster_main,roster_control,public"),
+            ("jit", "off"),
+        ]);
         Ok(PgConnection::connect_with(&options).await?)
     }
 
@@ -80,8 +91,17 @@ impl Database {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let cell = Cell::open(config, vault, &tracker, stop.clone()).await?;
         let project = cell.create_project(&scope("bench"), stream_id()).await?;
-        let schema = Arc::new(Schema::compile(people::definition(), 1).map_err(|problems| anyhow::anyhow!("{problems:?}"))?);
-        Ok(Open { cell, project, schema, tracker, stop })
+        let schema = Arc::new(
+            Schema::compile(people::definition(), 1)
+                .map_err(|problems| anyhow::anyhow!("{problems:?}"))?,
+        );
+        Ok(Open {
+            cell,
+            project,
+            schema,
+            tracker,
+            stop,
+        })
     }
 
     /// Writes out what is dirty and waits for vacuum, so that no measurement pays for the one before it.
@@ -126,7 +146,10 @@ impl Open {
     /// The events of a new customer.
     pub(super) fn register(&self, number: u32) -> anyhow::Result<Vec<CustomerEvent>> {
         let values = people::person(number, 0);
-        let fields: Vec<(&str, &str)> = people::COLUMNS.into_iter().zip(values.iter().map(String::as_str)).collect();
+        let fields: Vec<(&str, &str)> = people::COLUMNS
+            .into_iter()
+            .zip(values.iter().map(String::as_str))
+            .collect();
         let command = upsert(&self.schema, &values[0], &fields, 1_750_000_000_000_000);
         decide(&Customer::default(), &command).map_err(|refusal| anyhow::anyhow!("{refusal:?}"))
     }
@@ -134,20 +157,34 @@ impl Open {
     /// Seals and encodes the events of a new customer.
     pub(super) fn prepare(&self, events: Vec<CustomerEvent>) -> anyhow::Result<Prepared> {
         let new = self.cell.new_stream::<Customer>(stream_id());
-        Ok(self.cell.prepare(&self.project, &new, events, &meta())?.guard(self.project.schema_stream, 0))
+        Ok(self
+            .cell
+            .prepare(&self.project, &new, events, &meta())?
+            .guard(self.project.schema_stream, 0))
     }
 
     /// Appends chunks while the next one is prepared, as an import does; the time of it.
-    pub(super) async fn append(self: &Arc<Self>, chunks: Vec<Vec<Vec<CustomerEvent>>>) -> anyhow::Result<Duration> {
+    pub(super) async fn append(
+        self: &Arc<Self>,
+        chunks: Vec<Vec<Vec<CustomerEvent>>>,
+    ) -> anyhow::Result<Duration> {
         let started = Instant::now();
         let mut waiting = chunks.into_iter();
         let prepare = |chunk: Option<Vec<Vec<CustomerEvent>>>| {
             let open = Arc::clone(self);
             tokio::task::spawn_blocking(move || {
-                chunk.map(|chunk| chunk.into_iter().map(|events| open.prepare(events)).collect()).transpose()
+                chunk
+                    .map(|chunk| {
+                        chunk
+                            .into_iter()
+                            .map(|events| open.prepare(events))
+                            .collect()
+                    })
+                    .transpose()
             })
         };
-        let mut next: tokio::task::JoinHandle<anyhow::Result<Option<Vec<Prepared>>>> = prepare(waiting.next());
+        let mut next: tokio::task::JoinHandle<anyhow::Result<Option<Vec<Prepared>>>> =
+            prepare(waiting.next());
         while let Some(chunk) = next.await?? {
             next = prepare(waiting.next());
             match self.cell.append_all(chunk).await? {
@@ -165,8 +202,15 @@ impl Open {
     }
 
     /// The decided events of new customers in chunks.
-    pub(super) fn chunks(&self, numbers: Range<u32>) -> anyhow::Result<Vec<Vec<Vec<CustomerEvent>>>> {
-        let chunk = |from: u32| (from..numbers.end.min(from + CHUNK)).map(|number| self.register(number)).collect();
+    pub(super) fn chunks(
+        &self,
+        numbers: Range<u32>,
+    ) -> anyhow::Result<Vec<Vec<Vec<CustomerEvent>>>> {
+        let chunk = |from: u32| {
+            (from..numbers.end.min(from + CHUNK))
+                .map(|number| self.register(number))
+                .collect()
+        };
         numbers.clone().step_by(CHUNK as usize).map(chunk).collect()
     }
 
@@ -189,7 +233,10 @@ fn meta() -> Meta {
 }
 
 /// An id as the server mints it: new streams are neighbours in the index.
-#[expect(clippy::disallowed_methods, reason = "the benchmark is its own source of ids")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the benchmark is its own source of ids"
+)]
 pub(super) fn stream_id() -> Uuid {
     Uuid::now_v7()
 }

@@ -11,8 +11,14 @@ use super::stats::{float, rate};
 use super::{Bench, interactive, lists, people};
 
 /// What this stage measures.
-pub(super) const ROWS: &[&str] =
-    &["csv_import", "csv_searchable", "csv_import_memory", "reimport", "users_list", "interactive_p99_during_import"];
+pub(super) const ROWS: &[&str] = &[
+    "csv_import",
+    "csv_searchable",
+    "csv_import_memory",
+    "reimport",
+    "users_list",
+    "interactive_p99_during_import",
+];
 
 /// The figures of every run.
 #[derive(Default)]
@@ -35,10 +41,26 @@ pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
             }
             last = Some(measure(bench, &mut runs).await?);
         }
-        report.add(Target::rate("csv_import", "rows/s", "L1").reach(0.25, 0.35), &runs.listed, Some(runs.note));
-        report.add(Target::rate("csv_searchable", "rows/s", "L1"), &runs.searchable, None);
-        report.add(Target::rate("reimport", "rows/s", "first import").reach(3.0, 6.0), &runs.again, None);
-        report.add(Target::within("csv_import_memory", "MiB").reach(1.0, 1.0), &runs.memory, None);
+        report.add(
+            Target::rate("csv_import", "rows/s", "L1").reach(0.25, 0.35),
+            &runs.listed,
+            Some(runs.note),
+        );
+        report.add(
+            Target::rate("csv_searchable", "rows/s", "L1"),
+            &runs.searchable,
+            None,
+        );
+        report.add(
+            Target::rate("reimport", "rows/s", "first import").reach(3.0, 6.0),
+            &runs.again,
+            None,
+        );
+        report.add(
+            Target::within("csv_import_memory", "MiB").reach(1.0, 1.0),
+            &runs.memory,
+            None,
+        );
     }
     if !bench.wants(&ROWS[4..]) {
         return match last {
@@ -70,7 +92,11 @@ async fn measure(bench: &Bench, runs: &mut Runs) -> anyhow::Result<Directory> {
     let started = Instant::now();
     let imported = import(target, &file, rows).await?;
     let listed = imported.listed;
-    anyhow::ensure!(imported.counts["created"] == json!(rows), "the import ended otherwise: {}", imported.counts);
+    anyhow::ensure!(
+        imported.counts["created"] == json!(rows),
+        "the import ended otherwise: {}",
+        imported.counts
+    );
     let cpu = directory.server.processor_time();
     directory.server.caught_up().await?;
     let searchable = started.elapsed();
@@ -84,7 +110,11 @@ async fn measure(bench: &Bench, runs: &mut Runs) -> anyhow::Result<Directory> {
     let copy = LogCopy::take(&mut connection, &bench.out.join("log-import")).await?;
     directory.database.quiet().await?;
     let limit = copy.replay(&mut connection).await?;
-    sqlx::Executor::execute(&mut connection, format!("DROP SCHEMA {SCHEMA} CASCADE").as_str()).await?;
+    sqlx::Executor::execute(
+        &mut connection,
+        format!("DROP SCHEMA {SCHEMA} CASCADE").as_str(),
+    )
+    .await?;
     copy.remove().await?;
 
     let file = write_file(&file, 0..rows, 1).await?;
@@ -93,14 +123,19 @@ async fn measure(bench: &Bench, runs: &mut Runs) -> anyhow::Result<Directory> {
     let again = import(target, &file, rows).await?;
     let cpu_again = directory.server.processor_time() - before;
     let changed = json!(rows.div_ceil(people::CHANGES_EVERY));
-    anyhow::ensure!(again.counts["updated"] == changed, "the second import ended otherwise: {}", again.counts);
+    anyhow::ensure!(
+        again.counts["updated"] == changed,
+        "the second import ended otherwise: {}",
+        again.counts
+    );
     directory.server.caught_up().await?;
     tokio::fs::remove_file(&file).await?;
 
     let limit = rate(count, limit);
     runs.listed.push((rate(count, listed), limit));
     runs.searchable.push((rate(count, searchable), limit));
-    runs.again.push((rate(count, again.listed), rate(count, listed)));
+    runs.again
+        .push((rate(count, again.listed), rate(count, listed)));
     runs.memory.push((float(usize::try_from(memory)?), 400.0));
     runs.note = format!(
         "{rows} rows: taken after {:.1} s, listed after {:.1} s, searchable after {:.1} s; again: {:.1} s; \

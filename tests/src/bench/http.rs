@@ -31,7 +31,10 @@ impl Target {
     /// The same server with another project.
     #[must_use]
     pub(super) fn project(&self, project_id: &str) -> Self {
-        Self { project_id: project_id.into(), ..self.clone() }
+        Self {
+            project_id: project_id.into(),
+            ..self.clone()
+        }
     }
 
     /// The bytes of a request: the scope is added to the body.
@@ -41,7 +44,12 @@ impl Target {
         body["org_id"] = json!(&*self.org_id);
         body["project_id"] = json!(&*self.project_id);
         let body = body.to_string();
-        let mut request = self.head("POST", &format!("{BASE}/{route}"), "application/json", body.len());
+        let mut request = self.head(
+            "POST",
+            &format!("{BASE}/{route}"),
+            "application/json",
+            body.len(),
+        );
         request.extend_from_slice(body.as_bytes());
         request
     }
@@ -71,7 +79,8 @@ impl Target {
 
     /// Reads a page outside of the API, such as `/readyz`.
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        self.answer(&self.head("GET", path, "application/json", 0)).await
+        self.answer(&self.head("GET", path, "application/json", 0))
+            .await
     }
 
     async fn answer(&self, request: &[u8]) -> anyhow::Result<Value> {
@@ -86,7 +95,10 @@ impl Target {
     pub(super) async fn import(&self, file: &Path, provider: &str) -> anyhow::Result<String> {
         let length = usize::try_from(tokio::fs::metadata(file).await?.len())?;
         let mut connection = Connection::open(self.address).await?;
-        connection.stream.write_all(&self.upload(provider, length)).await?;
+        connection
+            .stream
+            .write_all(&self.upload(provider, length))
+            .await?;
         let mut file = tokio::fs::File::open(file).await?;
         tokio::io::copy(&mut file, &mut connection.stream).await?;
         let status = connection.read().await?;
@@ -94,7 +106,9 @@ impl Target {
         anyhow::ensure!((200..300).contains(&status), "status {status}: {text}");
         let answer: Value = serde_json::from_str(&text)?;
         let id = answer["import_id"].as_str();
-        Ok(id.ok_or_else(|| anyhow::anyhow!("no import_id in {text}"))?.to_owned())
+        Ok(id
+            .ok_or_else(|| anyhow::anyhow!("no import_id in {text}"))?
+            .to_owned())
     }
 }
 
@@ -114,7 +128,13 @@ impl Connection {
     pub(super) async fn open(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::with_capacity(16 << 10), head: 0, length: 0, unprojected: false })
+        Ok(Self {
+            stream,
+            buffer: Vec::with_capacity(16 << 10),
+            head: 0,
+            length: 0,
+            unprojected: false,
+        })
     }
 
     /// Sends a request and reads its answer; the status.
@@ -133,17 +153,24 @@ impl Connection {
         let mut searched = 0;
         self.head = loop {
             self.fill().await?;
-            if let Some(found) = self.buffer[searched..].windows(4).position(|four| four == b"\r\n\r\n") {
+            if let Some(found) = self.buffer[searched..]
+                .windows(4)
+                .position(|four| four == b"\r\n\r\n")
+            {
                 break searched + found + 4;
             }
             searched = self.buffer.len().saturating_sub(3);
         };
         let malformed = || Error::new(ErrorKind::InvalidData, "malformed answer");
         let head = std::str::from_utf8(&self.buffer[..self.head]).map_err(|_| malformed())?;
-        let status: u16 = head.get(9..12).and_then(|digits| digits.parse().ok()).ok_or_else(malformed)?;
+        let status: u16 = head
+            .get(9..12)
+            .and_then(|digits| digits.parse().ok())
+            .ok_or_else(malformed)?;
         self.unprojected = value_of(head, "roster-projected") == Some("false");
         let length = value_of(head, "content-length").and_then(|digits| digits.parse().ok());
-        self.length = length.ok_or_else(|| Error::new(ErrorKind::InvalidData, "an answer without a length"))?;
+        self.length = length
+            .ok_or_else(|| Error::new(ErrorKind::InvalidData, "an answer without a length"))?;
         while self.buffer.len() < self.head + self.length {
             self.fill().await?;
         }

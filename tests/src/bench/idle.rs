@@ -44,7 +44,15 @@ pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
     for _ in 0..bench.plan.runs {
         database.quiet().await?;
         let url = database.url();
-        let limit = || pgbench::run(&bench.machine, &url, &bench.out, &script, Amount::Singles(singles));
+        let limit = || {
+            pgbench::run(
+                &bench.machine,
+                &url,
+                &bench.out,
+                &script,
+                Amount::Singles(singles),
+            )
+        };
         let before = median(&limit().await?.latencies);
         let mut times = Vec::new();
         for number in next..next + singles {
@@ -63,8 +71,15 @@ pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
             let started = Instant::now();
             let status = http.send(&request).await?;
             times.push(millis(started.elapsed()));
-            anyhow::ensure!(status == 200, "status {status}: {}", String::from_utf8_lossy(http.body()));
-            anyhow::ensure!(!http.unprojected, "an answer came before the write could be read");
+            anyhow::ensure!(
+                status == 200,
+                "status {status}: {}",
+                String::from_utf8_lossy(http.body())
+            );
+            anyhow::ensure!(
+                !http.unprojected,
+                "an answer came before the write could be read"
+            );
         }
         over_http.push((median(&times), before));
         next += singles;
@@ -73,8 +88,16 @@ pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
     drop(connection);
     directory.close().await?;
     database.drop().await?;
-    report.add(Target::time("idle_append", "L2").reach(1.5, 1.1), &append, None);
-    report.add(Target::time("idle_http", "L2").reach(2.5, 1.5), &over_http, None);
+    report.add(
+        Target::time("idle_append", "L2").reach(1.5, 1.1),
+        &append,
+        None,
+    );
+    report.add(
+        Target::time("idle_http", "L2").reach(2.5, 1.5),
+        &over_http,
+        None,
+    );
     Ok(())
 }
 
@@ -96,7 +119,9 @@ async fn script(connection: &mut PgConnection) -> anyhow::Result<String> {
     )
     .fetch_one(&mut *connection)
     .await?;
-    connection.execute(format!("CREATE SEQUENCE {SCHEMA}.places START {}", head + 1).as_str()).await?;
+    connection
+        .execute(format!("CREATE SEQUENCE {SCHEMA}.places START {}", head + 1).as_str())
+        .await?;
     // Ids that grow, as those of version 7 do; keys that look random, as hashes do.
     let mut sql = format!(
         "WITH place AS MATERIALIZED (
@@ -117,7 +142,11 @@ INSERT INTO {SCHEMA}.log_claims (project_no, kind, key, stream_id)"
     );
     for claim in 0..claims.max(1) {
         let union = if claim == 0 { "" } else { " UNION ALL" };
-        let _ = write!(sql, "{union}\nSELECT 1, {}::smallint, uuid_send(gen_random_uuid()), stream_id FROM place", claim + 1);
+        let _ = write!(
+            sql,
+            "{union}\nSELECT 1, {}::smallint, uuid_send(gen_random_uuid()), stream_id FROM place",
+            claim + 1
+        );
     }
     sql.push_str(";\n");
     Ok(sql)

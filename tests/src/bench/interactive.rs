@@ -16,7 +16,11 @@ const EVERY: Duration = Duration::from_millis(20);
 const BOUND: f64 = 60.0;
 
 /// The aim is 40 ms, which is a ratio of 1.5.
-pub(super) async fn run(bench: &Bench, report: &mut Report, directory: &Directory) -> anyhow::Result<()> {
+pub(super) async fn run(
+    bench: &Bench,
+    report: &mut Report,
+    directory: &Directory,
+) -> anyhow::Result<()> {
     let target = &directory.server.target;
     let draft = Upsert::of(target);
     let rows = bench.plan.import_behind;
@@ -27,15 +31,20 @@ pub(super) async fn run(bench: &Bench, report: &mut Report, directory: &Director
         write_schema(&other).await?;
         directory.server.caught_up().await?;
         directory.database.quiet().await?;
-        let mix = Mix { existing: bench.plan.rows, new_from: 50_000_000 };
+        let mix = Mix {
+            existing: bench.plan.rows,
+            new_from: 50_000_000,
+        };
         let end = CancellationToken::new();
         let importing = async {
             let imported = import(&other, &file, rows).await;
             end.cancel();
             imported
         };
-        let (imported, load) =
-            tokio::join!(importing, open_loop(target.address, &draft, mix, EVERY, end.clone()));
+        let (imported, load) = tokio::join!(
+            importing,
+            open_loop(target.address, &draft, mix, EVERY, end.clone())
+        );
         let (imported, load) = (imported?, load?);
         anyhow::ensure!(load.done > 0, "no upsert was answered: {}", load.tail());
         pairs.push((percentile(&load.latencies, 99), BOUND));
@@ -47,6 +56,10 @@ pub(super) async fn run(bench: &Bench, report: &mut Report, directory: &Director
         );
     }
     tokio::fs::remove_file(&file).await?;
-    report.add(Target::within("interactive_p99_during_import", "ms").reach(1.0, 1.5), &pairs, Some(note));
+    report.add(
+        Target::within("interactive_p99_during_import", "ms").reach(1.0, 1.5),
+        &pairs,
+        Some(note),
+    );
     Ok(())
 }

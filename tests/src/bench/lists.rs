@@ -21,7 +21,11 @@ const ENOUGH: Duration = Duration::from_secs(10);
 const WARM: usize = 3;
 
 /// Adds few customers that differ from the imported ones, then asks for lists.
-pub(super) async fn run(bench: &Bench, report: &mut Report, directory: &Directory) -> anyhow::Result<()> {
+pub(super) async fn run(
+    bench: &Bench,
+    report: &mut Report,
+    directory: &Directory,
+) -> anyhow::Result<()> {
     let api = &directory.server.target;
     add_rare(api).await.context("customers that differ")?;
     directory.server.caught_up().await?;
@@ -34,30 +38,51 @@ pub(super) async fn run(bench: &Bench, report: &mut Report, directory: &Director
         if !bench.wants(&[&name]) {
             continue;
         }
-        let requests: Vec<Vec<u8>> = bodies.iter().map(|body| api.request("users/list", body)).collect();
+        let requests: Vec<Vec<u8>> = bodies
+            .iter()
+            .map(|body| api.request("users/list", body))
+            .collect();
         let (mut times, mut total) = (Vec::new(), Value::Null);
         let started = Instant::now();
         for turn in 0..bench.plan.lists + WARM {
             let since = Instant::now();
             let request = &requests[turn % requests.len()];
-            let answer = ask(&mut connection, request).await.with_context(|| format!("{name}: {}", bodies[turn % bodies.len()]))?;
+            let answer = ask(&mut connection, request)
+                .await
+                .with_context(|| format!("{name}: {}", bodies[turn % bodies.len()]))?;
             if turn >= WARM {
                 times.push(millis(since.elapsed()));
             }
-            total = if answer["total"].is_null() { answer["total_at_least"].clone() } else { answer["total"].clone() };
+            total = if answer["total"].is_null() {
+                answer["total_at_least"].clone()
+            } else {
+                answer["total"].clone()
+            };
             if started.elapsed() > ENOUGH && times.len() >= 5 {
                 break;
             }
         }
         let tail = percentile(&times, 95);
-        let note = format!("p50 {:.1} ms, {} requests, total {total}", median(&times), times.len());
-        report.add(Target::within(&name, "ms p95").reach(1.0, 2.0), &[(tail, BOUND)], Some(note));
+        let note = format!(
+            "p50 {:.1} ms, {} requests, total {total}",
+            median(&times),
+            times.len()
+        );
+        report.add(
+            Target::within(&name, "ms p95").reach(1.0, 2.0),
+            &[(tail, BOUND)],
+            Some(note),
+        );
         if worst.as_ref().is_none_or(|(most, _)| tail > *most) {
             worst = Some((tail, name));
         }
     }
     if let Some((tail, name)) = worst {
-        report.add(Target::within("users_list_worst", "ms p95").reach(1.0, 2.0), &[(tail, BOUND)], Some(name));
+        report.add(
+            Target::within("users_list_worst", "ms p95").reach(1.0, 2.0),
+            &[(tail, BOUND)],
+            Some(name),
+        );
     }
     Ok(())
 }
@@ -83,8 +108,14 @@ async fn add_rare(api: &Api) -> anyhow::Result<()> {
         .collect();
     let disabled: Vec<Value> =
         (0..2_000).map(|number| json!({ "customer_user_id": people::id(number * 3), "profile": {}, "enabled": false })).collect();
-    for items in [manual, rare].iter().flat_map(|items| items.chunks(500)).chain(disabled[..].chunks(500)) {
-        let answer = api.call("users/upsert-bulk", &json!({ "items": items })).await?;
+    for items in [manual, rare]
+        .iter()
+        .flat_map(|items| items.chunks(500))
+        .chain(disabled[..].chunks(500))
+    {
+        let answer = api
+            .call("users/upsert-bulk", &json!({ "items": items }))
+            .await?;
         anyhow::ensure!(answer["failed"] == json!(0), "upsert-bulk: {answer}");
     }
     Ok(())
@@ -104,17 +135,51 @@ async fn cases(bench: &Bench, directory: &Directory) -> anyhow::Result<Vec<Case>
     add("disabled_only", vec![json!({ "disabled_only": true })]);
     add("kind_common", vec![json!({ "data_source_kind": "csv" })]);
     add("kind_rare", vec![json!({ "data_source_kind": "manual" })]);
-    add("provider_common", vec![json!({ "data_source_provider": "csv_file" })]);
-    add("provider_rare", vec![json!({ "data_source_provider": "rare_crm" })]);
-    add("connection_none", vec![json!({ "data_source_connection_id": "nowhere" })]);
-    add("updated_since_all", vec![json!({ "updated_since": oldest })]);
-    add("updated_since_some", vec![json!({ "updated_since": middle })]);
-    add("updated_since_few", vec![json!({ "updated_since": newest })]);
-    add("fields_one", some.iter().map(|number| json!({ "fields": { "email": people::email(*number) } })).collect());
-    add("fields_some", ["Berlin", "Osaka", "Wien"].map(|city| json!({ "fields": { "city": city } })).to_vec());
+    add(
+        "provider_common",
+        vec![json!({ "data_source_provider": "csv_file" })],
+    );
+    add(
+        "provider_rare",
+        vec![json!({ "data_source_provider": "rare_crm" })],
+    );
+    add(
+        "connection_none",
+        vec![json!({ "data_source_connection_id": "nowhere" })],
+    );
+    add(
+        "updated_since_all",
+        vec![json!({ "updated_since": oldest })],
+    );
+    add(
+        "updated_since_some",
+        vec![json!({ "updated_since": middle })],
+    );
+    add(
+        "updated_since_few",
+        vec![json!({ "updated_since": newest })],
+    );
+    add(
+        "fields_one",
+        some.iter()
+            .map(|number| json!({ "fields": { "email": people::email(*number) } }))
+            .collect(),
+    );
+    add(
+        "fields_some",
+        ["Berlin", "Osaka", "Wien"]
+            .map(|city| json!({ "fields": { "city": city } }))
+            .to_vec(),
+    );
     add("fields_half", vec![json!({ "fields": { "plan": "free" } })]);
-    add("fields_two", vec![json!({ "fields": { "city": "Berlin", "plan": "team" } })]);
-    add("fields_none", vec![json!({ "fields": { "city": "Atlantis" } })]);
+    add(
+        "fields_two",
+        vec![json!({ "fields": { "city": "Berlin", "plan": "team" } })],
+    );
+    add(
+        "fields_none",
+        vec![json!({ "fields": { "city": "Atlantis" } })],
+    );
     let terms = [
         ("search_1_none", "ÿ"),
         ("search_1_few", "x"),
@@ -136,20 +201,45 @@ async fn cases(bench: &Bench, directory: &Directory) -> anyhow::Result<Vec<Case>
     for (name, term) in terms {
         add(name, vec![json!({ "search": term })]);
     }
-    add("search_id", some.iter().map(|number| json!({ "search": people::id(*number) })).collect());
-    add("search_email", some.iter().map(|number| json!({ "search": people::email(*number) })).collect());
-    add("search_all_and_disabled", vec![json!({ "search": "@example.org", "disabled_only": true })]);
-    add("search_some_and_rare", vec![json!({ "search": "berlin", "data_source_kind": "manual" })]);
+    add(
+        "search_id",
+        some.iter()
+            .map(|number| json!({ "search": people::id(*number) }))
+            .collect(),
+    );
+    add(
+        "search_email",
+        some.iter()
+            .map(|number| json!({ "search": people::email(*number) }))
+            .collect(),
+    );
+    add(
+        "search_all_and_disabled",
+        vec![json!({ "search": "@example.org", "disabled_only": true })],
+    );
+    add(
+        "search_some_and_rare",
+        vec![json!({ "search": "berlin", "data_source_kind": "manual" })],
+    );
     for sort in ["created_at", "updated_at"] {
         for order in ["asc", "desc"] {
-            add(&format!("sort_{sort}_{order}"), vec![json!({ "sort": sort, "order": order })]);
+            add(
+                &format!("sort_{sort}_{order}"),
+                vec![json!({ "sort": sort, "order": order })],
+            );
         }
     }
-    add("sort_updated_at_search_all", vec![json!({ "sort": "updated_at", "order": "desc", "search": "@example.org" })]);
+    add(
+        "sort_updated_at_search_all",
+        vec![json!({ "sort": "updated_at", "order": "desc", "search": "@example.org" })],
+    );
     let walks = [
         ("id", json!({})),
         ("created_at", json!({ "sort": "created_at" })),
-        ("updated_at_desc", json!({ "sort": "updated_at", "order": "desc" })),
+        (
+            "updated_at_desc",
+            json!({ "sort": "updated_at", "order": "desc" }),
+        ),
         ("enabled", json!({ "enabled_only": true })),
         ("search_all", json!({ "search": "@example.org" })),
         ("search_some", json!({ "search": "berlin" })),
@@ -157,7 +247,9 @@ async fn cases(bench: &Bench, directory: &Directory) -> anyhow::Result<Vec<Case>
     for (name, filter) in walks {
         for (depth, percent) in [("start", 0), ("middle", 50), ("end", 99)] {
             if bench.wants(&[&format!("users_list/cursor_{name}_{depth}")]) {
-                let body = cursor(api, &filter, percent).await.with_context(|| format!("a cursor of {name}"))?;
+                let body = cursor(api, &filter, percent)
+                    .await
+                    .with_context(|| format!("a cursor of {name}"))?;
                 cases.push((format!("cursor_{name}_{depth}"), vec![body]));
             }
         }
@@ -170,7 +262,9 @@ async fn cursor(api: &Api, filter: &Value, percent: u64) -> anyhow::Result<Value
     let mut body = filter.clone();
     body["page_size"] = json!(25);
     body["count"] = json!("exact");
-    let total = api.call("users/list", &body).await?["total"].as_u64().unwrap_or_default();
+    let total = api.call("users/list", &body).await?["total"]
+        .as_u64()
+        .unwrap_or_default();
     body["page"] = json!((total * percent / 100 / 25).max(1));
     let answer = api.call("users/list", &body).await?;
     let mut next = filter.clone();
@@ -193,5 +287,7 @@ async fn times(directory: &Directory) -> anyhow::Result<[String; 3]> {
     .fetch_all(&mut connection)
     .await?;
     connection.close().await?;
-    times.try_into().map_err(|times| anyhow::anyhow!("three times were asked for: {times:?}"))
+    times
+        .try_into()
+        .map_err(|times| anyhow::anyhow!("three times were asked for: {times:?}"))
 }

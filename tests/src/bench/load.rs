@@ -39,7 +39,11 @@ impl Upsert {
         let body = serde_json::json!({ "customer_user_id": format!("c{ID}"), "profile": profile });
         let request = target.request("users/upsert", &body);
         let (ids, marks) = (places(&request, ID), places(&request, MARK));
-        Self { request, ids, marks }
+        Self {
+            request,
+            ids,
+            marks,
+        }
     }
 
     /// Puts the request for a person into a buffer.
@@ -58,7 +62,12 @@ impl Upsert {
 }
 
 fn places(request: &[u8], word: &str) -> Vec<usize> {
-    request.windows(word.len()).enumerate().filter(|(_, found)| *found == word.as_bytes()).map(|(at, _)| at).collect()
+    request
+        .windows(word.len())
+        .enumerate()
+        .filter(|(_, found)| *found == word.as_bytes())
+        .map(|(at, _)| at)
+        .collect()
 }
 
 /// Which people are written: half of them exist.
@@ -110,7 +119,10 @@ impl Load {
         let mut text = format!("p50 {:.1}, p95 {:.1}, p99 {:.1} ms", at(50), at(95), at(99));
         if self.failed > 0 || self.unprojected > 0 {
             let first = self.failure.as_deref().unwrap_or("none");
-            text = format!("{text}; {} failed (first: {first}), {} not projected", self.failed, self.unprojected);
+            text = format!(
+                "{text}; {} failed (first: {first}), {} not projected",
+                self.failed, self.unprojected
+            );
         }
         text
     }
@@ -124,7 +136,13 @@ impl Load {
     }
 
     /// Sends one request; it counts where its answer comes within the time that does.
-    async fn send(&mut self, connection: &mut Connection, request: &[u8], since: Instant, time: &Range<Instant>) {
+    async fn send(
+        &mut self,
+        connection: &mut Connection,
+        request: &[u8],
+        since: Instant,
+        time: &Range<Instant>,
+    ) {
         match connection.send(request).await {
             Ok(200..=299) => {
                 let now = Instant::now();
@@ -136,7 +154,12 @@ impl Load {
             }
             Ok(status) => {
                 self.failed += 1;
-                let body = || format!("status {status}: {}", String::from_utf8_lossy(connection.body()));
+                let body = || {
+                    format!(
+                        "status {status}: {}",
+                        String::from_utf8_lossy(connection.body())
+                    )
+                };
                 self.failure.get_or_insert_with(body);
             }
             Err(error) => {
@@ -176,7 +199,8 @@ pub(super) async fn closed_loop(
                 }
                 let (number, mark) = mix.pick();
                 draft.write(number, mark, &mut request);
-                load.send(&mut connection, &request, since, &(from..till)).await;
+                load.send(&mut connection, &request, since, &(from..till))
+                    .await;
             }
             load
         });
@@ -200,7 +224,10 @@ pub(super) async fn open_loop(
     for _ in 0..16 {
         idle.push(Connection::open(address).await?);
     }
-    let (idle, all) = (Arc::new(Mutex::new(idle)), Arc::new(Mutex::new(Load::default())));
+    let (idle, all) = (
+        Arc::new(Mutex::new(idle)),
+        Arc::new(Mutex::new(Load::default())),
+    );
     let mut tasks = JoinSet::new();
     let mut due = Instant::now();
     let ever = due..due + Duration::from_secs(1 << 30);

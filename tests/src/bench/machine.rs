@@ -42,17 +42,29 @@ impl Facts {
     pub(super) async fn read(connection: &mut PgConnection) -> anyhow::Result<Self> {
         let mut settings = Vec::new();
         for name in SETTINGS {
-            let value: String = sqlx::query_scalar("SELECT current_setting($1)").bind(name).fetch_one(&mut *connection).await?;
+            let value: String = sqlx::query_scalar("SELECT current_setting($1)")
+                .bind(name)
+                .fetch_one(&mut *connection)
+                .await?;
             settings.push((name.to_owned(), value));
         }
         Ok(Self {
             cpus: std::thread::available_parallelism().map_or(0, usize::from),
             cpu: line_of("/proc/cpuinfo", "model name"),
             memory_mib: first_number(&line_of("/proc/meminfo", "MemTotal")) / 1024,
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
-            postgres: sqlx::query_scalar("SELECT current_setting('server_version')").fetch_one(connection).await?,
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
+            postgres: sqlx::query_scalar("SELECT current_setting('server_version')")
+                .fetch_one(connection)
+                .await?,
             settings,
-            build: if cfg!(debug_assertions) { "debug" } else { "release" },
+            build: if cfg!(debug_assertions) {
+                "debug"
+            } else {
+                "release"
+            },
         })
     }
 }
@@ -65,9 +77,16 @@ pub(super) fn peak_memory_mib(process: u32) -> u64 {
 /// Seconds of processor time that a process had so far; Linux counts in hundredths.
 pub(super) fn processor_time(process: u32) -> f64 {
     let text = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    let after_name = text.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
+    let after_name = text
+        .rsplit_once(')')
+        .map(|(_, rest)| rest)
+        .unwrap_or_default();
     // proc(5): utime and stime are words 14 and 15 of the line, the 12th and 13th after the name.
-    let ticks = after_name.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<f64>().ok());
+    let ticks = after_name
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|word| word.parse::<f64>().ok());
     ticks.sum::<f64>() / 100.0
 }
 
@@ -75,11 +94,16 @@ pub(super) fn processor_time(process: u32) -> f64 {
 fn line_of(path: &str, name: &str) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with(name));
-    line.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
+    line.and_then(|line| line.split_once(':'))
+        .map(|(_, value)| value.trim().to_owned())
+        .unwrap_or_default()
 }
 
 fn first_number(text: &str) -> u64 {
-    text.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or_default()
+    text.split_whitespace()
+        .next()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or_default()
 }
 
 impl std::fmt::Display for Facts {

@@ -2,7 +2,11 @@
 //!
 //! A stage measures rows that share a database. Nothing here is a test: figures go to the report, with their limits.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program for people at a terminal")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "it is a program for people at a terminal"
+)]
 
 mod bulk;
 mod catch_up;
@@ -47,7 +51,11 @@ struct Bench {
 impl Bench {
     /// Whether any of these rows was asked for.
     fn wants(&self, rows: &[&str]) -> bool {
-        let asked = |row: &&str| self.names.iter().any(|name| row.starts_with(name.as_str()) || name.starts_with(row));
+        let asked = |row: &&str| {
+            self.names
+                .iter()
+                .any(|name| row.starts_with(name.as_str()) || name.starts_with(row))
+        };
         self.names.is_empty() || rows.iter().any(asked)
     }
 }
@@ -65,13 +73,25 @@ pub async fn main() -> anyhow::Result<ExitCode> {
         names: arguments.names,
     };
     tokio::fs::create_dir_all(&bench.out).await?;
-    let mut connection = PgConnection::connect(&bench.machine.database_url).await.context("Postgres does not answer")?;
-    let mut report =
-        Report { machine: Facts::read(&mut connection).await?, rows: Vec::new(), failures: Vec::new() };
+    let mut connection = PgConnection::connect(&bench.machine.database_url)
+        .await
+        .context("Postgres does not answer")?;
+    let mut report = Report {
+        machine: Facts::read(&mut connection).await?,
+        rows: Vec::new(),
+        failures: Vec::new(),
+    };
     connection.close().await?;
 
-    let stages = [(bulk::ROWS, Stage::Bulk), (catch_up::ROWS, Stage::CatchUp), (idle::ROWS, Stage::Idle)];
-    let stages = stages.into_iter().chain([(upserts::ROWS, Stage::Upserts), (directory::ROWS, Stage::Directory)]);
+    let stages = [
+        (bulk::ROWS, Stage::Bulk),
+        (catch_up::ROWS, Stage::CatchUp),
+        (idle::ROWS, Stage::Idle),
+    ];
+    let stages = stages.into_iter().chain([
+        (upserts::ROWS, Stage::Upserts),
+        (directory::ROWS, Stage::Directory),
+    ]);
     for (rows, stage) in stages {
         if !bench.wants(rows) {
             continue;
@@ -91,9 +111,20 @@ pub async fn main() -> anyhow::Result<ExitCode> {
     }
     let path = bench.out.join("report.json");
     tokio::fs::write(&path, serde_json::to_vec_pretty(&report)?).await?;
-    println!("{}", if arguments.markdown { report.markdown() } else { report.table() });
+    println!(
+        "{}",
+        if arguments.markdown {
+            report.markdown()
+        } else {
+            report.table()
+        }
+    );
     say(&format!("written to {}", path.display()));
-    Ok(if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.failures.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Rows that share a database.

@@ -105,7 +105,9 @@ impl Arguments {
         Plan {
             runs: self.runs.unwrap_or(plan.runs).max(1),
             rows: self.rows.unwrap_or(plan.rows).max(1_000),
-            import_behind: plan.import_behind.min(self.rows.unwrap_or(plan.import_behind)),
+            import_behind: plan
+                .import_behind
+                .min(self.rows.unwrap_or(plan.import_behind)),
             events: self.events.unwrap_or(plan.events).max(1_000),
             load: self.seconds.map_or(plan.load, Duration::from_secs),
             ..plan
@@ -116,7 +118,9 @@ impl Arguments {
 impl Machine {
     /// Reads what `cargo dev bench` exports.
     pub(super) fn read() -> anyhow::Result<Self> {
-        let required = |name: &str| variable(name).with_context(|| format!("{name} is not set: run `cargo dev bench`"));
+        let required = |name: &str| {
+            variable(name).with_context(|| format!("{name} is not set: run `cargo dev bench`"))
+        };
         Ok(Self {
             database_url: required("ROSTER_BENCH_DATABASE_URL")?,
             nats_url: required("ROSTER_BENCH_NATS_URL")?,
@@ -127,7 +131,10 @@ impl Machine {
 }
 
 /// A variable of the environment that is not empty.
-#[expect(clippy::disallowed_methods, reason = "the run's servers are named by the environment, and only here")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the run's servers are named by the environment, and only here"
+)]
 pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

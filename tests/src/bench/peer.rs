@@ -60,8 +60,13 @@ struct PeerCustomer {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum PeerEvent {
-    Registered { customer_user_id: String, profile: BTreeMap<String, String> },
-    Updated { set: BTreeMap<String, String> },
+    Registered {
+        customer_user_id: String,
+        profile: BTreeMap<String, String>,
+    },
+    Updated {
+        set: BTreeMap<String, String>,
+    },
 }
 
 #[derive(Debug, Deserialize)]
@@ -88,8 +93,16 @@ impl PeerCustomer {
     fn fold(&mut self, event: PeerEvent) {
         self.version += 1;
         match event {
-            PeerEvent::Registered { customer_user_id, profile } => {
-                *self = Self { customer_user_id, profile, enabled: true, version: self.version };
+            PeerEvent::Registered {
+                customer_user_id,
+                profile,
+            } => {
+                *self = Self {
+                    customer_user_id,
+                    profile,
+                    enabled: true,
+                    version: self.version,
+                };
             }
             PeerEvent::Updated { set } => self.profile.extend(set),
         }
@@ -103,13 +116,27 @@ impl Aggregate for PeerCustomer {
     type Error = std::convert::Infallible;
     type Services = ();
 
-    async fn handle(&mut self, command: PeerUpsert, (): &(), sink: &EventSink<Self>) -> Result<(), Self::Error> {
-        let PeerUpsert { customer_user_id, profile, .. } = command;
+    async fn handle(
+        &mut self,
+        command: PeerUpsert,
+        (): &(),
+        sink: &EventSink<Self>,
+    ) -> Result<(), Self::Error> {
+        let PeerUpsert {
+            customer_user_id,
+            profile,
+            ..
+        } = command;
         let event = if self.version == 0 {
-            PeerEvent::Registered { customer_user_id, profile }
+            PeerEvent::Registered {
+                customer_user_id,
+                profile,
+            }
         } else {
-            let set: BTreeMap<_, _> =
-                profile.into_iter().filter(|(name, value)| self.profile.get(name) != Some(value)).collect();
+            let set: BTreeMap<_, _> = profile
+                .into_iter()
+                .filter(|(name, value)| self.profile.get(name) != Some(value))
+                .collect();
             if set.is_empty() {
                 return Ok(());
             }
@@ -151,7 +178,9 @@ async fn upsert(State(peer): State<Peer>, Json(body): Json<serde_json::Value>) -
     for attempt in 0..ATTEMPTS {
         let command = match PeerUpsert::deserialize(&body) {
             Ok(command) => command,
-            Err(error) => return (StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).into_response(),
+            Err(error) => {
+                return (StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).into_response();
+            }
         };
         id = format!("{}/{}", command.project_id, command.customer_user_id);
         match peer.framework.execute(&id, command).await {
@@ -163,7 +192,12 @@ async fn upsert(State(peer): State<Peer>, Json(body): Json<serde_json::Value>) -
     match peer.views.load(&id).await {
         Ok(Some(customer)) => {
             let created = customer.version == 1;
-            Json(Answer { customer, created, changed: true }).into_response()
+            Json(Answer {
+                customer,
+                created,
+                changed: true,
+            })
+            .into_response()
         }
         Ok(None) => failed("the view does not show the write".into()),
         Err(error) => failed(error.to_string()),
@@ -172,14 +206,22 @@ async fn upsert(State(peer): State<Peer>, Json(body): Json<serde_json::Value>) -
 
 /// Serves the peer until the process is ended; writes the ready file that `roster serve` would.
 pub(super) async fn serve() -> anyhow::Result<()> {
-    let url = variable("ROSTER_BENCH_DATABASE_URL").context("ROSTER_BENCH_DATABASE_URL is not set")?;
+    let url =
+        variable("ROSTER_BENCH_DATABASE_URL").context("ROSTER_BENCH_DATABASE_URL is not set")?;
     let ready = variable("ROSTER_READY_FILE").context("ROSTER_READY_FILE is not set")?;
-    let pool = PgPoolOptions::new().max_connections(POOL).test_before_acquire(false).connect(&url).await?;
+    let pool = PgPoolOptions::new()
+        .max_connections(POOL)
+        .test_before_acquire(false)
+        .connect(&url)
+        .await?;
     let views = Arc::new(Views::new("customer_view", pool.clone()));
     let query = GenericQuery::new(Arc::clone(&views));
     let framework = Arc::new(postgres_cqrs(pool, vec![Box::new(query)], ()));
     let router = Router::new()
-        .route("/directory-sync/internal/volt/project-users/users/upsert", post(upsert))
+        .route(
+            "/directory-sync/internal/volt/project-users/users/upsert",
+            post(upsert),
+        )
         .with_state(Peer { framework, views });
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let text = |text: &str| Some(text.to_owned());
@@ -195,19 +237,29 @@ pub(super) async fn serve() -> anyhow::Result<()> {
 }
 
 /// Makes the peer's tables and fills them with customers as its own framework would.
-pub(super) async fn fill(connection: &mut sqlx::PgConnection, target: &Target, customers: u32) -> anyhow::Result<()> {
+pub(super) async fn fill(
+    connection: &mut sqlx::PgConnection,
+    target: &Target,
+    customers: u32,
+) -> anyhow::Result<()> {
     connection.execute(TABLES).await?;
     let numbers: Vec<u32> = (0..customers).collect();
     for some in numbers.chunks(5_000) {
         let (mut ids, mut events, mut views) = (Vec::new(), Vec::new(), Vec::new());
         for number in some {
             let values = people::person(*number, 0);
-            let profile: BTreeMap<String, String> =
-                people::COLUMNS.iter().map(|name| (*name).to_owned()).zip(values).collect();
+            let profile: BTreeMap<String, String> = people::COLUMNS
+                .iter()
+                .map(|name| (*name).to_owned())
+                .zip(values)
+                .collect();
             let customer_user_id = people::id(*number);
             ids.push(format!("{}/{customer_user_id}", target.project_id));
             let mut view = PeerCustomer::default();
-            let event = PeerEvent::Registered { customer_user_id, profile };
+            let event = PeerEvent::Registered {
+                customer_user_id,
+                profile,
+            };
             events.push(serde_json::to_string(&event)?);
             view.fold(event);
             views.push(serde_json::to_string(&view)?);

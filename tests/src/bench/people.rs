@@ -148,12 +148,31 @@ const CITIES: [(&str, &str); 32] = [
 ];
 
 const TRADES: [&str; 12] = [
-    "Bakery", "Books", "Clinic", "Dental", "Foods", "Garden", "Insurance", "Logistics", "Media", "Optics", "Software",
+    "Bakery",
+    "Books",
+    "Clinic",
+    "Dental",
+    "Foods",
+    "Garden",
+    "Insurance",
+    "Logistics",
+    "Media",
+    "Optics",
+    "Software",
     "Travel",
 ];
 
 /// More than half of all have the first plan.
-const PLANS: [&str; 8] = ["free", "free", "free", "free", "starter", "starter", "team", "enterprise"];
+const PLANS: [&str; 8] = [
+    "free",
+    "free",
+    "free",
+    "free",
+    "starter",
+    "starter",
+    "team",
+    "enterprise",
+];
 
 const NOTES: [&str; 8] = [
     "Prefers to be called in the morning.",
@@ -174,13 +193,21 @@ pub fn id(number: u32) -> String {
 /// The e-mail address of a person.
 pub fn email(number: u32) -> String {
     let dice = Dice::of(number);
-    format!("{}.{}.{number}@example.org", dice.pick(0, &FIRST).1, dice.pick(1, &LAST).1)
+    format!(
+        "{}.{}.{number}@example.org",
+        dice.pick(0, &FIRST).1,
+        dice.pick(1, &LAST).1
+    )
 }
 
 /// The values of a person, by column. Editions differ in plan and notes of every [`CHANGES_EVERY`]-th.
 pub fn person(number: u32, edition: u32) -> [String; 12] {
     let dice = Dice::of(number);
-    let changed = if number.is_multiple_of(CHANGES_EVERY) { edition } else { 0 };
+    let changed = if number.is_multiple_of(CHANGES_EVERY) {
+        edition
+    } else {
+        0
+    };
     let (first, last) = (dice.pick(0, &FIRST).0, dice.pick(1, &LAST).0);
     let (city, country) = *dice.pick(2, &CITIES);
     let day = dice.number(6) % 28 + 1;
@@ -196,8 +223,16 @@ pub fn person(number: u32, edition: u32) -> [String; 12] {
         country.into(),
         format!("{} {}", dice.pick(7, &LAST).0, dice.pick(3, &TRADES)),
         (*dice.pick(4, &PLANS)).into(),
-        if changed == 0 { (*note).into() } else { format!("{note} Reviewed {changed}.") },
-        format!("{}-{:02}-{day:02}", 2018 + dice.number(8) % 8, dice.number(9) % 12 + 1),
+        if changed == 0 {
+            (*note).into()
+        } else {
+            format!("{note} Reviewed {changed}.")
+        },
+        format!(
+            "{}-{:02}-{day:02}",
+            2018 + dice.number(8) % 8,
+            dice.number(9) % 12 + 1
+        ),
     ]
 }
 
@@ -239,9 +274,16 @@ pub fn definition() -> Definition {
             "phone" => (FieldType::Phone, false),
             _ => (FieldType::String, false),
         };
-        Field { unique, required: name == "customer_user_id", ..Field::new(name, field_type) }
+        Field {
+            unique,
+            required: name == "customer_user_id",
+            ..Field::new(name, field_type)
+        }
     });
-    Definition { fields: fields.to_vec(), ..Definition::default() }
+    Definition {
+        fields: fields.to_vec(),
+        ..Definition::default()
+    }
 }
 
 /// Numbers that look random and depend on the person only.
@@ -273,7 +315,9 @@ mod tests {
     #[test]
     fn the_same_number_is_the_same_person_and_a_twentieth_changes() {
         assert_eq!(person(7, 0), person(7, 3));
-        let changed = (0..1_000).filter(|number| person(*number, 0) != person(*number, 1)).count();
+        let changed = (0..1_000)
+            .filter(|number| person(*number, 0) != person(*number, 1))
+            .count();
         assert_eq!(changed, 1_000 / CHANGES_EVERY as usize);
     }
 

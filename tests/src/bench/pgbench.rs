@@ -39,14 +39,20 @@ pub(super) async fn run(
     let prefix = folder.join("pgbench-log");
     remove_logs(&prefix)?;
     let mut command = Command::new(program(machine));
-    command.args(["--no-vacuum", "--protocol=prepared"]).kill_on_drop(true);
+    command
+        .args(["--no-vacuum", "--protocol=prepared"])
+        .kill_on_drop(true);
     match amount {
         Amount::Singles(count) => {
-            command.args(["--client=1", "--jobs=1", "--log"]).arg(format!("--transactions={count}"));
+            command
+                .args(["--client=1", "--jobs=1", "--log"])
+                .arg(format!("--transactions={count}"));
             command.arg(format!("--log-prefix={}", prefix.display()));
         }
         Amount::Load(clients, time) => {
-            command.arg(format!("--client={clients}")).arg(format!("--jobs={}", clients.min(2)));
+            command
+                .arg(format!("--client={clients}"))
+                .arg(format!("--jobs={}", clients.min(2)));
             command.arg(format!("--time={}", time.as_secs().max(1)));
         }
     }
@@ -59,10 +65,19 @@ pub(super) async fn run(
     if let Some(password) = password {
         command.env("PGPASSWORD", password);
     }
-    let output = command.arg(url).output().await.context("pgbench does not start: it comes with PostgreSQL")?;
-    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output = command
+        .arg(url)
+        .output()
+        .await
+        .context("pgbench does not start: it comes with PostgreSQL")?;
+    let (said, errors) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     anyhow::ensure!(output.status.success(), "pgbench: {errors}");
-    let rate = said.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
+    let rate = said
+        .lines()
+        .find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
     let outcome = Outcome {
         rate: rate.with_context(|| format!("pgbench names no rate: {said}"))?,
         latencies: latencies(&prefix)?,
@@ -72,8 +87,13 @@ pub(super) async fn run(
 }
 
 fn program(machine: &Machine) -> PathBuf {
-    let beside = machine.postgres_bin.as_ref().map(|folder| folder.join("pgbench"));
-    beside.filter(|program| program.exists()).unwrap_or_else(|| "pgbench".into())
+    let beside = machine
+        .postgres_bin
+        .as_ref()
+        .map(|folder| folder.join("pgbench"));
+    beside
+        .filter(|program| program.exists())
+        .unwrap_or_else(|| "pgbench".into())
 }
 
 /// The third word of a line of the log is the time in microseconds.
@@ -81,19 +101,26 @@ fn latencies(prefix: &Path) -> anyhow::Result<Vec<f64>> {
     let mut all = Vec::new();
     for path in logs(prefix)? {
         let text = fs::read_to_string(path)?;
-        let times = text.lines().filter_map(|line| line.split(' ').nth(2)?.parse::<f64>().ok());
+        let times = text
+            .lines()
+            .filter_map(|line| line.split(' ').nth(2)?.parse::<f64>().ok());
         all.extend(times.map(|micros| micros / 1e3));
     }
     Ok(all)
 }
 
 fn logs(prefix: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let (Some(folder), Some(start)) = (prefix.parent(), prefix.file_name()) else { return Ok(Vec::new()) };
+    let (Some(folder), Some(start)) = (prefix.parent(), prefix.file_name()) else {
+        return Ok(Vec::new());
+    };
     let start = format!("{}.", start.to_string_lossy());
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&start)) {
+        if path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with(&start))
+        {
             found.push(path);
         }
     }
@@ -101,7 +128,9 @@ fn logs(prefix: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn remove_logs(prefix: &Path) -> anyhow::Result<()> {
-    logs(prefix)?.into_iter().try_for_each(|path| Ok(fs::remove_file(path)?))
+    logs(prefix)?
+        .into_iter()
+        .try_for_each(|path| Ok(fs::remove_file(path)?))
 }
 
 /// Arguments can be read by everybody on the machine, so the password is not one. Options of our own driver go too.
@@ -113,7 +142,10 @@ fn without_password(url: &str) -> (String, Option<String>) {
         let (user, password) = login.split_once(':')?;
         Some((format!("{scheme}://{user}@{place}"), password.to_owned()))
     };
-    split().map_or_else(|| (url.to_owned(), None), |(url, password)| (url, Some(password)))
+    split().map_or_else(
+        || (url.to_owned(), None),
+        |(url, password)| (url, Some(password)),
+    )
 }
 
 #[cfg(test)]
@@ -122,8 +154,15 @@ mod tests {
 
     #[test]
     fn a_password_is_no_argument() {
-        let (url, password) = without_password("postgres://ada:secret@127.0.0.1:5432/x?sslmode=prefer");
-        assert_eq!((url.as_str(), password.as_deref()), ("postgres://ada@127.0.0.1:5432/x", Some("secret")));
-        assert_eq!(without_password("postgres://ada@h/x"), ("postgres://ada@h/x".into(), None));
+        let (url, password) =
+            without_password("postgres://ada:secret@127.0.0.1:5432/x?sslmode=prefer");
+        assert_eq!(
+            (url.as_str(), password.as_deref()),
+            ("postgres://ada@127.0.0.1:5432/x", Some("secret"))
+        );
+        assert_eq!(
+            without_password("postgres://ada@h/x"),
+            ("postgres://ada@h/x".into(), None)
+        );
     }
 }

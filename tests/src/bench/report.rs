@@ -44,17 +44,30 @@ pub(super) struct Target {
 impl Target {
     /// A rate, against the rate of a limit.
     pub(super) fn rate(name: impl Into<String>, unit: &'static str, against: &'static str) -> Self {
-        Self { name: name.into(), unit, against, better: Better::Higher, floor: None, aim: None }
+        Self {
+            name: name.into(),
+            unit,
+            against,
+            better: Better::Higher,
+            floor: None,
+            aim: None,
+        }
     }
 
     /// A time, against the time that a limit takes.
     pub(super) fn time(name: impl Into<String>, against: &'static str) -> Self {
-        Self { better: Better::Lower, ..Self::rate(name, "ms", against) }
+        Self {
+            better: Better::Lower,
+            ..Self::rate(name, "ms", against)
+        }
     }
 
     /// A value that must stay within a bound.
     pub(super) fn within(name: impl Into<String>, unit: &'static str) -> Self {
-        Self { better: Better::Within, ..Self::rate(name, unit, "bound") }
+        Self {
+            better: Better::Within,
+            ..Self::rate(name, unit, "bound")
+        }
     }
 
     /// The ratios that are required and aimed at.
@@ -112,17 +125,38 @@ pub(super) struct Report {
 impl Report {
     /// Adds a row from pairs of value and limit, one a run.
     pub(super) fn add(&mut self, target: Target, pairs: &[(f64, f64)], note: Option<String>) {
-        let Target { name, unit, against, better, floor, aim } = target;
+        let Target {
+            name,
+            unit,
+            against,
+            better,
+            floor,
+            aim,
+        } = target;
         let runs: Vec<Run> = pairs
             .iter()
             .map(|(value, limit)| {
-                let ratio = if better == Better::Within { limit / value } else { value / limit };
-                Run { value: *value, limit: *limit, ratio }
+                let ratio = if better == Better::Within {
+                    limit / value
+                } else {
+                    value / limit
+                };
+                Run {
+                    value: *value,
+                    limit: *limit,
+                    ratio,
+                }
             })
             .collect();
         let of = |part: fn(&Run) -> f64| median(&runs.iter().map(part).collect::<Vec<_>>());
         let ratio = of(|run| run.ratio);
-        let meets = |bound: f64| if better == Better::Lower { ratio <= bound } else { ratio >= bound };
+        let meets = |bound: f64| {
+            if better == Better::Lower {
+                ratio <= bound
+            } else {
+                ratio >= bound
+            }
+        };
         let row = Row {
             value: of(|run| run.value),
             limit: of(|run| run.limit),
@@ -234,13 +268,44 @@ mod tests {
 
     #[test]
     fn ratios_are_medians_of_runs_and_know_which_way_is_good() {
-        let mut report = Report { machine: Facts::default(), rows: Vec::new(), failures: Vec::new() };
+        let mut report = Report {
+            machine: Facts::default(),
+            rows: Vec::new(),
+            failures: Vec::new(),
+        };
         let rates = [(50.0, 100.0), (10.0, 100.0), (90.0, 100.0)];
-        report.add(Target::rate("rate", "1/s", "L1").reach(0.45, 0.6), &rates, None);
-        report.add(Target::time("time", "L2").reach(1.5, 1.1), &[(1.2, 1.0)], None);
-        report.add(Target::within("list", "ms").reach(1.0, 2.0), &[(8.0, 20.0)], None);
-        let met: Vec<_> = report.rows.iter().map(|row| (row.meets_floor, row.meets_aim)).collect();
-        assert_eq!(met, [(Some(true), Some(false)), (Some(true), Some(false)), (Some(true), Some(true))]);
-        assert!(report.markdown().contains("| `rate` | 50.0 1/s | 100 (L1) | 0.50 | 0.45 | 0.6 | floor |"));
+        report.add(
+            Target::rate("rate", "1/s", "L1").reach(0.45, 0.6),
+            &rates,
+            None,
+        );
+        report.add(
+            Target::time("time", "L2").reach(1.5, 1.1),
+            &[(1.2, 1.0)],
+            None,
+        );
+        report.add(
+            Target::within("list", "ms").reach(1.0, 2.0),
+            &[(8.0, 20.0)],
+            None,
+        );
+        let met: Vec<_> = report
+            .rows
+            .iter()
+            .map(|row| (row.meets_floor, row.meets_aim))
+            .collect();
+        assert_eq!(
+            met,
+            [
+                (Some(true), Some(false)),
+                (Some(true), Some(false)),
+                (Some(true), Some(true))
+            ]
+        );
+        assert!(
+            report
+                .markdown()
+                .contains("| `rate` | 50.0 1/s | 100 (L1) | 0.50 | 0.45 | 0.6 | floor |")
+        );
     }
 }

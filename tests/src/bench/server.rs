@@ -46,12 +46,20 @@ pub(super) struct Server {
 
 impl Server {
     /// Starts `roster serve` on a database and waits until it answers.
-    pub(super) async fn roster(machine: &Machine, folder: &Path, database_url: &str) -> anyhow::Result<Self> {
+    pub(super) async fn roster(
+        machine: &Machine,
+        folder: &Path,
+        database_url: &str,
+    ) -> anyhow::Result<Self> {
         let mut command = Command::new(&machine.roster);
         fs::create_dir_all(folder)?;
         let kek = folder.join("kek");
         drop(fs::remove_file(&kek));
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&kek)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&kek)?;
         file.write_all(KEK.as_bytes())?;
         command
             .args(["serve"])
@@ -61,20 +69,30 @@ impl Server {
             .env("ROSTER_LISTEN", "127.0.0.1:0")
             .env("ROSTER_DATA_DIR", std::path::absolute(folder)?)
             .env("ROSTER_DEMO", "true")
-            .env("ROSTER_LOG__LEVEL", super::options::variable("ROSTER_BENCH_LOG").as_deref().unwrap_or("warn"));
+            .env(
+                "ROSTER_LOG__LEVEL",
+                super::options::variable("ROSTER_BENCH_LOG")
+                    .as_deref()
+                    .unwrap_or("warn"),
+            );
         Self::start(command, folder, "roster").await
     }
 
     /// Starts the peer on a database and waits until it answers.
     pub(super) async fn peer(folder: &Path, database_url: &str) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("--serve-peer").env("ROSTER_BENCH_DATABASE_URL", database_url);
+        command
+            .arg("--serve-peer")
+            .env("ROSTER_BENCH_DATABASE_URL", database_url);
         Self::start(command, folder, "peer").await
     }
 
     async fn start(mut command: Command, folder: &Path, name: &str) -> anyhow::Result<Self> {
         fs::create_dir_all(folder)?;
-        let (log, ready) = (folder.join(format!("{name}.log")), folder.join(format!("{name}-ready.json")));
+        let (log, ready) = (
+            folder.join(format!("{name}.log")),
+            folder.join(format!("{name}-ready.json")),
+        );
         drop(fs::remove_file(&ready));
         let output = File::create(&log)?;
         let mut child = command
@@ -90,13 +108,19 @@ impl Server {
             if let Ok(text) = fs::read(&ready)
                 && let Ok(ready) = serde_json::from_slice::<Ready>(&text)
             {
-                return Ok(Self { child, target: target(&ready)? });
+                return Ok(Self {
+                    child,
+                    target: target(&ready)?,
+                });
             }
             let ended = child.try_wait()?;
             if ended.is_some() || Instant::now() > patience {
                 let log = fs::read_to_string(&log).unwrap_or_default();
                 let last = log.lines().rev().take(5).collect::<Vec<_>>();
-                anyhow::bail!("{name} is not ready ({ended:?}): {}", last.into_iter().rev().collect::<Vec<_>>().join(" | "));
+                anyhow::bail!(
+                    "{name} is not ready ({ended:?}): {}",
+                    last.into_iter().rev().collect::<Vec<_>>().join(" | ")
+                );
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -119,7 +143,10 @@ impl Server {
             let ready: Value = self.target.get("/readyz").await?;
             let head = ready["head"].as_i64().unwrap_or(i64::MAX);
             let projections = ready["projections"].as_array().cloned().unwrap_or_default();
-            if projections.iter().all(|projection| projection["position"].as_i64() >= Some(head)) {
+            if projections
+                .iter()
+                .all(|projection| projection["position"].as_i64() >= Some(head))
+            {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -141,10 +168,15 @@ impl Server {
 }
 
 fn target(ready: &Ready) -> anyhow::Result<Target> {
-    let address = ready.url.trim_start_matches("http://").trim_end_matches('/');
+    let address = ready
+        .url
+        .trim_start_matches("http://")
+        .trim_end_matches('/');
     let text = |value: &Option<String>| value.as_deref().unwrap_or_default().into();
     Ok(Target {
-        address: address.parse().with_context(|| format!("the address {address}"))?,
+        address: address
+            .parse()
+            .with_context(|| format!("the address {address}"))?,
         api_key: text(&ready.api_key),
         account_id: text(&ready.account_id),
         org_id: text(&ready.org_id),

@@ -40,13 +40,27 @@ pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
     let mut notes: [String; 3] = Default::default();
     for run in 0..bench.plan.runs {
         let new_from = 10_000_000 + 1_000_000 * u32::try_from(run)?;
-        let mix = Mix { existing: customers, new_from };
+        let mix = Mix {
+            existing: customers,
+            new_from,
+        };
         directory.database.quiet().await?;
         let url = directory.database.url();
-        let limit = pgbench::run(&bench.machine, &url, &bench.out, &scripts, Amount::Load(CLIENTS, warm_up + time)).await?;
+        let limit = pgbench::run(
+            &bench.machine,
+            &url,
+            &bench.out,
+            &scripts,
+            Amount::Load(CLIENTS, warm_up + time),
+        )
+        .await?;
         let mut measured: [f64; 3] = [0.0; 3];
         for (place, connections) in [(0, 64), (2, 64), (1, 256)] {
-            let (server, draft) = if place == 2 { (&other, &other_draft) } else { (&directory.server, &draft) };
+            let (server, draft) = if place == 2 {
+                (&other, &other_draft)
+            } else {
+                (&directory.server, &draft)
+            };
             let for_peer = place == 0 && bench.wants(&ROWS[2..]);
             if !for_peer && !bench.wants(&[ROWS[place]]) {
                 continue;
@@ -56,7 +70,15 @@ pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
             }
             directory.database.quiet().await?;
             let before = server.processor_time();
-            let load = closed_loop(server.target.address, draft, mix, connections, warm_up, time).await?;
+            let load = closed_loop(
+                server.target.address,
+                draft,
+                mix,
+                connections,
+                warm_up,
+                time,
+            )
+            .await?;
             measured[place] = load.rate(time);
             let cpu = (server.processor_time() - before) / (warm_up + time).as_secs_f64();
             notes[place] = format!("{}; the server used {cpu:.2} processors", load.tail());
@@ -74,9 +96,18 @@ pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
     let [few, many, peer] = notes;
     let against_peer = format!("peer: {peer}");
     let rows = [
-        (Target::rate(ROWS[0], "upserts/s", "L3").reach(0.6, 0.9), few),
-        (Target::rate(ROWS[1], "upserts/s", "L3").reach(0.9, 1.2), many),
-        (Target::rate(ROWS[2], "upserts/s", "postgres-es").reach(2.0, 4.0), against_peer),
+        (
+            Target::rate(ROWS[0], "upserts/s", "L3").reach(0.6, 0.9),
+            few,
+        ),
+        (
+            Target::rate(ROWS[1], "upserts/s", "L3").reach(0.9, 1.2),
+            many,
+        ),
+        (
+            Target::rate(ROWS[2], "upserts/s", "postgres-es").reach(2.0, 4.0),
+            against_peer,
+        ),
     ];
     for ((target, note), (place, pairs)) in rows.into_iter().zip(rates.iter().enumerate()) {
         if bench.wants(&[ROWS[place]]) {
@@ -87,10 +118,17 @@ pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
 }
 
 /// Limit L3: single-row upserts into a copy of the customer index, half of them about rows that exist.
-async fn scripts(connection: &mut PgConnection, customers: u32) -> anyhow::Result<[(&'static str, String); 2]> {
-    connection.execute(format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; CREATE SCHEMA {SCHEMA}").as_str()).await?;
+async fn scripts(
+    connection: &mut PgConnection,
+    customers: u32,
+) -> anyhow::Result<[(&'static str, String); 2]> {
+    connection
+        .execute(format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE; CREATE SCHEMA {SCHEMA}").as_str())
+        .await?;
     equal_table(connection, "view_customers").await?;
-    let head: i64 = sqlx::query_scalar("SELECT max(position) FROM view_customers").fetch_one(&mut *connection).await?;
+    let head: i64 = sqlx::query_scalar("SELECT max(position) FROM view_customers")
+        .fetch_one(&mut *connection)
+        .await?;
     connection
         .execute(
             format!(
@@ -128,7 +166,9 @@ async fn scripts(connection: &mut PgConnection, customers: u32) -> anyhow::Resul
                 "connector_enabled" => "'{}'::jsonb".into(),
                 "source_provider" | "source_connection" => "''".into(),
                 "source_external_id" | "source_synced_at" => "NULL".into(),
-                other => anyhow::bail!("view_customers has a new column, {other}: say here what the limit puts into it"),
+                other => anyhow::bail!(
+                    "view_customers has a new column, {other}: say here what the limit puts into it"
+                ),
             })
         })
         .collect::<anyhow::Result<_>>()?;
@@ -146,7 +186,16 @@ async fn scripts(connection: &mut PgConnection, customers: u32) -> anyhow::Resul
         changes.join(", ")
     );
     Ok([
-        ("upsert-existing", format!("\\set number random(0, {})\n{sql}", customers.saturating_sub(1))),
-        ("upsert-new", format!("\\set number random(10000000, 99999999)\n{sql}")),
+        (
+            "upsert-existing",
+            format!(
+                "\\set number random(0, {})\n{sql}",
+                customers.saturating_sub(1)
+            ),
+        ),
+        (
+            "upsert-new",
+            format!("\\set number random(10000000, 99999999)\n{sql}"),
+        ),
     ])
 }

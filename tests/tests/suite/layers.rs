@@ -10,8 +10,25 @@ const EDGES: &[(&str, &[&str])] = &[
     ("roster-store", &["roster-domain"]),
     ("roster-commands", &["roster-domain", "roster-store"]),
     ("roster-projections", &["roster-domain", "roster-store"]),
-    ("roster-http", &["roster-commands", "roster-domain", "roster-projections", "roster-store"]),
-    ("roster-internal", &["roster-commands", "roster-domain", "roster-http", "roster-projections", "roster-store"]),
+    (
+        "roster-http",
+        &[
+            "roster-commands",
+            "roster-domain",
+            "roster-projections",
+            "roster-store",
+        ],
+    ),
+    (
+        "roster-internal",
+        &[
+            "roster-commands",
+            "roster-domain",
+            "roster-http",
+            "roster-projections",
+            "roster-store",
+        ],
+    ),
     (
         "roster-server",
         &[
@@ -33,17 +50,24 @@ fn crates_depend_only_inwards() {
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .output()
         .expect("cargo runs");
-    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).expect("cargo metadata is JSON");
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&metadata.stdout).expect("cargo metadata is JSON");
     let packages = metadata["packages"].as_array().expect("packages");
-    assert!(packages.len() >= EDGES.len(), "every crate of the picture exists");
+    assert!(
+        packages.len() >= EDGES.len(),
+        "every crate of the picture exists"
+    );
     for package in packages {
         let name = package["name"].as_str().expect("a name");
         if name == "roster-tests" {
             continue;
         }
-        let (_, allowed) = EDGES.iter().find(|(known, _)| *known == name).unwrap_or_else(|| {
-            panic!("{name} is not in the picture: draw it in ARCHITECTURE.md and here")
-        });
+        let (_, allowed) = EDGES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .unwrap_or_else(|| {
+                panic!("{name} is not in the picture: draw it in ARCHITECTURE.md and here")
+            });
         let inner: BTreeSet<&str> = package["dependencies"]
             .as_array()
             .expect("dependencies")
@@ -52,15 +76,19 @@ fn crates_depend_only_inwards() {
             .filter(|dependency| dependency.starts_with("roster-"))
             .collect();
         for dependency in inner {
-            assert!(allowed.contains(&dependency), "{name} may not depend on {dependency}");
+            assert!(
+                allowed.contains(&dependency),
+                "{name} may not depend on {dependency}"
+            );
         }
     }
 }
 
 #[test]
 fn the_domain_knows_no_runtime_database_or_transport() {
-    let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../domain/Cargo.toml"))
-        .expect("the manifest is there");
+    let manifest =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../domain/Cargo.toml"))
+            .expect("the manifest is there");
     for library in ["tokio", "sqlx", "axum", "async-nats", "reqwest"] {
         assert!(!manifest.contains(library), "domain must not use {library}");
     }

@@ -21,9 +21,15 @@ const CUSTOMERS: u32 = 1_000;
 /// Fewer addresses than customers, so that claims are fought for and change hands.
 const ADDRESSES: u32 = 400;
 
-#[expect(clippy::disallowed_methods, reason = "the long run is asked for by the environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the long run is asked for by the environment"
+)]
 fn seconds() -> u64 {
-    std::env::var("ROSTER_HAMMER_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(4)
+    std::env::var("ROSTER_HAMMER_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(4)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -42,8 +48,11 @@ async fn hammer(servers: usize) {
     for _ in 0..servers {
         cells.push(database.cell().await.expect("a cell"));
     }
-    let project =
-        cells[0].cell.create_project(&scope("p"), Uuid::from_u128(rand::random())).await.expect("a project");
+    let project = cells[0]
+        .cell
+        .create_project(&scope("p"), Uuid::from_u128(rand::random()))
+        .await
+        .expect("a project");
     let schema = schema_with_unique_email();
     let till = Instant::now() + Duration::from_secs(seconds());
     let (accepted, lost) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -76,8 +85,14 @@ async fn hammer(servers: usize) {
     let fresh = database.cell().await.expect("a cell");
     check(&database, &fresh.cell, &project).await;
     fresh.close().await;
-    let (accepted, lost) = (accepted.load(Ordering::Relaxed), lost.load(Ordering::Relaxed));
-    assert!(accepted > 100 && lost > 0, "{accepted} accepted, {lost} lost: the test did not hammer");
+    let (accepted, lost) = (
+        accepted.load(Ordering::Relaxed),
+        lost.load(Ordering::Relaxed),
+    );
+    assert!(
+        accepted > 100 && lost > 0,
+        "{accepted} accepted, {lost} lost: the test did not hammer"
+    );
     for cell in cells {
         cell.close().await;
     }
@@ -87,27 +102,48 @@ async fn hammer(servers: usize) {
 async fn write_once(cell: &Cell, project: &Project, schema: &Arc<Schema>) -> Option<Verdict> {
     let (id, address, erase) = {
         let mut random = rand::rng();
-        (random.random_range(0..CUSTOMERS), random.random_range(0..ADDRESSES), random.random_range(0..50) == 0)
+        (
+            random.random_range(0..CUSTOMERS),
+            random.random_range(0..ADDRESSES),
+            random.random_range(0..50) == 0,
+        )
     };
     let id = format!("customer-{id}");
-    let loaded = cell.load_holder::<Customer>(project, &Claim::customer_id(&id)).await.expect("a look-up");
+    let loaded = cell
+        .load_holder::<Customer>(project, &Claim::customer_id(&id))
+        .await
+        .expect("a look-up");
     let loaded = loaded.unwrap_or_else(|| cell.new_stream(Uuid::from_u128(rand::random())));
     let command = if erase {
         CustomerCommand::Erase { at: Timestamp(1) }
     } else {
-        upsert(schema, &id, &[("email", &format!("{address}@example.org"))], 1)
+        upsert(
+            schema,
+            &id,
+            &[("email", &format!("{address}@example.org"))],
+            1,
+        )
     };
-    let events = decide(&loaded.state, &command).ok().filter(|events| !events.is_empty())?;
-    let prepared = cell.prepare(project, &loaded, events, &Meta::default()).ok()?;
-    Some(cell.append(prepared.guard(project.schema_stream, 0)).await.expect("an answer"))
+    let events = decide(&loaded.state, &command)
+        .ok()
+        .filter(|events| !events.is_empty())?;
+    let prepared = cell
+        .prepare(project, &loaded, events, &Meta::default())
+        .ok()?;
+    Some(
+        cell.append(prepared.guard(project.schema_stream, 0))
+            .await
+            .expect("an answer"),
+    )
 }
 
 async fn check(database: &Database, cell: &Cell, project: &Project) {
     let mut superuser = database.superuser().await.expect("a connection");
-    let (count, highest): (i64, i64) = sqlx::query_as("SELECT count(*), max(position) FROM log_events")
-        .fetch_one(&mut superuser)
-        .await
-        .expect("a count");
+    let (count, highest): (i64, i64) =
+        sqlx::query_as("SELECT count(*), max(position) FROM log_events")
+            .fetch_one(&mut superuser)
+            .await
+            .expect("a count");
     assert_eq!(count, highest, "gapless");
 
     let mut states: HashMap<Uuid, (i32, Customer)> = HashMap::new();
@@ -126,16 +162,29 @@ async fn check(database: &Database, cell: &Cell, project: &Project) {
     // Claims are exactly what the folded states hold: no double winner, none lost, none left over.
     let mut expected: HashSet<(i16, Vec<u8>, Uuid)> = HashSet::new();
     for (stream, (_, state)) in &states {
-        expected.extend(state.claims().iter().map(|claim| (claim.kind, project.claim_key(claim), *stream)));
+        expected.extend(
+            state
+                .claims()
+                .iter()
+                .map(|claim| (claim.kind, project.claim_key(claim), *stream)),
+        );
     }
-    let stored: Vec<(i16, Vec<u8>, Uuid)> = sqlx::query_as("SELECT kind, key, stream_id FROM log_claims")
-        .fetch_all(&mut superuser)
-        .await
-        .expect("claims");
+    let stored: Vec<(i16, Vec<u8>, Uuid)> =
+        sqlx::query_as("SELECT kind, key, stream_id FROM log_claims")
+            .fetch_all(&mut superuser)
+            .await
+            .expect("claims");
     assert_eq!(stored.into_iter().collect::<HashSet<_>>(), expected);
     for (stream, (version, state)) in states.iter().filter(|(_, (_, state))| state.is_active()) {
-        let loaded = cell.load::<Customer>(project, *stream).await.expect("it loads");
-        assert_eq!((loaded.version, &loaded.state), (*version, state), "the snapshot is the fold");
+        let loaded = cell
+            .load::<Customer>(project, *stream)
+            .await
+            .expect("it loads");
+        assert_eq!(
+            (loaded.version, &loaded.state),
+            (*version, state),
+            "the snapshot is the fold"
+        );
     }
     let report = verify::verify(cell, |_, _| ()).await.expect("a report");
     assert_eq!(report.findings, []);

@@ -3,8 +3,8 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use roster_commands::{Applied, CommandError, SchemaInput};
 use roster_commands::authority::Operation;
+use roster_commands::{Applied, CommandError, SchemaInput};
 use roster_domain::Problem;
 use roster_domain::schema::{ConnectorBinding, Definition, Field, MatchMessages, MatchRule};
 use roster_http::{ApiError, App, Effect, Endpoint, Scoped};

@@ -192,7 +192,10 @@ pub(super) async fn check_search(connection: &mut PgConnection, project: &Projec
                     haystack.insert(digits(value.as_text()));
                 }
             }
-            let start = |text: &str| fold(text).chars().take(2).collect();
+            let start = |text: &str| {
+                let first: String = fold(text).chars().take(2).collect();
+                format!("{:08x}{first}", project.no)
+            };
             let exact = profile.iter().map(|(name, value)| {
                 let hash = Sha256::new()
                     .chain_update(project.no.to_be_bytes())
