@@ -59,6 +59,8 @@ impl Item for Recorded {
 pub(crate) struct Directory {
     cell: Cell,
     head: watch::Receiver<i64>,
+    /// Whether the log is asked for events that this server has not heard of.
+    looks: bool,
     touched: Arc<Touched>,
     rows: LruCache<Uuid, Listed>,
     known_fields: HashSet<(i32, String)>,
@@ -72,6 +74,7 @@ impl Directory {
     pub(crate) fn new(cell: Cell, touched: Arc<Touched>) -> Self {
         Self {
             head: cell.head(),
+            looks: true,
             cell,
             touched,
             rows: LruCache::new(CACHED_ROWS),
@@ -196,14 +199,17 @@ impl Projection for Directory {
 
     async fn read(&mut self, after: i64, limit: i64) -> Result<Vec<Recorded>, StoreError> {
         // Marked as seen first, so that an append during the read wakes the next wait.
-        self.head.borrow_and_update();
+        let head = *self.head.borrow_and_update();
+        if head <= after && !std::mem::take(&mut self.looks) {
+            return Ok(Vec::new());
+        }
         self.cell.read_page(after, limit).await
     }
 
-    async fn wait(&mut self, position: i64, _: bool) {
+    async fn wait(&mut self, position: i64) {
         let more = self.head.wait_for(|head| *head > position);
         // Another server's appends are seen by looking; a closed channel means the same.
-        let _ = tokio::time::timeout(IDLE, more).await;
+        self.looks = !matches!(tokio::time::timeout(IDLE, more).await, Ok(Ok(_)));
     }
 
     async fn apply(&mut self, page: &[&Recorded], step: Step) -> Result<(), PageError> {

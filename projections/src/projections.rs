@@ -62,7 +62,12 @@ impl Projections {
         );
         tracker.spawn(
             Runner {
-                projection: Search::new(cell.clone(), Arc::clone(&directory), touched),
+                projection: Search::new(
+                    cell.clone(),
+                    Arc::clone(&directory),
+                    Arc::clone(&search),
+                    touched,
+                ),
                 cell: cell.clone(),
                 shared: Arc::clone(&search),
                 owner: options.owner,

@@ -3,15 +3,17 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, Row};
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{Arguments, PgConnection, Row};
 use uuid::Uuid;
 
+use crate::StoreError;
 use crate::prepared::{Prepared, Verdict};
-use crate::{ChunkVerdict, StoreError};
 
-const APPEND: &str = "SELECT command, status, version, first_position, recorded_at, detail, holder
+const APPEND: &str = "SELECT command, status, first_position, recorded_at, detail, holder
   FROM log_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-                  $23, $24, $25, $26, $27, $28)";
+                  $23, $24, $25, $26, $27, $28, $29)";
 
 /// What the append does with a claim key, as `u_action`.
 const RELEASE: i16 = 0;
@@ -21,32 +23,29 @@ const TAKE_OVER: i16 = 2;
 /// Released to a command of the same chunk, which takes it.
 const HAND_OVER: i16 = 3;
 
-/// One row of the answer.
-pub(crate) struct Judged {
-    pub(crate) index: usize,
-    pub(crate) status: i16,
-    pub(crate) version: i32,
-    pub(crate) first_position: i64,
-    pub(crate) recorded_at: DateTime<Utc>,
-    pub(crate) detail: Vec<u8>,
-    pub(crate) holder: Option<Uuid>,
+/// What one call did.
+pub(crate) struct Answer {
+    /// The position of the first event that was written, and when; `None` where nothing was.
+    pub(crate) written: Option<(i64, DateTime<Utc>)>,
+    /// The verdicts of those that lost, by their index in the call.
+    pub(crate) lost: HashMap<usize, Verdict>,
 }
 
 /// What a claim key's users in one call are: who takes it, and whether someone releases it.
 type KeyUse<'a> = HashMap<(i32, i16, &'a [u8]), (Option<usize>, bool)>;
 
-/// Appends in one autocommit statement. Two takers of one key in a chunk lose without a call.
-pub(crate) async fn append(
-    connection: &mut PgConnection,
+/// The arguments of one call. Two takers of one key must not be in it.
+pub(crate) fn arguments(
     all_or_nothing: bool,
     commands: &[&Prepared],
-) -> Result<Vec<Judged>, StoreError> {
+) -> Result<PgArguments, StoreError> {
     let count = commands.len();
     let mut stream = Vec::with_capacity(count);
     let mut project = Vec::with_capacity(count);
     let mut kind = Vec::with_capacity(count);
     let mut expected = Vec::with_capacity(count);
     let mut event_count = Vec::with_capacity(count);
+    let mut before = Vec::with_capacity(count);
     let mut close = Vec::with_capacity(count);
     let mut fingerprint = Vec::with_capacity(count);
     let mut key_no: Vec<Option<i16>> = Vec::with_capacity(count);
@@ -56,11 +55,11 @@ pub(crate) async fn append(
         (vec![], vec![], vec![], vec![]);
     let (mut e_meta, mut e_payload): (Vec<&[u8]>, Vec<&[u8]>) = (vec![], vec![]);
     let (mut g_command, mut g_stream, mut g_version) = (vec![], vec![], vec![]);
-    let (mut u_command, mut u_kind, mut u_action) = (vec![], vec![], vec![]);
-    let mut u_key: Vec<&[u8]> = vec![];
+    let mut claims: Vec<(i16, &[u8], i32, i16)> = vec![];
     let (mut i_command, mut i_seconds) = (vec![], vec![]);
     let mut i_key: Vec<&[u8]> = vec![];
-    let mut i_answer: Vec<Option<&[u8]>> = vec![];
+    let mut i_answer: Vec<&[u8]> = vec![];
+    let mut events = 0;
     let uses = if all_or_nothing {
         key_uses(commands)
     } else {
@@ -73,7 +72,10 @@ pub(crate) async fn append(
         project.push(command.project_no);
         kind.push(command.kind);
         expected.push(command.expected);
-        event_count.push(i32::try_from(command.events.len()).unwrap_or(i32::MAX));
+        let own = i32::try_from(command.events.len()).unwrap_or(i32::MAX);
+        event_count.push(own);
+        before.push(events);
+        events += own;
         close.push(command.closes);
         fingerprint.push(command.fingerprint);
         key_no.push(command.new_key.as_ref().map(|wrapped| wrapped.key_no));
@@ -101,73 +103,90 @@ pub(crate) async fn append(
             let moved = uses
                 .get(&(command.project_no, change.claim.kind, change.key.as_slice()))
                 .is_some_and(|(taker, released)| taker.is_some() && *released);
-            u_command.push(number);
-            u_kind.push(change.claim.kind);
-            u_key.push(change.key.as_slice());
-            u_action.push(match (change.take, moved) {
+            let action = match (change.take, moved) {
                 (true, false) => TAKE,
                 (true, true) => TAKE_OVER,
                 (false, false) => RELEASE,
                 (false, true) => HAND_OVER,
-            });
+            };
+            claims.push((change.claim.kind, &change.key, number, action));
         }
         for answer in &command.answers {
             i_command.push(number);
             i_key.push(answer.key.as_slice());
-            i_answer.push(answer.answer.as_deref());
+            i_answer.push(&answer.answer);
             i_seconds.push(answer.seconds);
         }
     }
-    let rows = sqlx::query(APPEND)
-        .bind(all_or_nothing)
-        .bind(stream)
-        .bind(project)
-        .bind(kind)
-        .bind(expected)
-        .bind(event_count)
-        .bind(close)
-        .bind(fingerprint)
-        .bind(key_no)
-        .bind(key)
-        .bind(state)
-        .bind(e_command)
-        .bind(e_offset)
-        .bind(e_type)
-        .bind(e_type_version)
-        .bind(e_meta)
-        .bind(e_payload)
-        .bind(g_command)
-        .bind(g_stream)
-        .bind(g_version)
-        .bind(u_command)
-        .bind(u_kind)
-        .bind(u_key)
-        .bind(u_action)
-        .bind(i_command)
-        .bind(i_key)
-        .bind(i_answer)
-        .bind(i_seconds)
+    // In the order of the index, neighbours are found where the last one was.
+    claims.sort_unstable();
+    let u_kind: Vec<i16> = claims.iter().map(|(kind, ..)| *kind).collect();
+    let u_key: Vec<&[u8]> = claims.iter().map(|(_, key, ..)| *key).collect();
+    let u_command: Vec<i32> = claims.iter().map(|(.., number, _)| *number).collect();
+    let u_action: Vec<i16> = claims.iter().map(|(.., action)| *action).collect();
+
+    let mut arguments = PgArguments::default();
+    let add = || -> Result<(), BoxDynError> {
+        arguments.add(all_or_nothing)?;
+        arguments.add(stream)?;
+        arguments.add(project)?;
+        arguments.add(kind)?;
+        arguments.add(expected)?;
+        arguments.add(event_count)?;
+        arguments.add(before)?;
+        arguments.add(close)?;
+        arguments.add(fingerprint)?;
+        arguments.add(key_no)?;
+        arguments.add(key)?;
+        arguments.add(state)?;
+        arguments.add(e_command)?;
+        arguments.add(e_offset)?;
+        arguments.add(e_type)?;
+        arguments.add(e_type_version)?;
+        arguments.add(e_meta)?;
+        arguments.add(e_payload)?;
+        arguments.add(g_command)?;
+        arguments.add(g_stream)?;
+        arguments.add(g_version)?;
+        arguments.add(u_command)?;
+        arguments.add(u_kind)?;
+        arguments.add(u_key)?;
+        arguments.add(u_action)?;
+        arguments.add(i_command)?;
+        arguments.add(i_key)?;
+        arguments.add(i_answer)?;
+        arguments.add(i_seconds)
+    };
+    add().map_err(|error| StoreError::Database(sqlx::Error::Encode(error)))?;
+    Ok(arguments)
+}
+
+/// Appends in one autocommit statement.
+pub(crate) async fn append(
+    connection: &mut PgConnection,
+    arguments: PgArguments,
+    commands: &[&Prepared],
+) -> Result<Answer, StoreError> {
+    let rows = sqlx::query_with(APPEND, arguments)
         .fetch_all(connection)
         .await?;
-    rows.iter()
-        .map(|row| {
-            let command: i32 = row.try_get("command")?;
-            Ok(Judged {
-                index: usize::try_from(command - 1)
-                    .map_err(|_| StoreError::Malformed("verdict"))?,
-                status: row.try_get("status")?,
-                version: row.try_get("version")?,
-                recorded_at: row.try_get("recorded_at")?,
-                first_position: row
-                    .try_get::<Option<i64>, _>("first_position")?
-                    .unwrap_or_default(),
-                detail: row
-                    .try_get::<Option<Vec<u8>>, _>("detail")?
-                    .unwrap_or_default(),
-                holder: row.try_get("holder")?,
-            })
-        })
-        .collect()
+    let mut answer = Answer {
+        written: None,
+        lost: HashMap::new(),
+    };
+    for row in &rows {
+        let number: i32 = row.try_get("command")?;
+        if number == 0 {
+            answer.written = Some((row.try_get("first_position")?, row.try_get("recorded_at")?));
+            continue;
+        }
+        let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
+        let command = commands
+            .get(index)
+            .ok_or(StoreError::Malformed("verdict"))?;
+        answer.lost.insert(index, loss(command, row)?);
+    }
+    Ok(answer)
 }
 
 fn key_uses<'a>(commands: &[&'a Prepared]) -> KeyUse<'a> {
@@ -210,66 +229,61 @@ pub(crate) fn double_takers(commands: &[&Prepared]) -> Vec<(usize, Verdict)> {
     lost
 }
 
-/// The verdict of one command from its row. An answer of an earlier request is still sealed here, behind its stream id.
-pub(crate) fn verdict(command: &Prepared, judged: &Judged) -> Option<Verdict> {
-    let events = i64::try_from(command.events.len()).unwrap_or_default();
-    Some(match judged.status {
-        0 => Verdict::Accepted {
-            version: judged.version,
-            position: judged.first_position + events - 1,
-        },
+/// Why a command lost. An answer of an earlier request is still sealed here, behind its stream id.
+fn loss(command: &Prepared, row: &PgRow) -> Result<Verdict, StoreError> {
+    let malformed = || StoreError::Malformed("verdict");
+    let status: i16 = row.try_get("status")?;
+    let detail: Option<&[u8]> = row.try_get("detail")?;
+    let holder: Option<Uuid> = row.try_get("holder")?;
+    Ok(match status {
         1 => Verdict::VersionConflict,
         2 => Verdict::StaleGuard,
         3 => {
-            let (kind, key) = judged.detail.split_at_checked(2)?;
-            let kind = i16::from_be_bytes(kind.try_into().ok()?);
+            let (kind, key) = detail
+                .and_then(|detail| detail.split_at_checked(2))
+                .ok_or_else(malformed)?;
             let change = command
                 .claims
                 .iter()
-                .find(|change| change.claim.kind == kind && change.key == key)?;
+                .find(|change| change.claim.kind.to_be_bytes() == kind && change.key == key)
+                .ok_or_else(malformed)?;
             Verdict::ClaimTaken {
                 claim: change.claim.clone(),
-                holder: judged.holder?,
+                holder: holder.ok_or_else(malformed)?,
             }
         }
         4 => Verdict::StreamClosed,
         5 => {
-            let answer = [judged.holder?.as_bytes().as_slice(), &judged.detail].concat();
+            let stream = holder.ok_or_else(malformed)?;
             Verdict::Replayed {
-                answer,
-                position: judged.first_position,
+                answer: [stream.as_bytes().as_slice(), detail.unwrap_or_default()].concat(),
+                position: row.try_get("first_position")?,
             }
         }
-        _ => return None,
+        _ => return Err(malformed()),
     })
 }
 
-/// The verdict of a chunk from its rows.
-pub(crate) fn chunk_verdict(
-    commands: &[&Prepared],
-    judged: &[Judged],
-) -> Result<ChunkVerdict, StoreError> {
-    if judged.iter().all(|row| row.status == 0) {
-        let last_position = judged
+impl Answer {
+    /// The verdict of each command, in their order: the accepted ones follow each other in the log.
+    pub(crate) fn verdicts(mut self, commands: &[&Prepared]) -> Result<Vec<Verdict>, StoreError> {
+        let mut position = self.written.map(|(first, _)| first - 1);
+        commands
             .iter()
-            .filter_map(|row| verdict(commands[row.index], row))
-            .filter_map(|verdict| match verdict {
-                Verdict::Accepted { position, .. } => Some(position),
-                _ => None,
+            .enumerate()
+            .map(|(index, command)| {
+                if let Some(lost) = self.lost.remove(&index) {
+                    return Ok(lost);
+                }
+                let last = position
+                    .as_mut()
+                    .ok_or(StoreError::Malformed("verdict of a batch"))?;
+                *last += command.events_written();
+                Ok(Verdict::Accepted {
+                    version: command.version_after(),
+                    position: *last,
+                })
             })
-            .max()
-            .unwrap_or_default();
-        return Ok(ChunkVerdict::Accepted { last_position });
-    }
-    let lost: Vec<(usize, Verdict)> = judged
-        .iter()
-        .filter(|row| row.status != 6)
-        .filter_map(|row| Some((row.index, verdict(commands[row.index], row)?)))
-        .filter(|(_, verdict)| !matches!(verdict, Verdict::Accepted { .. }))
-        .collect();
-    if lost.is_empty() {
-        Err(StoreError::Malformed("verdict of a chunk"))
-    } else {
-        Ok(ChunkVerdict::Lost(lost))
+            .collect()
     }
 }

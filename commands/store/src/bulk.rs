@@ -46,7 +46,7 @@ impl BulkControl {
         }
     }
 
-    fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         self.last_interactive
             .lock()
             .is_ok_and(|last| last.is_some_and(|at| at.elapsed() < QUIET_AFTER))
@@ -78,6 +78,11 @@ impl Cell {
     /// How large the next chunk should be: 5,000 on a quiet cell, else what holds the lock for 25 ms at the speed measured.
     pub fn bulk_room(&self) -> BulkRoom {
         self.control().room()
+    }
+
+    /// Whether an interactive command came in during the last second.
+    pub fn is_busy(&self) -> bool {
+        self.control().is_busy()
     }
 
     /// Waits while interactive commands come in and the directory projection is over 2,000 events behind.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::append::{arguments, double_takers};
 use crate::bulk::BulkControl;
 use crate::prepared::{ChunkVerdict, Prepared, Verdict};
 use crate::recent::Recent;
@@ -280,11 +281,18 @@ impl Cell {
         if chunk.is_empty() || chunk.iter().any(Prepared::is_empty) {
             return Err(StoreError::Malformed("chunk without events"));
         }
+        let commands: Vec<&Prepared> = chunk.iter().collect();
+        let doubles = double_takers(&commands);
+        if !doubles.is_empty() {
+            return Ok(ChunkVerdict::Lost(doubles));
+        }
+        let arguments = arguments(true, &commands)?;
         let (reply, verdict) = oneshot::channel();
         self.0
             .bulk
             .send(Chunk {
                 prepared: chunk,
+                arguments,
                 reply,
             })
             .await

@@ -174,6 +174,8 @@ async fn set_role(owner: &mut PgConnection, schema: &str) -> Result<(), StoreErr
         "enable_seqscan = off".into(),
         "enable_hashjoin = off".into(),
         "enable_mergejoin = off".into(),
+        // For the same reason a plan made for the values at hand is no better, and making it costs more than the look-up.
+        "plan_cache_mode = force_generic_plan".into(),
         "TimeZone = 'UTC'".into(),
     ] {
         owner

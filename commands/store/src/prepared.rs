@@ -68,8 +68,8 @@ pub(crate) struct ClaimChange {
 
 pub(crate) struct AnswerChange {
     pub(crate) key: [u8; 32],
-    /// Sealed; `None` forgets a stored answer.
-    pub(crate) answer: Option<Vec<u8>>,
+    /// Sealed.
+    pub(crate) answer: Vec<u8>,
     pub(crate) seconds: i32,
 }
 
@@ -133,19 +133,8 @@ impl Prepared {
             .seal(&crate::streams::foreign_part(self.stream, "answer"), answer);
         self.answers.push(AnswerChange {
             key,
-            answer: Some(sealed),
+            answer: sealed,
             seconds,
-        });
-        self
-    }
-
-    /// Forgets the answer under a request's key: the job that it started has ended.
-    #[must_use]
-    pub fn forget_answer(mut self, key: [u8; 32]) -> Self {
-        self.answers.push(AnswerChange {
-            key,
-            answer: None,
-            seconds: 0,
         });
         self
     }
@@ -175,10 +164,18 @@ impl Prepared {
         events + self.snapshot.as_ref().map_or(0, Vec::len) + self.claims.len() * 40
     }
 
+    pub(crate) fn events_written(&self) -> i64 {
+        i64::try_from(self.events.len()).unwrap_or(i64::MAX)
+    }
+
+    /// The stream's version once it is written.
+    pub(crate) fn version_after(&self) -> i32 {
+        self.expected + i32::try_from(self.events.len()).unwrap_or(i32::MAX)
+    }
+
     pub(crate) fn cached(&self) -> Cached {
-        let version = self.expected + i32::try_from(self.events.len()).unwrap_or(i32::MAX);
         Cached {
-            version,
+            version: self.version_after(),
             key: (!self.closes).then(|| self.key.clone()),
             state: Arc::clone(&self.after),
         }

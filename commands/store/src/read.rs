@@ -65,17 +65,16 @@ impl Recorded {
             .ok_or(StoreError::Malformed("event meta"))
     }
 
-    /// The events of an accepted command, whose last one is at a position.
+    /// The events of an accepted command, whose first one is at a position.
     pub(crate) fn committed(
-        command: &Prepared,
-        last: i64,
+        command: Prepared,
+        first: i64,
         recorded_at: DateTime<Utc>,
-    ) -> Vec<Self> {
-        let first = last + 1 - i64::try_from(command.events.len()).unwrap_or_default();
+    ) -> impl Iterator<Item = Self> {
         let places = (first..).zip(command.expected + 1..);
         places
-            .zip(&command.events)
-            .map(|((position, version), event)| Self {
+            .zip(command.events)
+            .map(move |((position, version), event)| Self {
                 position,
                 recorded_at,
                 stream: command.stream,
@@ -83,9 +82,8 @@ impl Recorded {
                 project_no: command.project_no,
                 type_no: event.type_no,
                 type_version: event.type_version,
-                plain: event.plain.clone(),
+                plain: event.plain,
             })
-            .collect()
     }
 
     /// Drops what was sealed.

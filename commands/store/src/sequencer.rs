@@ -7,13 +7,15 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use chrono::{DateTime, Utc};
 use sqlx::pool::PoolConnection;
+use sqlx::postgres::PgArguments;
 use sqlx::{PgPool, Postgres};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::append::{Judged, append, chunk_verdict, double_takers, verdict};
+use crate::append::{Answer, append, arguments};
 use crate::bulk::BulkControl;
 use crate::prepared::{ChunkVerdict, Prepared, Verdict};
 use crate::recent::Recent;
@@ -32,6 +34,8 @@ pub(crate) struct Interactive {
 
 pub(crate) struct Chunk {
     pub(crate) prepared: Vec<Prepared>,
+    /// Encoded by whoever sends it, while the chunk before it commits.
+    pub(crate) arguments: PgArguments,
     pub(crate) reply: oneshot::Sender<Result<ChunkVerdict, StoreError>>,
 }
 
@@ -89,84 +93,88 @@ impl Sequencer {
         batch: Vec<Interactive>,
     ) {
         metrics::histogram!("roster_append_batch_commands").record(as_float(batch.len()));
-        let commands: Vec<&Prepared> = batch.iter().map(|command| &command.prepared).collect();
-        let answer = self.call(connection, false, &commands).await;
-        self.waiting.fetch_sub(batch.len(), Ordering::Relaxed);
-        let judged = match answer {
-            Ok(judged) => judged,
-            Err(error) => return fail_batch(batch, &error),
+        let (prepared, replies): (Vec<Prepared>, Vec<_>) = batch
+            .into_iter()
+            .map(|command| (command.prepared, command.reply))
+            .unzip();
+        let commands: Vec<&Prepared> = prepared.iter().collect();
+        let answer = match arguments(false, &commands) {
+            Ok(arguments) => self.call(connection, arguments, &commands).await,
+            Err(error) => Err(error),
         };
-        let mut verdicts: Vec<Option<Verdict>> = (0..batch.len()).map(|_| None).collect();
-        for row in &judged {
-            if let (Some(slot), Some(command)) = (verdicts.get_mut(row.index), batch.get(row.index))
-            {
-                *slot = verdict(&command.prepared, row);
-            }
+        self.waiting.fetch_sub(prepared.len(), Ordering::Relaxed);
+        let outcome = answer.and_then(|answer| {
+            let written = answer.written;
+            Ok((written, answer.verdicts(&commands)?))
+        });
+        let (written, verdicts) = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => return fail_batch(replies, &error),
+        };
+        for (command, verdict) in prepared.iter().zip(&verdicts) {
+            self.remember(command, verdict);
         }
-        self.publish(&commands, &judged);
-        for (command, verdict) in batch.into_iter().zip(verdicts) {
-            let answer = verdict.ok_or(StoreError::Malformed("verdict"));
-            if let Ok(verdict) = &answer {
-                self.remember(&command.prepared, verdict);
-            }
+        if let Some((first, at)) = written {
+            let accepted = prepared.into_iter().zip(&verdicts);
+            let accepted = accepted
+                .filter(|(_, verdict)| matches!(verdict, Verdict::Accepted { .. }))
+                .map(|(command, _)| command);
+            self.publish(accepted, first, at);
+        }
+        for (reply, verdict) in replies.into_iter().zip(verdicts) {
             // A caller that went away loses nothing: the log has the command.
-            drop(command.reply.send(answer));
+            drop(reply.send(Ok(verdict)));
         }
     }
 
     async fn write_chunk(&self, connection: &mut Option<PoolConnection<Postgres>>, chunk: Chunk) {
-        let commands: Vec<&Prepared> = chunk.prepared.iter().collect();
-        let doubles = double_takers(&commands);
-        if !doubles.is_empty() {
-            drop(chunk.reply.send(Ok(ChunkVerdict::Lost(doubles))));
-            return;
-        }
+        let Chunk {
+            prepared,
+            arguments,
+            reply,
+        } = chunk;
+        let commands: Vec<&Prepared> = prepared.iter().collect();
         let started = Instant::now();
-        let answer = self.call(connection, true, &commands).await;
-        if let Ok(judged) = &answer {
-            self.publish(&commands, judged);
-        }
-        let answer = answer.and_then(|judged| chunk_verdict(&commands, &judged));
-        match &answer {
-            Ok(ChunkVerdict::Accepted { last_position }) => {
-                let events: usize = commands.iter().map(|command| command.len()).sum();
-                self.control.measured(events, started.elapsed());
-                metrics::histogram!("roster_append_chunk_commands")
-                    .record(as_float(commands.len()));
-                // What bulk work wrote is rarely asked for next; keeping it would push out what is.
-                chunk
-                    .prepared
-                    .iter()
-                    .for_each(|command| self.cache.forget(command.stream));
-                self.head
-                    .send_if_modified(|head| raise(head, *last_position));
-            }
-            Ok(ChunkVerdict::Lost(lost)) => {
-                for (index, verdict) in lost {
-                    self.remember(&chunk.prepared[*index], verdict);
+        let answer = self.call(connection, arguments, &commands).await;
+        // What bulk work wrote is rarely asked for next; keeping it would push out what is.
+        self.cache
+            .forget(prepared.iter().map(|command| command.stream));
+        let answer = answer.and_then(|answer| {
+            let Some((first, at)) = answer.written else {
+                for (index, verdict) in &answer.lost {
+                    self.remember(&prepared[*index], verdict);
                 }
-            }
-            Err(_) => chunk
-                .prepared
-                .iter()
-                .for_each(|command| self.cache.forget(command.stream)),
-        }
-        drop(chunk.reply.send(answer));
+                let mut lost: Vec<_> = answer.lost.into_iter().collect();
+                lost.sort_unstable_by_key(|(index, _)| *index);
+                return if lost.is_empty() {
+                    Err(StoreError::Malformed("verdict of a chunk"))
+                } else {
+                    Ok(ChunkVerdict::Lost(lost))
+                };
+            };
+            let events: usize = prepared.iter().map(Prepared::len).sum();
+            self.control.measured(events, started.elapsed());
+            metrics::histogram!("roster_append_chunk_commands").record(as_float(prepared.len()));
+            let last_position = first - 1 + i64::try_from(events).unwrap_or_default();
+            self.publish(prepared, first, at);
+            Ok(ChunkVerdict::Accepted { last_position })
+        });
+        drop(reply.send(answer));
     }
 
     /// One call on the sequencer's own connection; a broken connection is replaced at the next call.
     async fn call(
         &self,
         connection: &mut Option<PoolConnection<Postgres>>,
-        all_or_nothing: bool,
+        arguments: PgArguments,
         commands: &[&Prepared],
-    ) -> Result<Vec<Judged>, StoreError> {
+    ) -> Result<Answer, StoreError> {
         let started = Instant::now();
         let link = match connection {
             Some(link) => link,
             None => connection.insert(self.pool.acquire().await?),
         };
-        let answer = append(link, all_or_nothing, commands).await;
+        let answer = append(link, arguments, commands).await;
         if answer.is_err()
             && let Some(broken) = connection.take()
         {
@@ -178,37 +186,35 @@ impl Sequencer {
     }
 
     /// Hands what was written to this server's own readers, before anyone hears of it.
-    fn publish(&self, commands: &[&Prepared], judged: &[Judged]) {
-        let mut written: Vec<(i64, &Prepared, &Judged)> = judged
-            .iter()
-            .filter_map(|row| match verdict(commands[row.index], row)? {
-                Verdict::Accepted { position, .. } => Some((position, commands[row.index], row)),
-                _ => None,
-            })
-            .collect();
-        written.sort_unstable_by_key(|(position, ..)| *position);
-        self.recent
-            .push(written.iter().flat_map(|(position, command, row)| {
-                Recorded::committed(command, *position, row.recorded_at)
-            }));
-        for (_, command, _) in written.iter().filter(|(_, command, _)| command.closes) {
-            self.recent.scrub(command.stream);
-        }
+    fn publish(
+        &self,
+        accepted: impl IntoIterator<Item = Prepared>,
+        first: i64,
+        recorded_at: DateTime<Utc>,
+    ) {
+        let mut closed = Vec::new();
+        let mut next = first;
+        self.recent.push(accepted.into_iter().flat_map(|command| {
+            if command.closes {
+                closed.push(command.stream);
+            }
+            let at = next;
+            next += command.events_written();
+            Recorded::committed(command, at, recorded_at)
+        }));
+        closed
+            .into_iter()
+            .for_each(|stream| self.recent.scrub(stream));
+        self.head.send_if_modified(|head| raise(head, next - 1));
     }
 
     /// Keeps the new state of an accepted command, and drops what a lost one relied on.
     fn remember(&self, command: &Prepared, verdict: &Verdict) {
         match verdict {
-            Verdict::Accepted { position, .. } => {
-                self.cache.put(command.stream, command.cached());
-                self.head.send_if_modified(|head| raise(head, *position));
-            }
+            Verdict::Accepted { .. } => self.cache.put(command.stream, command.cached()),
             Verdict::VersionConflict | Verdict::StaleGuard | Verdict::StreamClosed => {
-                self.cache.forget(command.stream);
-                command
-                    .guards
-                    .iter()
-                    .for_each(|(guard, _)| self.cache.forget(*guard));
+                let guards = command.guards.iter().map(|(guard, _)| *guard);
+                self.cache.forget(guards.chain([command.stream]));
             }
             Verdict::ClaimTaken { .. } | Verdict::Replayed { .. } => {}
         }
@@ -225,14 +231,14 @@ fn as_float(count: usize) -> f64 {
     u32::try_from(count).map_or(f64::MAX, f64::from)
 }
 
-fn fail_batch(batch: Vec<Interactive>, error: &StoreError) {
-    tracing::error!(error = %error, commands = batch.len(), "an append failed");
-    for command in batch {
+fn fail_batch(replies: Vec<oneshot::Sender<Result<Verdict, StoreError>>>, error: &StoreError) {
+    tracing::error!(error = %error, commands = replies.len(), "an append failed");
+    for reply in replies {
         let answer = match error {
             StoreError::Database(sqlx::Error::Database(_)) => StoreError::Malformed("append"),
             _ => StoreError::Closed,
         };
-        drop(command.reply.send(Err(answer)));
+        drop(reply.send(Err(answer)));
     }
 }
 

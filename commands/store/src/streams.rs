@@ -122,11 +122,11 @@ impl StreamCache {
         }
     }
 
-    pub(crate) fn forget(&self, stream: Uuid) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop(&stream);
+    pub(crate) fn forget(&self, streams: impl IntoIterator<Item = Uuid>) {
+        let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for stream in streams {
+            cache.pop(&stream);
+        }
     }
 }
 

@@ -72,7 +72,7 @@ pub(crate) trait Projection: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Self::Item>, StoreError>> + Send;
 
     /// Returns when there may be more to read, or after about [`IDLE`].
-    fn wait(&mut self, position: i64, awaited: bool) -> impl Future<Output = ()> + Send;
+    fn wait(&mut self, position: i64) -> impl Future<Output = ()> + Send;
 
     /// Writes the effects of some events and moves the checkpoint, all or nothing.
     fn apply(
@@ -278,9 +278,8 @@ impl<P: Projection> Runner<P> {
             self.unpark(leading).await?;
         }
         let stop = self.stop.clone();
-        let awaited = self.shared.progress.awaited();
         tokio::select! {
-            () = self.projection.wait(leading.position, awaited) => {}
+            () = self.projection.wait(leading.position) => {}
             () = stop.cancelled() => {}
         }
         Ok(())

@@ -29,6 +29,15 @@ const DIRECTORY_LAG: i64 = 2_000;
 const GATHER: Duration = Duration::from_millis(100);
 /// From this many on, changes are not gathered any longer.
 const ENOUGH: i64 = 1_000;
+/// How long search rests after a page while interactive commands come in, in times of that page: it takes a quarter of
+/// one processor then, in pages that grow with the load and so cost less a row.
+const REST: u32 = 3;
+/// The longest rest.
+const LONGEST_REST: Duration = Duration::from_secs(1);
+/// How often a gathering runner looks whether somebody waits for it.
+const STEP: Duration = Duration::from_millis(10);
+/// How far search may fall behind for that, in events.
+const SEARCH_LAG: i64 = 100_000;
 
 impl Item for Touch {
     fn position(&self) -> i64 {
@@ -52,22 +61,50 @@ pub(crate) struct Search {
     cell: Cell,
     head: watch::Receiver<i64>,
     directory: Arc<Shared>,
+    own: Arc<Shared>,
     projected: watch::Receiver<i64>,
     touched: Arc<Touched>,
     written: Instant,
+    rested: Instant,
 }
 
 impl Search {
-    pub(crate) fn new(cell: Cell, directory: Arc<Shared>, touched: Arc<Touched>) -> Self {
+    pub(crate) fn new(
+        cell: Cell,
+        directory: Arc<Shared>,
+        own: Arc<Shared>,
+        touched: Arc<Touched>,
+    ) -> Self {
         let (head, projected) = (cell.head(), cell.projected().subscribe());
         Self {
             cell,
             head,
             directory,
+            own,
             projected,
             touched,
             written: Instant::now(),
+            rested: Instant::now(),
         }
+    }
+
+    /// Until when changes are gathered: a little where they trickle, longer while interactive commands need the machine.
+    fn gathers_until(&self, position: i64) -> Instant {
+        let behind = self.directory.progress.position() - position;
+        let few = if behind < ENOUGH {
+            self.written + GATHER
+        } else {
+            self.written
+        };
+        if behind < SEARCH_LAG && self.cell.is_busy() {
+            few.max(self.rested)
+        } else {
+            few
+        }
+    }
+
+    fn must_gather(&self, position: i64) -> bool {
+        !self.own.progress.awaited() && Instant::now() < self.gathers_until(position)
     }
 
     /// Whether the directory needs the machine more.
@@ -85,7 +122,7 @@ impl Projection for Search {
 
     async fn read(&mut self, after: i64, limit: i64) -> Result<Vec<Touch>, StoreError> {
         let limit = limit.min(self.directory.progress.position() - after);
-        if limit <= 0 || self.must_pause() {
+        if limit <= 0 || self.must_pause() || self.must_gather(after) {
             return Ok(Vec::new());
         }
         if let Some(touches) = self.touched.after(after, limit) {
@@ -95,7 +132,7 @@ impl Projection for Search {
         Ok(page.iter().map(Touch::of).collect())
     }
 
-    async fn wait(&mut self, position: i64, awaited: bool) {
+    async fn wait(&mut self, position: i64) {
         let idle = Instant::now() + IDLE;
         // Another server may run the directory: then its position is looked up and sent here all the same.
         if self.must_pause() || self.directory.progress.position() <= position {
@@ -104,11 +141,8 @@ impl Projection for Search {
                 return;
             }
         }
-        while self.must_pause() && Instant::now() < idle {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        if !awaited && self.directory.progress.position() - position < ENOUGH {
-            tokio::time::sleep_until(idle.min(self.written + GATHER)).await;
+        while (self.must_pause() || self.must_gather(position)) && Instant::now() < idle {
+            tokio::time::sleep(STEP).await;
         }
     }
 
@@ -119,8 +153,10 @@ impl Projection for Search {
             .filter(|touch| touch.listed && seen.insert(touch.stream))
             .map(|touch| (touch.project_no, touch.stream))
             .collect();
+        let started = Instant::now();
         self.write(&streams, step).await?;
         self.written = Instant::now();
+        self.rested = self.written + (started.elapsed() * REST).min(LONGEST_REST);
         Ok(())
     }
 
