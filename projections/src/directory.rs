@@ -4,6 +4,8 @@
 //! The tables that every customer change touches are written by one autocommit statement that also moves the checkpoint;
 //! a page that touches others too writes those first, in a transaction that ends with the same statement.
 
+mod fill;
+
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use roster_domain::preparation::PreparationEvent;
 use roster_domain::schema::SchemaEvent;
 use roster_domain::suppression::SuppressionEvent;
 use roster_store::{Cell, Recorded, StoreError};
-use sqlx::{Executor, Postgres};
+use sqlx::{Executor, Postgres, Transaction};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -68,6 +70,8 @@ pub(crate) struct Directory {
     preparations: Preparations,
     imports: Imports,
     suppressions: Suppressions,
+    /// Counts and field names of a rebuild, which are written when all are known.
+    totals: Folded,
 }
 
 impl Directory {
@@ -83,6 +87,7 @@ impl Directory {
             preparations: Preparations::new(),
             imports: Imports::new(),
             suppressions: Suppressions::new(),
+            totals: Folded::default(),
         }
     }
 
@@ -145,24 +150,32 @@ impl Directory {
         Ok(rows)
     }
 
+    /// Writes what is not about customers, if there is anything, and leaves the transaction open.
+    async fn write_others(&self) -> Result<Option<Transaction<'static, Postgres>>, PageError> {
+        let nothing = self.schemas.is_empty()
+            && self.preparations.is_empty()
+            && self.imports.is_empty()
+            && self.suppressions.is_empty();
+        if nothing {
+            return Ok(None);
+        }
+        let mut transaction = self
+            .cell
+            .pool()
+            .begin_with("BEGIN; SET LOCAL synchronous_commit = off")
+            .await?;
+        self.schemas.write(&mut transaction).await?;
+        self.preparations.write(&mut transaction).await?;
+        self.imports.write(&mut transaction).await?;
+        self.suppressions.write(&mut transaction).await?;
+        Ok(Some(transaction))
+    }
+
     async fn write(&mut self, mut folded: Folded, step: Step) -> Result<(), PageError> {
         folded
             .fields
             .retain(|field| !self.known_fields.contains(field));
-        let others = !(self.schemas.is_empty()
-            && self.preparations.is_empty()
-            && self.imports.is_empty()
-            && self.suppressions.is_empty());
-        if others {
-            let mut transaction = self
-                .cell
-                .pool()
-                .begin_with("BEGIN; SET LOCAL synchronous_commit = off")
-                .await?;
-            self.schemas.write(&mut transaction).await?;
-            self.preparations.write(&mut transaction).await?;
-            self.imports.write(&mut transaction).await?;
-            self.suppressions.write(&mut transaction).await?;
+        if let Some(mut transaction) = self.write_others().await? {
             advance(&mut *transaction, &folded, step).await?;
             transaction.commit().await?;
         } else {
@@ -188,6 +201,26 @@ fn is<E: StoredEvent>(recorded: &Recorded) -> bool {
 impl Projection for Directory {
     const NAME: &'static str = "directory";
     const VERSION: i32 = 1;
+    const TABLES: &'static [&'static str] = &[
+        "view_customers",
+        "view_data_sources",
+        "view_profile_fields",
+        "view_schemas",
+        "view_preparations",
+        "view_imports",
+        "view_import_issues",
+        "view_suppressions",
+    ];
+    const FILLED: &'static str = "view_customers";
+    const SCRUB: &'static [(&'static str, &'static str)] = &[(
+        "view_customers",
+        "UPDATE {table}
+            SET customer_user_id = stream_id::text,
+                display_name = '',
+                profile = '{}',
+                source_external_id = NULL
+          WHERE stream_id = ANY ($1)",
+    )];
     type Item = Recorded;
 
     fn forget(&mut self) {

@@ -16,6 +16,7 @@ mod parked;
 pub mod preparations;
 mod progress;
 mod projections;
+pub mod rebuild;
 mod runner;
 pub mod schemas;
 mod search;

@@ -7,6 +7,7 @@ mod import;
 mod keys;
 mod log;
 mod migrate;
+mod rebuild;
 mod serve;
 mod version;
 
@@ -57,6 +58,8 @@ enum Command {
     /// Look at the event log and verify it.
     #[command(subcommand)]
     Log(log::Command),
+    /// Make read tables anew from the log while the service runs.
+    Rebuild(rebuild::Args),
     /// Check configuration, Postgres, NATS, keys, disk and clock.
     Doctor,
     /// Print the settings in effect and where each comes from, without secrets.
@@ -111,6 +114,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Migrate(args) => migrate::run(&args, &load()?.settings).await,
         Command::Keys(command) => keys::run(command, &load()?.settings).await,
         Command::Log(command) => log::run(command, &load()?.settings).await,
+        Command::Rebuild(args) => rebuild::run(&args, &load()?.settings).await,
         Command::Import(args) => import::run(args, &load()?.settings).await,
         Command::Export(args) => export::run(args, &load()?.settings).await,
     }
@@ -176,6 +180,9 @@ mod tests {
             "roster export",
             "roster log tail --from 10 --follow --personal",
             "roster log verify",
+            "roster rebuild directory",
+            "roster rebuild customers --roll-back",
+            "roster rebuild search --drop-old",
             "roster doctor",
             "roster config --config c.toml",
             "roster version",
@@ -190,6 +197,8 @@ mod tests {
             "roster",
             "roster import",
             "roster keys create",
+            "roster rebuild",
+            "roster rebuild search --roll-back --drop-old",
             "roster serve --set nothing",
             "roster nothing",
         ] {

@@ -28,26 +28,31 @@ pub(crate) fn vault(settings: &Settings) -> anyhow::Result<Vault> {
     Vault::parse(&text).with_context(|| format!("key file {}", path.display()))
 }
 
+/// The owner's URL: as set, or of the servers started in the data folder.
+pub(crate) fn owner_url(settings: &Settings) -> anyhow::Result<SecretString> {
+    if let Some(owner) = &settings.database.url {
+        return Ok(owner.clone());
+    }
+    let path = settings.ready_path();
+    let ready = ready::read(&path).with_context(|| {
+        format!(
+            "no database: set DATABASE_URL, or start `roster serve` here ({})",
+            path.display()
+        )
+    })?;
+    Ok(ready.database_url.into())
+}
+
 /// The URL of the service's role: as set, or derived from the owner's.
 pub(crate) fn service_url(settings: &Settings, vault: &Vault) -> anyhow::Result<SecretString> {
     let database = &settings.database;
-    match (&database.service_url, &database.url) {
-        (Some(service), _) => Ok(service.clone()),
-        (None, Some(owner)) => Ok(migrate::service_url(owner, &settings.cell, vault)?),
-        (None, None) => {
-            let path = settings.ready_path();
-            let ready = ready::read(&path).with_context(|| {
-                format!(
-                    "no database: set DATABASE_URL, or start `roster serve` here ({})",
-                    path.display()
-                )
-            })?;
-            Ok(migrate::service_url(
-                &ready.database_url.into(),
-                &settings.cell,
-                vault,
-            )?)
-        }
+    match &database.service_url {
+        Some(service) => Ok(service.clone()),
+        None => Ok(migrate::service_url(
+            &owner_url(settings)?,
+            &settings.cell,
+            vault,
+        )?),
     }
 }
 

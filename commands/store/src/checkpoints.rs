@@ -48,6 +48,33 @@ pub async fn acquire(
     .await?)
 }
 
+/// Takes a projection over whoever holds it, who is fenced by it; `None` where it never ran.
+pub async fn seize(
+    connection: &mut PgConnection,
+    name: &str,
+    owner: &str,
+    seconds: f64,
+) -> Result<Option<Lease>, StoreError> {
+    let lease: Option<(i64, i64, i32)> = sqlx::query_as(
+        "UPDATE log_checkpoints
+            SET owner = $2,
+                epoch = epoch + 1,
+                leased_till = clock_timestamp() + make_interval(secs => $3)
+          WHERE name = $1
+      RETURNING epoch, position, version",
+    )
+    .bind(name)
+    .bind(owner)
+    .bind(seconds)
+    .fetch_optional(connection)
+    .await?;
+    Ok(lease.map(|(epoch, position, version)| Lease {
+        epoch,
+        position,
+        version,
+    }))
+}
+
 /// Moves a checkpoint and prolongs the lease; `false` means fenced: roll the transaction back.
 pub async fn advance(
     connection: &mut PgConnection,

@@ -57,7 +57,7 @@ pub async fn migrate(
             "a cell's name is lower-case letters, digits and _, not 'control'".into(),
         ));
     }
-    let schema = format!("roster_{cell}");
+    let schema = schema_of(cell);
     let mut owner = connect(owner_url, "public").await?;
     // Two servers that start together take turns.
     owner.execute("SELECT pg_advisory_lock(7309, 2)").await?;
@@ -97,7 +97,7 @@ pub fn service_url(
     vault: &Vault,
 ) -> Result<SecretString, StoreError> {
     let options: PgConnectOptions = owner_url.expose_secret().parse()?;
-    let schema = format!("roster_{cell}");
+    let schema = schema_of(cell);
     let options = options
         .username(&schema)
         .password(&password(&schema, vault));
@@ -106,6 +106,30 @@ pub fn service_url(
 
 fn password(role: &str, vault: &Vault) -> String {
     vault.derive(&format!("login of {role}"))
+}
+
+/// The schema that a cell's tables are in, which is also the name of the service's role.
+pub fn schema_of(cell: &str) -> String {
+    format!("roster_{cell}")
+}
+
+/// An owner's connection that sees the tables of a cell.
+pub async fn connect_owner(
+    owner_url: &SecretString,
+    cell: &str,
+) -> Result<PgConnection, StoreError> {
+    let search_path = format!("{},{CONTROL_SCHEMA},public", schema_of(cell));
+    connect(owner_url, &search_path).await
+}
+
+/// The same service's URL for connections that look for tables in another schema first.
+pub fn with_schema_first(service_url: &SecretString, cell: &str, schema: &str) -> SecretString {
+    let url = service_url.expose_secret();
+    let sign = if url.contains('?') { '&' } else { '?' };
+    let cell = schema_of(cell);
+    SecretString::from(format!(
+        "{url}{sign}options[search_path]={schema},{cell},{CONTROL_SCHEMA},public"
+    ))
 }
 
 async fn connect(url: &SecretString, search_path: &str) -> Result<PgConnection, StoreError> {
@@ -158,7 +182,7 @@ fn has_lost_a_race(error: &sqlx::Error) -> bool {
 /// Role settings belong to a database, so a copy of a migrated database needs this again.
 pub async fn link_role(owner_url: &SecretString, cell: &str) -> Result<(), StoreError> {
     let mut owner = connect(owner_url, "public").await?;
-    set_role(&mut owner, &format!("roster_{cell}")).await?;
+    set_role(&mut owner, &schema_of(cell)).await?;
     owner.close().await?;
     Ok(())
 }

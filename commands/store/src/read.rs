@@ -173,6 +173,44 @@ impl Cell {
         rows.iter().map(|row| self.recorded(row)).collect()
     }
 
+    /// The events up to a position of the next streams in the order of their ids, each stream whole and in order; with
+    /// the last of these streams, where the next call goes on. `None` after the last stream.
+    pub async fn read_streams(
+        &self,
+        after: Uuid,
+        streams: i64,
+        up_to: i64,
+    ) -> Result<Option<(Uuid, Vec<Recorded>)>, StoreError> {
+        let ids: Vec<Uuid> = sqlx::query_scalar(
+            "SELECT stream_id FROM log_streams WHERE stream_id > $1 ORDER BY stream_id LIMIT $2",
+        )
+        .bind(after)
+        .bind(streams)
+        .fetch_all(self.pool())
+        .await?;
+        let Some(last) = ids.last().copied() else {
+            return Ok(None);
+        };
+        let sql = format!(
+            "SELECT {COLUMNS}
+               FROM log_events e
+               JOIN log_streams s USING (stream_id)
+              WHERE e.stream_id > $1
+                AND e.stream_id <= $2
+                AND e.position + 0 <= $3
+              ORDER BY e.stream_id, e.version"
+        );
+        let rows = sqlx::query(&sql)
+            .bind(after)
+            .bind(last)
+            .bind(up_to)
+            .fetch_all(self.pool())
+            .await?;
+        let events: Result<Vec<Recorded>, StoreError> =
+            rows.iter().map(|row| self.recorded(row)).collect();
+        Ok(Some((last, events?)))
+    }
+
     fn recorded(&self, row: &PgRow) -> Result<Recorded, StoreError> {
         let stream: Uuid = row.try_get("stream_id")?;
         let version: i32 = row.try_get("version")?;

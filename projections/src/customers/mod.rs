@@ -1,5 +1,6 @@
 //! The customer index: table `view_customers`, what a page of events does to it, and its queries.
 
+pub(crate) mod copy;
 mod export;
 mod filter;
 pub(crate) mod fold;

@@ -53,6 +53,40 @@ pub(crate) async fn present(
     rows.iter().map(listed).collect()
 }
 
+/// Rows in the order of their streams, after a stream; none of them is left out.
+pub(crate) async fn after(
+    pool: &PgPool,
+    stream: Uuid,
+    limit: i64,
+) -> Result<Vec<(Uuid, Listed)>, PageError> {
+    let rows = sqlx::query(
+        "SELECT v.created_at,
+                v.updated_at,
+                v.position,
+                v.stream_id,
+                v.project_no,
+                v.version,
+                v.source_kind,
+                v.enabled,
+                v.customer_user_id,
+                v.profile::text AS profile,
+                v.connector_enabled,
+                v.source_provider,
+                v.source_connection,
+                v.source_external_id,
+                v.source_synced_at
+           FROM view_customers v
+          WHERE v.stream_id > $1
+          ORDER BY v.stream_id
+          LIMIT $2",
+    )
+    .bind(stream)
+    .bind(limit)
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(listed).collect()
+}
+
 fn listed(row: &PgRow) -> Result<(Uuid, Listed), PageError> {
     let stream: Uuid = row.try_get("stream_id")?;
     let position: i64 = row.try_get("position")?;

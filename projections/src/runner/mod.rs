@@ -58,7 +58,15 @@ pub(crate) trait Item: Send + Sync {
 /// A set of read tables that are kept by one checkpoint.
 pub(crate) trait Projection: Send + Sync + 'static {
     const NAME: &'static str;
+    /// Of the rows that this build writes. Raised with every change of what a row says: older tables are then rebuilt.
     const VERSION: i32;
+    /// Its read tables. Every `view_*` table but `view_parked` is in the list of one projection.
+    const TABLES: &'static [&'static str];
+    /// The largest of them: a rebuild fills it by COPY and builds its indexes last.
+    const FILLED: &'static str;
+    /// Tables with personal values, and the statement that takes those of the streams `$1` out of `{table}`. It leaves
+    /// what the erasure itself, when it is applied there later, needs for counts.
+    const SCRUB: &'static [(&'static str, &'static str)];
     type Item: Item;
 
     /// Drops everything remembered: another runner may have written, or a page failed.
@@ -172,7 +180,7 @@ impl<P: Projection> Runner<P> {
         }
     }
 
-    /// Follows the checkpoint that another server moves; returns when it is time to ask for the lease again.
+    /// Follows the checkpoint that another server, or a rebuild, moves; returns when it is time to ask for the lease again.
     async fn follow(&self) {
         let until = Instant::now() + TAKEOVER;
         while Instant::now() < until && !self.stop.is_cancelled() {
@@ -180,6 +188,9 @@ impl<P: Projection> Runner<P> {
                 Ok((position, owner)) => {
                     self.shared.follow(owner.as_deref());
                     self.reach(position);
+                    if owner.is_none() {
+                        return;
+                    }
                 }
                 Err(error) => self.shared.fail("checkpoint", &error),
             }

@@ -5,6 +5,7 @@ use uuid::Uuid;
 use super::{Ended, IDLE, Item, LONGEST_BACKOFF, Leading, Projection, Runner};
 use crate::page::PageError;
 use crate::parked;
+use crate::rebuild::scrub::scrub;
 
 impl<P: Projection> Runner<P> {
     /// Folds parked streams anew where that is asked.
@@ -57,6 +58,17 @@ impl<P: Projection> Runner<P> {
                 .iter()
                 .filter(|item| !leading.parked.contains(&item.stream()) || item.scrubs())
                 .collect();
+            let erased: Vec<Uuid> = kept
+                .iter()
+                .filter(|item| item.scrubs())
+                .map(|item| item.stream())
+                .collect();
+            if !erased.is_empty()
+                && let Err(error) = scrub::<P>(self.cell.pool(), &erased).await
+            {
+                self.shared.fail("scrub", &error.into());
+                return Err(Ended::Failed(IDLE));
+            }
             let step = Self::step(leading, last.position());
             let Err(error) = self.projection.apply(&kept, step).await else {
                 leading.position = last.position();

@@ -3,6 +3,7 @@
 //! Its index costs several times what a plain upsert does, so it has a runner of its own and follows the directory. A page
 //! only says which customers changed; the rows are made from `view_customers`, which is as far or further.
 
+mod fill;
 mod row;
 pub(crate) mod touched;
 
@@ -116,6 +117,12 @@ impl Search {
 impl Projection for Search {
     const NAME: &'static str = "search";
     const VERSION: i32 = 1;
+    const TABLES: &'static [&'static str] = &["view_customer_search"];
+    const FILLED: &'static str = "view_customer_search";
+    const SCRUB: &'static [(&'static str, &'static str)] = &[(
+        "view_customer_search",
+        "DELETE FROM {table} WHERE stream_id = ANY ($1)",
+    )];
     type Item = Touch;
 
     fn forget(&mut self) {}

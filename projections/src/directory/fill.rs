@@ -1,0 +1,86 @@
+//! The directory from nothing: the log is folded stream by stream, so that no row is written twice.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use roster_store::{Cell, Recorded};
+use sqlx::PgConnection;
+
+use super::{Directory, advance};
+use crate::customers::copy;
+use crate::customers::fold::{Folded, fold};
+use crate::page::PageError;
+use crate::rebuild::Rebuild;
+use crate::rebuild::filling::Filling;
+use crate::runner::{Projection, Step};
+use crate::search::touched::Touched;
+
+impl Rebuild for Directory {
+    const FOLLOWS: Option<&'static str> = None;
+
+    fn on(cell: Cell) -> Self {
+        Self::new(cell, Arc::new(Touched::default()))
+    }
+
+    async fn expected(filling: &Filling<'_>) -> Result<u64, PageError> {
+        Ok(u64::try_from(filling.to).unwrap_or_default())
+    }
+
+    async fn fill(&mut self, filling: &Filling<'_>) -> Result<(), PageError> {
+        let mut pages = filling.streams();
+        let mut copier = filling.copier(Self::FILLED, copy::COLUMNS);
+        while let Some(page) = pages.recv().await {
+            let page = page?;
+            let events: Vec<&Recorded> = page.iter().collect();
+            let changes = self.sort(&events).await?;
+            if let Some(transaction) = self.write_others().await? {
+                transaction.commit().await?;
+            }
+            let folded = fold(changes, HashMap::new());
+            for (stream, listed) in &folded.upserts {
+                copy::write(&mut copier.rows, *stream, listed);
+            }
+            self.total(folded);
+            copier.flush().await;
+            if copier.failed() {
+                break;
+            }
+            (filling.progress)(events.len());
+        }
+        copier.finish().await
+    }
+
+    /// Counts, and field names: those that only erased people used are known to the live table alone.
+    async fn complete(
+        &mut self,
+        connection: &mut PgConnection,
+        live: &str,
+        step: Step,
+    ) -> Result<(), PageError> {
+        let totals = std::mem::take(&mut self.totals);
+        advance(&mut *connection, &totals, step).await?;
+        let sql = format!(
+            "INSERT INTO view_profile_fields (project_no, name)
+             SELECT project_no, name FROM {live}.view_profile_fields
+                 ON CONFLICT DO NOTHING"
+        );
+        sqlx::query(&sql).execute(connection).await?;
+        Ok(())
+    }
+
+    fn items(page: Vec<Recorded>) -> Vec<Recorded> {
+        page
+    }
+}
+
+impl Directory {
+    fn total(&mut self, folded: Folded) {
+        for (source, change) in folded.counts {
+            let total = self.totals.counts.entry(source).or_default();
+            total.count += change.count;
+            total.enabled += change.enabled;
+            total.upserted_at = total.upserted_at.max(change.upserted_at);
+        }
+        self.totals.fields.extend(folded.fields);
+    }
+}

@@ -1,0 +1,126 @@
+//! How tables are filled: pages are read, rows are made and rows are copied in, all three at once.
+
+use std::collections::HashSet;
+
+use roster_store::{Cell, Recorded, StoreError};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolCopyExt;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::rows::Rows;
+use crate::page::PageError;
+
+/// Streams of one page.
+const STREAMS: i64 = 2_000;
+/// Bytes that are copied in by one statement, which is a transaction of its own.
+const COPIED: usize = 4 << 20;
+/// Pages and copies that may wait.
+const WAITING: usize = 2;
+
+/// What a projection is filled with.
+pub(crate) struct Filling<'a> {
+    /// The cell, whose connections look for tables among the new ones first.
+    pub(crate) cell: Cell,
+    /// The last position to be folded.
+    pub(crate) to: i64,
+    /// Streams that the projection leaves out.
+    pub(crate) parked: HashSet<Uuid>,
+    pub(crate) tracker: &'a TaskTracker,
+    /// Told how many more events, or rows, were read.
+    pub(crate) progress: &'a (dyn Fn(usize) + Send + Sync),
+}
+
+impl Filling<'_> {
+    /// The whole log up to the position, stream by stream: a stream's events follow each other, so it is folded without
+    /// remembering any other. Streams that are left out are not given.
+    pub(crate) fn streams(&self) -> mpsc::Receiver<Result<Vec<Recorded>, StoreError>> {
+        let (pages, receiver) = mpsc::channel(WAITING);
+        let (cell, to, parked) = (self.cell.clone(), self.to, self.parked.clone());
+        self.tracker.spawn(async move {
+            let mut after = Uuid::nil();
+            loop {
+                let page = match cell.read_streams(after, STREAMS, to).await {
+                    Ok(None) => return,
+                    Ok(Some((last, mut page))) => {
+                        after = last;
+                        page.retain(|recorded| !parked.contains(&recorded.stream));
+                        Ok(page)
+                    }
+                    Err(error) => Err(error),
+                };
+                let failed = page.is_err();
+                if pages.send(page).await.is_err() || failed {
+                    return;
+                }
+            }
+        });
+        receiver
+    }
+
+    /// Where rows of a table go; `columns` as COPY wants them.
+    pub(crate) fn copier(&self, table: &str, columns: &str) -> Copier {
+        let (copies, receiver) = mpsc::channel(WAITING);
+        let statement = format!("COPY {table} ({columns}) FROM STDIN (FORMAT binary)");
+        let pool = self.cell.pool().clone();
+        Copier {
+            rows: Rows::new(),
+            copies,
+            ended: self.tracker.spawn(copy(pool, statement, receiver)),
+        }
+    }
+}
+
+async fn copy(
+    pool: PgPool,
+    statement: String,
+    mut copies: mpsc::Receiver<Vec<u8>>,
+) -> Result<(), sqlx::Error> {
+    while let Some(bytes) = copies.recv().await {
+        let mut copy = pool.copy_in_raw(&statement).await?;
+        copy.send(bytes).await?;
+        copy.finish().await?;
+    }
+    Ok(())
+}
+
+/// Rows of one table on their way to the database.
+pub(crate) struct Copier {
+    pub(crate) rows: Rows,
+    copies: mpsc::Sender<Vec<u8>>,
+    ended: JoinHandle<Result<(), sqlx::Error>>,
+}
+
+impl Copier {
+    /// Hands on what was gathered, if it is enough.
+    pub(crate) async fn flush(&mut self) {
+        if self.rows.size() >= COPIED {
+            self.send().await;
+        }
+    }
+
+    /// A copy that failed has closed the queue; `finish` says why.
+    async fn send(&mut self) {
+        let rows = std::mem::replace(&mut self.rows, Rows::new());
+        drop(self.copies.send(rows.finish()).await);
+    }
+
+    /// Whether the database refused something, so that going on is in vain.
+    pub(crate) fn failed(&self) -> bool {
+        self.copies.is_closed()
+    }
+
+    /// Hands on the rest and waits until everything is written.
+    pub(crate) async fn finish(mut self) -> Result<(), PageError> {
+        if self.rows.count > 0 {
+            self.send().await;
+        }
+        drop(self.copies);
+        match self.ended.await {
+            Ok(ended) => Ok(ended?),
+            Err(_) => Err(PageError::Store(StoreError::Closed)),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Erasure reaches the tables beside the live ones too: those of a roll-back, and those that a rebuild left behind.
+
+use sqlx::{Executor, PgPool};
+use uuid::Uuid;
+
+use super::{NEXT, OLD};
+use crate::runner::Projection;
+
+/// Takes every personal value of these streams out of a projection's other tables, if there are any.
+///
+/// Called before the erasure is applied to the live ones: an answered erasure has reached both. The old tables are nobody
+/// else's, so this waits for nothing; the next ones may be at their indexes, and catch up with the erasure by themselves.
+pub(crate) async fn scrub<P: Projection>(pool: &PgPool, streams: &[Uuid]) -> sqlx::Result<()> {
+    if P::SCRUB.is_empty() {
+        return Ok(());
+    }
+    let schemas: Vec<String> = sqlx::query_scalar(
+        "SELECT nspname::text
+           FROM pg_namespace
+          WHERE nspname = ANY (ARRAY[current_schema() || $1, current_schema() || $2]::name[])",
+    )
+    .bind(format!("{OLD}{}", P::NAME))
+    .bind(format!("{NEXT}{}", P::NAME))
+    .fetch_all(pool)
+    .await?;
+    for schema in schemas {
+        for (table, change) in P::SCRUB {
+            let scrubbed = change_rows(pool, &format!("{schema}.{table}"), change, streams).await;
+            match scrubbed {
+                Err(error) if !is_gone(&error) && !schema.contains(NEXT) => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn change_rows(
+    pool: &PgPool,
+    table: &str,
+    change: &str,
+    streams: &[Uuid],
+) -> sqlx::Result<()> {
+    let mut transaction = pool.begin().await?;
+    transaction
+        .execute("SET LOCAL lock_timeout = '100ms'")
+        .await?;
+    let sql = change.replace("{table}", table);
+    sqlx::query(&sql)
+        .bind(streams)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await
+}
+
+/// Whether the tables were dropped or swapped meanwhile: undefined table or schema.
+fn is_gone(error: &sqlx::Error) -> bool {
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| ["42P01", "3F000"].contains(&code.as_ref()))
+}
