@@ -98,6 +98,9 @@ operations! {
     RevokeChannelGrant Delete "users/revoke-channel-grant" "Revoke a channel grant.";
     ListChannelAccess View "users/channel-access/list" "Read what a customer may use.";
     SetConnectorEnabled Update "users/set-connector-enabled" "Switch a channel of a customer.";
+    GetHistory View "users/history" "Read what happened to a customer.";
+    ExportPerson View "users/person-export" "Export everything about one customer.";
+    ListAuditEvents View "audit/events/list" "Read who changed what.";
     EnableScim Update "scim/enable" "Switch the SCIM server on.";
     DisableScim Delete "scim/disable" "Switch the SCIM server off.";
     GetScimStatus View "scim/status" "Read the state of the SCIM server.";

@@ -31,6 +31,12 @@ pub fn all() -> Vec<RegisteredType> {
 
 /// The public name of a stored shape.
 pub fn name_of(type_no: i16, type_version: i16) -> Option<&'static str> {
+    all_types()
+        .find(|known| (known.type_no, known.type_version) == (type_no, type_version))
+        .map(|known| known.name)
+}
+
+fn all_types() -> impl Iterator<Item = &'static EventType> {
     let all = [
         CustomerEvent::TYPES,
         SchemaEvent::TYPES,
@@ -38,10 +44,17 @@ pub fn name_of(type_no: i16, type_version: i16) -> Option<&'static str> {
         ImportEvent::TYPES,
         SuppressionEvent::TYPES,
     ];
-    all.into_iter()
-        .flatten()
-        .find(|known| (known.type_no, known.type_version) == (type_no, type_version))
-        .map(|known| known.name)
+    all.into_iter().flatten()
+}
+
+/// The numbers of the types with a public name; empty where no type has it.
+pub fn numbers_of(name: &str) -> Vec<i16> {
+    let mut numbers: Vec<i16> = all_types()
+        .filter(|known| known.name == name)
+        .map(|known| known.type_no)
+        .collect();
+    numbers.dedup();
+    numbers
 }
 
 fn collect<E: StoredEvent>(types: &mut Vec<RegisteredType>) {

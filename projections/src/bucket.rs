@@ -33,6 +33,14 @@ pub(crate) fn exact(project_no: i32, field: &str, value: &str) -> i64 {
     first_eight(hash)
 }
 
+/// What `view_audit_events` holds for an actor or a type of event in a project.
+pub(crate) fn in_project(project_no: i32, word: &[u8]) -> i64 {
+    let mut hash = Sha256::new();
+    hash.update(project_no.to_be_bytes());
+    hash.update(word);
+    first_eight(hash)
+}
+
 /// The first eight bytes of a hash as a number.
 pub(crate) fn first_eight(hash: Sha256) -> i64 {
     let digest = hash.finalize();

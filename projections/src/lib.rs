@@ -4,6 +4,7 @@
 //! tells when a position can be read. Commands know nothing of this crate, and it changes nothing but `view_*` tables and
 //! its own checkpoints.
 
+pub mod audit;
 mod bucket;
 pub mod customers;
 pub mod data_sources;

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::audit::Audit;
 use crate::directory::Directory;
 use crate::parked;
 use crate::runner::{Projection, Runner};
@@ -33,6 +34,7 @@ struct Inner {
     cell: Cell,
     directory: Arc<Shared>,
     search: Arc<Shared>,
+    audit: Arc<Shared>,
 }
 
 impl Projections {
@@ -45,6 +47,7 @@ impl Projections {
     ) -> Self {
         let directory = Arc::new(Shared::new(Directory::NAME, Directory::VERSION));
         let search = Arc::new(Shared::new(Search::NAME, Search::VERSION));
+        let audit = Arc::new(Shared::new(Audit::NAME, Audit::VERSION));
         let touched = Arc::new(Touched::default());
         let projected = cell.projected().clone();
         tracker.spawn(
@@ -70,6 +73,17 @@ impl Projections {
                 ),
                 cell: cell.clone(),
                 shared: Arc::clone(&search),
+                owner: options.owner.clone(),
+                stop: stop.clone(),
+                on_position: Box::new(|_| {}),
+            }
+            .run(),
+        );
+        tracker.spawn(
+            Runner {
+                projection: Audit::new(cell.clone(), Arc::clone(&directory)),
+                cell: cell.clone(),
+                shared: Arc::clone(&audit),
                 owner: options.owner,
                 stop: stop.clone(),
                 on_position: Box::new(|_| {}),
@@ -80,6 +94,7 @@ impl Projections {
             cell,
             directory,
             search,
+            audit,
         }));
         let measured = projections.clone();
         tracker.spawn(async move { measured.measure(stop).await });
@@ -96,6 +111,11 @@ impl Projections {
         self.0.search.progress.wait_for(position, timeout).await
     }
 
+    /// Waits until what was appended up to a position is in the audit log; false after the timeout.
+    pub async fn wait_for_audit(&self, position: i64, timeout: Duration) -> bool {
+        self.0.audit.progress.wait_for(position, timeout).await
+    }
+
     /// The last position that can be read; -1 before the first look.
     pub fn position(&self) -> i64 {
         self.0.directory.progress.position()
@@ -109,7 +129,9 @@ impl Projections {
     /// How each projection is doing.
     pub fn status(&self) -> Vec<ProjectionStatus> {
         let head = *self.0.cell.head().borrow();
-        vec![self.0.directory.status(head), self.0.search.status(head)]
+        [&self.0.directory, &self.0.search, &self.0.audit]
+            .map(|shared| shared.status(head))
+            .into()
     }
 
     /// Asks for a parked stream of a projection, or all of them, to be folded anew; how many were parked. The runner does
@@ -127,6 +149,7 @@ impl Projections {
             let head = *self.0.cell.head().borrow();
             self.0.directory.measure(head);
             self.0.search.measure(head);
+            self.0.audit.measure(head);
         }
     }
 }

@@ -64,6 +64,7 @@ pub(crate) async fn wait(
     app: &App,
     headers: &HeaderMap,
     with_search: bool,
+    with_audit: bool,
 ) -> Result<(), ApiError> {
     let Some(minimum) = minimum(headers)? else {
         return Ok(());
@@ -77,7 +78,8 @@ pub(crate) async fn wait(
     }
     let projections = app.projections();
     let passed = projections.wait_for(minimum.position, WAIT).await
-        && (!with_search || projections.wait_for_search(minimum.position, WAIT).await);
+        && (!with_search || projections.wait_for_search(minimum.position, WAIT).await)
+        && (!with_audit || projections.wait_for_audit(minimum.position, WAIT).await);
     if passed {
         Ok(())
     } else {

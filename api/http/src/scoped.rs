@@ -36,6 +36,11 @@ pub trait Endpoint: DeserializeOwned + Send + 'static {
     fn searches(&self) -> bool {
         false
     }
+
+    /// Whether the answer comes from the audit log, which follows as well.
+    fn audits(&self) -> bool {
+        false
+    }
 }
 
 /// An authorised request with a JSON body.
@@ -63,7 +68,9 @@ impl<T: Endpoint> FromRequest<App> for Scoped<T> {
         let mut context = caller.enter(&parts, json::scope(&body)?, T::OPERATION)?;
         let input: T = json::parse(&body)?;
         match T::EFFECT {
-            Effect::Reads => position::wait(app, &parts.headers, input.searches()).await?,
+            Effect::Reads => {
+                position::wait(app, &parts.headers, input.searches(), input.audits()).await?;
+            }
             Effect::Sets => {}
             Effect::Starts => {
                 let route = T::OPERATION.permission().route;

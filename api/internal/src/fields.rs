@@ -4,6 +4,7 @@ use std::fmt;
 
 use roster_domain::Timestamp;
 use roster_domain::value::Input;
+use roster_projections::customers::AsOf;
 use serde::de::{Error as _, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -66,6 +67,26 @@ pub(crate) fn time<'de, D: Deserializer<'de>>(
     instant.map(Some).map_err(|_| {
         D::Error::invalid_value(Unexpected::Str(""), &"a time of RFC 3339 with an offset")
     })
+}
+
+/// A point in the past: a time of RFC 3339 with an offset, or a position of the log. Absent where it is null or blank.
+pub(crate) fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<AsOf>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Moment {
+        Position(i64),
+        Text(String),
+    }
+    let malformed = || D::Error::invalid_value(Unexpected::Other("it"), &"a time of RFC 3339 or a position");
+    match Option::<Moment>::deserialize(deserializer).map_err(|_| malformed())? {
+        None => Ok(None),
+        Some(Moment::Position(position)) if position >= 0 => Ok(Some(AsOf::Position(position))),
+        Some(Moment::Position(_)) => Err(malformed()),
+        Some(Moment::Text(text)) if text.trim().is_empty() => Ok(None),
+        Some(Moment::Text(text)) => serde_json::from_value::<Timestamp>(text.trim().into())
+            .map(|time| Some(AsOf::Time(time.to_utc())))
+            .map_err(|_| malformed()),
+    }
 }
 
 /// Values by field name, as they were written and in that order. A name that comes twice is refused.

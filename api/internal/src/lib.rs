@@ -3,6 +3,7 @@
 //! Owns shapes and paths, one endpoint a file. Leaves rules to the domain, permissions to the table of `roster-commands`,
 //! and what all surfaces share to `roster-http`.
 
+mod audit;
 mod csv_file;
 mod fields;
 mod filters;
@@ -13,5 +14,6 @@ mod routes;
 mod schema;
 mod scim;
 mod users;
+mod whom;
 
 pub use routes::{BASE, all, surface};

@@ -37,6 +37,9 @@ endpoints! {
     users::imports::errors;
     users::imports::cancel;
     users::export_csv;
+    users::history;
+    users::person_export;
+    audit::events::list;
     scim::enable;
     scim::disable;
     scim::status;

@@ -109,6 +109,10 @@ impl Recorded {
 const COLUMNS: &str = "e.position, e.recorded_at, e.stream_id, e.version, e.project_no, e.type_no, e.type_version, \
                        e.meta, e.payload, s.key_no, s.key";
 
+/// The same columns without a key.
+const CLOSED: &str = "e.position, e.recorded_at, e.stream_id, e.version, e.project_no, e.type_no, e.type_version, \
+                      e.meta, e.payload, NULL::smallint AS key_no, NULL::bytea AS key";
+
 impl Cell {
     /// The last position of the log; 0 where it is empty.
     pub async fn head_position(&self) -> Result<i64, StoreError> {
@@ -134,7 +138,27 @@ impl Cell {
                JOIN log_streams s USING (stream_id)
               ORDER BY e.position"
         );
-        let rows = sqlx::query(&sql)
+        self.page(&sql, after, limit).await
+    }
+
+    /// The same without opening anything: every personal part reads as erased, whether it is or not.
+    pub async fn read_page_closed(
+        &self,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<Recorded>, StoreError> {
+        if let Some(mut recent) = self.recent().after(after, limit) {
+            recent.iter_mut().for_each(Recorded::erase);
+            return Ok(recent);
+        }
+        let sql = format!(
+            "SELECT {CLOSED} FROM log_events e WHERE e.position > $1 ORDER BY e.position LIMIT $2"
+        );
+        self.page(&sql, after, limit).await
+    }
+
+    async fn page(&self, sql: &str, after: i64, limit: i64) -> Result<Vec<Recorded>, StoreError> {
+        let rows = sqlx::query(sql)
             .bind(after)
             .bind(limit)
             .fetch_all(self.pool())
@@ -154,6 +178,47 @@ impl Cell {
             self.saw(last.position);
         }
         Ok(page)
+    }
+
+    /// The events at these positions, opened, in no order.
+    pub async fn read_positions(&self, positions: &[i64]) -> Result<Vec<Recorded>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS}
+               FROM log_events e
+               JOIN log_streams s USING (stream_id)
+              WHERE e.position = ANY ($1)"
+        );
+        let rows = sqlx::query(&sql)
+            .bind(positions)
+            .fetch_all(self.pool())
+            .await?;
+        rows.iter().map(|row| self.recorded(row)).collect()
+    }
+
+    /// The last position that was recorded at a time or before it, found by halving; 0 where the log begins later.
+    pub async fn position_at(&self, time: DateTime<Utc>) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar(
+            "WITH RECURSIVE search (low, high) AS (
+                 SELECT 0::bigint,
+                        COALESCE((SELECT last_position FROM log_batches ORDER BY last_position DESC LIMIT 1), 0)
+                 UNION ALL
+                 SELECT CASE WHEN found.earlier THEN middle.position ELSE s.low END,
+                        CASE WHEN found.earlier THEN s.high ELSE middle.position - 1 END
+                   FROM search s
+                  CROSS JOIN LATERAL (SELECT (s.low + s.high + 1) / 2 AS position) middle
+                  CROSS JOIN LATERAL (
+                        SELECT e.recorded_at <= $1 AS earlier
+                          FROM log_events e
+                         WHERE e.position = middle.position) found
+                  WHERE s.low < s.high
+             )
+             SELECT low
+               FROM search
+              WHERE low = high",
+        )
+        .bind(time)
+        .fetch_one(self.pool())
+        .await?)
     }
 
     /// The events of one stream after a version, in order.

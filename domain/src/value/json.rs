@@ -42,14 +42,25 @@ pub fn profile_json(profile: &Profile) -> String {
         }
         push_text(&mut json, name);
         json.push(':');
-        match value {
-            Value::Text(text) => push_text(&mut json, text),
-            Value::Number(digits) => json.push_str(digits),
-            Value::Bool(flag) => json.push_str(if *flag { "true" } else { "false" }),
-        }
+        push_value(&mut json, value);
     }
     json.push('}');
     json
+}
+
+/// One value as compact JSON text, a number with its exact digits.
+pub fn value_json(value: &Value) -> String {
+    let mut json = String::new();
+    push_value(&mut json, value);
+    json
+}
+
+fn push_value(json: &mut String, value: &Value) {
+    match value {
+        Value::Text(text) => push_text(json, text),
+        Value::Number(digits) => json.push_str(digits),
+        Value::Bool(flag) => json.push_str(if *flag { "true" } else { "false" }),
+    }
 }
 
 fn push_text(json: &mut String, text: &str) {

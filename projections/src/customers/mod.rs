@@ -6,6 +6,7 @@ mod filter;
 pub(crate) mod fold;
 #[cfg(test)]
 mod fold_tests;
+mod history;
 mod list;
 mod shape;
 mod statements;
@@ -23,6 +24,7 @@ use uuid::Uuid;
 
 pub use export::{export, extra_fields};
 pub use filter::{Cursor, Filter, Sort};
+pub use history::{AsOf, Changed, HistoryEntry, history, record_as_of};
 pub use list::{CustomerPage, list};
 
 use crate::QueryError;

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::audit::Audit;
 use crate::directory::Directory;
 use crate::page::PageError;
 use crate::parked;
@@ -55,6 +56,19 @@ pub enum Target {
     Directory,
     /// The search index of customers.
     Search,
+    /// The audit log.
+    Audit,
+}
+
+impl Target {
+    /// The read tables that are rebuilt together.
+    pub const fn tables(self) -> &'static [&'static str] {
+        match self {
+            Self::Directory => Directory::TABLES,
+            Self::Search => Search::TABLES,
+            Self::Audit => Audit::TABLES,
+        }
+    }
 }
 
 /// The database of a rebuild: the owner makes and swaps tables, the service's role fills them.
@@ -185,6 +199,7 @@ pub async fn rebuild(
     match target {
         Target::Directory => run::<Directory>(place, false, progress).await,
         Target::Search => run::<Search>(place, false, progress).await,
+        Target::Audit => run::<Audit>(place, false, progress).await,
     }
 }
 
@@ -197,6 +212,7 @@ pub async fn roll_back(
     match target {
         Target::Directory => run::<Directory>(place, true, progress).await,
         Target::Search => run::<Search>(place, true, progress).await,
+        Target::Audit => run::<Audit>(place, true, progress).await,
     }
 }
 
@@ -206,6 +222,7 @@ pub async fn drop_old(place: &Place, target: Target) -> Result<(), RebuildError>
     let (schemas, name) = match target {
         Target::Directory => (Schemas::of::<Directory>(&live), Directory::NAME),
         Target::Search => (Schemas::of::<Search>(&live), Search::NAME),
+        Target::Audit => (Schemas::of::<Audit>(&live), Audit::NAME),
     };
     let mut owner = migrate::connect_owner(&place.owner_url, &place.cell).await?;
     take_turn(&mut owner, name).await?;

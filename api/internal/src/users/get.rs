@@ -6,7 +6,7 @@ use roster_commands::authority::Operation;
 use roster_commands::{CommandError, FindBy, NotFound};
 use roster_domain::Problem;
 use roster_http::{ApiError, App, Effect, Endpoint, Scoped, respond};
-use roster_projections::customers;
+use roster_projections::customers::{self, AsOf};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -24,6 +24,10 @@ pub(crate) struct Request {
     /// One unique field and its value, such as `{"email": "ada@example.org"}`, instead of the id.
     #[schema(value_type = Option<Object>)]
     fields: Option<Values>,
+    /// The record as it was: a time of RFC 3339, or a position of the log.
+    #[serde(default, deserialize_with = "fields::moment")]
+    #[schema(value_type = Option<String>)]
+    as_of: Option<AsOf>,
 }
 
 impl Endpoint for Request {
@@ -88,6 +92,7 @@ pub(crate) async fn handler(
     State(app): State<App>,
     call: Scoped<Request>,
 ) -> Result<Response, ApiError> {
+    let as_of = call.input.as_of;
     let by = call.input.find_by()?;
     let cell = app.directory().cell();
     let project = cell
@@ -96,12 +101,19 @@ pub(crate) async fn handler(
         .map_err(CommandError::from)?;
     let project = project.ok_or(NotFound::Customer)?;
     let schema = app.schema(Some(project.no)).await?;
-    let row = match by {
-        FindBy::Id(id) => {
+    let row = match (as_of, by) {
+        (Some(as_of), by) => {
+            let found = app.directory().find_customer(&call.context, by).await;
+            match found.map_err(about_fields)? {
+                Some(stream) => customers::record_as_of(cell, &project, stream, as_of).await?,
+                None => None,
+            }
+        }
+        (None, FindBy::Id(id)) => {
             let id = schema.canonical_id(&id).map_err(ApiError::body)?;
             customers::get(cell.pool(), project.no, &id).await?
         }
-        by @ FindBy::Field(..) => {
+        (None, by @ FindBy::Field(..)) => {
             let found = app.directory().find_customer(&call.context, by).await;
             match found.map_err(about_fields)? {
                 Some(stream) => customers::get_by_stream(cell.pool(), project.no, stream).await?,

@@ -28,12 +28,15 @@ enum Named {
     Directory,
     /// The search index of customers.
     Search,
+    /// The audit log.
+    Audit,
 }
 
 pub(super) async fn run(args: &Args, settings: &Settings) -> anyhow::Result<ExitCode> {
     let target = match args.projection {
         Named::Directory => Target::Directory,
         Named::Search => Target::Search,
+        Named::Audit => Target::Audit,
     };
     let vault = session::vault(settings)?;
     let place = Place {

@@ -1,0 +1,3 @@
+//! The audit log of a project.
+
+pub(crate) mod events;

@@ -1,0 +1,3 @@
+//! What happened, event by event.
+
+pub(crate) mod list;

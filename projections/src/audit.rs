@@ -1,0 +1,328 @@
+//! The projection `audit`: table `view_audit_events`, a row for each event of the log.
+//!
+//! It reads events closed, so it cannot hold anything personal, and it has a runner of its own: what is written does not
+//! wait for it. [`list`] opens what a page needs.
+
+mod list;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use roster_domain::customer::{CustomerEvent, DataSource};
+use roster_domain::event::StoredEvent;
+use roster_domain::meta::Principal;
+use roster_store::{Cell, Recorded, StoreError};
+use sqlx::PgConnection;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+pub use list::{AuditFilter, AuditPage, AuditRow, list};
+
+use crate::bucket::in_project;
+use crate::page::PageError;
+use crate::rebuild::Rebuild;
+use crate::rebuild::filling::Filling;
+use crate::runner::{IDLE, LEASE_SECONDS, Projection, Step};
+use crate::status::Shared;
+
+/// How far the directory may lag before the audit log leaves the machine to it, in events.
+const DIRECTORY_LAG: i64 = 2_000;
+/// How long events are gathered when they trickle.
+const GATHER: Duration = Duration::from_millis(200);
+/// From this many on, events are not gathered any longer.
+const ENOUGH: i64 = 1_000;
+/// Events that a rebuild reads at once.
+const PAGE: i64 = 5_000;
+/// The columns in the order of `fill`.
+const COLUMNS: &str = "position, recorded_at, actor_key, type_key, stream_id, project_no, type_no, type_version, actor, \
+                       changed_fields";
+
+pub(crate) struct Audit {
+    cell: Cell,
+    head: watch::Receiver<i64>,
+    directory: Arc<Shared>,
+    written: Instant,
+}
+
+impl Audit {
+    pub(crate) fn new(cell: Cell, directory: Arc<Shared>) -> Self {
+        Self {
+            head: cell.head(),
+            cell,
+            directory,
+            written: Instant::now(),
+        }
+    }
+
+    fn must_pause(&self) -> bool {
+        *self.head.borrow() - self.directory.progress.position() > DIRECTORY_LAG
+    }
+}
+
+/// What an event's row says beside what the log says in columns.
+struct Entry {
+    actor: String,
+    changed: String,
+}
+
+impl Entry {
+    fn of(recorded: &Recorded) -> Result<Self, PageError> {
+        if recorded.name().is_none() {
+            return Err(PageError::Unknown {
+                type_no: recorded.type_no,
+                type_version: recorded.type_version,
+            });
+        }
+        let is_customer = CustomerEvent::TYPES
+            .iter()
+            .any(|known| known.type_no == recorded.type_no);
+        let changed = if is_customer {
+            let event = recorded
+                .decode()
+                .map_err(|error| PageError::decoding(recorded, error))?;
+            changed_fields(&event)
+        } else {
+            Vec::new()
+        };
+        let meta = recorded.meta().map_err(|_| PageError::Poison {
+            stream: recorded.stream,
+            position: recorded.position,
+            code: "malformed_meta",
+        })?;
+        Ok(Self {
+            actor: actor(&meta.principal),
+            changed: serde_json::to_string(&changed).unwrap_or_else(|_| "[]".into()),
+        })
+    }
+}
+
+/// Who acted, as the audit log and its filter spell it: `system`, `token`, or `api_key:` and the key's public id.
+pub fn actor(principal: &Principal) -> String {
+    match principal {
+        Principal::System => "system".into(),
+        Principal::Token => "token".into(),
+        Principal::ApiKey(id) => format!("api_key:{id}"),
+    }
+}
+
+/// What an update changed, as paths into the record. A registration changes nothing: everything is new.
+fn changed_fields(event: &CustomerEvent) -> Vec<String> {
+    let CustomerEvent::Updated {
+        fields,
+        enabled,
+        connector_enabled,
+        source,
+        ..
+    } = event
+    else {
+        return Vec::new();
+    };
+    paths(fields, *enabled, connector_enabled, source.as_ref())
+}
+
+/// The paths into the record that an update names.
+pub(crate) fn paths(
+    fields: &[String],
+    enabled: Option<bool>,
+    connector_enabled: &BTreeMap<String, bool>,
+    source: Option<&DataSource>,
+) -> Vec<String> {
+    let profile = fields.iter().map(|name| format!("profile.{name}"));
+    let connectors = connector_enabled
+        .keys()
+        .map(|channel| format!("connector_enabled.{channel}"));
+    profile
+        .chain(enabled.map(|_| "enabled".to_owned()))
+        .chain(connectors)
+        .chain(source.map(|_| "data_source".to_owned()))
+        .collect()
+}
+
+fn type_key(project_no: i32, type_no: i16) -> i64 {
+    in_project(project_no, &type_no.to_be_bytes())
+}
+
+fn actor_key(project_no: i32, actor: &str) -> i64 {
+    in_project(project_no, actor.as_bytes())
+}
+
+impl Projection for Audit {
+    const NAME: &'static str = "audit";
+    const VERSION: i32 = 1;
+    const TABLES: &'static [&'static str] = &["view_audit_events"];
+    const FILLED: &'static str = "view_audit_events";
+    const SCRUB: &'static [(&'static str, &'static str)] = &[];
+    type Item = Recorded;
+
+    fn forget(&mut self) {}
+
+    async fn read(&mut self, after: i64, limit: i64) -> Result<Vec<Recorded>, StoreError> {
+        self.head.borrow_and_update();
+        if self.must_pause() {
+            return Ok(Vec::new());
+        }
+        self.cell.read_page_closed(after, limit).await
+    }
+
+    async fn wait(&mut self, position: i64, awaited: bool) {
+        let idle = Instant::now() + IDLE;
+        if self.must_pause() {
+            tokio::time::sleep_until(idle).await;
+            return;
+        }
+        let more = self.head.wait_for(|head| *head > position);
+        if tokio::time::timeout_at(idle, more).await.is_err() {
+            return;
+        }
+        if !awaited && *self.head.borrow() - position < ENOUGH {
+            tokio::time::sleep_until(idle.min(self.written + GATHER)).await;
+        }
+    }
+
+    async fn apply(&mut self, page: &[&Recorded], step: Step) -> Result<(), PageError> {
+        let (mut position, mut recorded_at, mut stream) = (vec![], vec![], vec![]);
+        let (mut project, mut type_no, mut type_version) = (vec![], vec![], vec![]);
+        let (mut actor_keys, mut type_keys) = (vec![], vec![]);
+        let (mut actors, mut changed) = (vec![], vec![]);
+        for recorded in page {
+            let entry = Entry::of(recorded)?;
+            position.push(recorded.position);
+            recorded_at.push(recorded.recorded_at);
+            stream.push(recorded.stream);
+            project.push(recorded.project_no);
+            type_no.push(recorded.type_no);
+            type_version.push(recorded.type_version);
+            actor_keys.push(actor_key(recorded.project_no, &entry.actor));
+            type_keys.push(type_key(recorded.project_no, recorded.type_no));
+            actors.push(entry.actor);
+            changed.push(entry.changed);
+        }
+        let kept: bool = sqlx::query_scalar(ADVANCE)
+            .bind(step.name)
+            .bind(step.epoch)
+            .bind(step.from)
+            .bind(step.to)
+            .bind(LEASE_SECONDS)
+            .bind(position)
+            .bind(recorded_at)
+            .bind(actor_keys)
+            .bind(type_keys)
+            .bind(stream)
+            .bind(project)
+            .bind(type_no)
+            .bind(type_version)
+            .bind(actors)
+            .bind(changed)
+            .fetch_one(self.cell.pool())
+            .await?;
+        self.written = Instant::now();
+        if kept { Ok(()) } else { Err(PageError::Fenced) }
+    }
+
+    async fn refold(&mut self, _: i32, stream: Uuid, step: Step) -> Result<(), PageError> {
+        let events = self.cell.read_stream(stream, 0).await?;
+        let events: Vec<&Recorded> = events
+            .iter()
+            .filter(|recorded| recorded.position <= step.to)
+            .collect();
+        self.apply(&events, step).await
+    }
+}
+
+/// Writes rows and moves the checkpoint: all of it, or nothing where the lease was lost.
+const ADVANCE: &str = "
+WITH fence AS MATERIALIZED (
+    SELECT log_advance_checkpoint($1, $2, $3, $4, $5) AS kept
+), inserts AS (
+    INSERT INTO view_audit_events (
+           position,
+           recorded_at,
+           actor_key,
+           type_key,
+           stream_id,
+           project_no,
+           type_no,
+           type_version,
+           actor,
+           changed_fields)
+    SELECT e.position,
+           e.recorded_at,
+           e.actor_key,
+           e.type_key,
+           e.stream_id,
+           e.project_no,
+           e.type_no,
+           e.type_version,
+           e.actor,
+           e.changed_fields::json
+      FROM unnest($6::bigint[], $7::timestamptz[], $8::bigint[], $9::bigint[], $10::uuid[], $11::integer[],
+                  $12::smallint[], $13::smallint[], $14::text[], $15::text[])
+           AS e(position, recorded_at, actor_key, type_key, stream_id, project_no, type_no, type_version, actor,
+                changed_fields)
+     WHERE (SELECT kept FROM fence)
+        ON CONFLICT DO NOTHING
+)
+SELECT kept
+  FROM fence";
+
+impl Rebuild for Audit {
+    const FOLLOWS: Option<&'static str> = None;
+
+    fn on(cell: Cell) -> Self {
+        let directory = Arc::new(Shared::new(Self::NAME, Self::VERSION));
+        Self::new(cell, directory)
+    }
+
+    async fn expected(filling: &Filling<'_>) -> Result<u64, PageError> {
+        Ok(u64::try_from(filling.to).unwrap_or_default())
+    }
+
+    async fn fill(&mut self, filling: &Filling<'_>) -> Result<(), PageError> {
+        let mut copier = filling.copier(Self::FILLED, COLUMNS);
+        let mut after = 0;
+        while after < filling.to && !copier.failed() {
+            let limit = PAGE.min(filling.to - after);
+            let page = filling.cell.read_page_closed(after, limit).await?;
+            let Some(last) = page.last() else {
+                break;
+            };
+            after = last.position;
+            for recorded in page
+                .iter()
+                .filter(|recorded| !filling.parked.contains(&recorded.stream))
+            {
+                let entry = Entry::of(recorded)?;
+                let rows = &mut copier.rows;
+                rows.row(10);
+                rows.int8(recorded.position);
+                rows.time(recorded.recorded_at.into());
+                rows.int8(actor_key(recorded.project_no, &entry.actor));
+                rows.int8(type_key(recorded.project_no, recorded.type_no));
+                rows.uuid(recorded.stream);
+                rows.int4(recorded.project_no);
+                rows.int2(recorded.type_no);
+                rows.int2(recorded.type_version);
+                rows.text(&entry.actor);
+                rows.text(&entry.changed);
+            }
+            copier.flush().await;
+            (filling.progress)(page.len());
+        }
+        copier.finish().await
+    }
+
+    async fn complete(
+        &mut self,
+        _: &mut PgConnection,
+        _: &str,
+        _: Step,
+    ) -> Result<(), PageError> {
+        Ok(())
+    }
+
+    fn items(page: Vec<Recorded>) -> Vec<Recorded> {
+        page
+    }
+}
