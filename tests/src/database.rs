@@ -1,5 +1,6 @@
 //! A database for each test, cloned from a migrated template, and cells over it.
 
+use roster_projections::rebuild::Place;
 use roster_store::{Cell, CellConfig, Vault, migrate};
 use secrecy::SecretString;
 use sqlx::postgres::PgConnectOptions;
@@ -52,6 +53,17 @@ impl Database {
         let options = options(&self.name)?;
         let options = options.options([("search_path", "roster_main,roster_control,public")]);
         Ok(PgConnection::connect_with(&options).await?)
+    }
+
+    /// Where a rebuild is done.
+    pub fn place(&self) -> anyhow::Result<Place> {
+        let vault = Vault::parse(KEK)?;
+        Ok(Place {
+            owner_url: self.owner_url.clone(),
+            service_url: migrate::service_url(&self.owner_url, CELL, &vault)?,
+            cell: CELL.into(),
+            vault,
+        })
     }
 
     /// Opens a cell as a server would.

@@ -73,8 +73,9 @@ impl Node {
         let head = self.cell().head_position().await?;
         let read = self.projections.wait_for(head, PATIENCE).await;
         let searched = self.projections.wait_for_search(head, PATIENCE).await;
+        let audited = self.projections.wait_for_audit(head, PATIENCE).await;
         ensure!(
-            read && searched,
+            read && searched && audited,
             "the projections do not reach {head}: {:?}",
             self.projections.status()
         );

@@ -1,5 +1,7 @@
 //! Every integration test, as one binary: one link step, one process in plain `cargo test`.
 
+#[path = "suite/audit_events.rs"]
+mod audit_events;
 #[path = "suite/csv_bad_input.rs"]
 mod csv_bad_input;
 #[path = "suite/erasure.rs"]
@@ -36,6 +38,8 @@ mod projections_fold;
 mod read_your_writes;
 #[path = "suite/real_data.rs"]
 mod real_data;
+#[path = "suite/rebuild.rs"]
+mod rebuild;
 #[path = "suite/schema_routes.rs"]
 mod schema_routes;
 #[path = "suite/schema_uniqueness.rs"]
@@ -46,6 +50,8 @@ mod users_conflicts;
 mod users_edit;
 #[path = "suite/users_erase.rs"]
 mod users_erase;
+#[path = "suite/users_history.rs"]
+mod users_history;
 #[path = "suite/users_list.rs"]
 mod users_list;
 #[path = "suite/users_search.rs"]

@@ -77,7 +77,8 @@ pub(crate) fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
         Position(i64),
         Text(String),
     }
-    let malformed = || D::Error::invalid_value(Unexpected::Other("it"), &"a time of RFC 3339 or a position");
+    let malformed =
+        || D::Error::invalid_value(Unexpected::Other("it"), &"a time of RFC 3339 or a position");
     match Option::<Moment>::deserialize(deserializer).map_err(|_| malformed())? {
         None => Ok(None),
         Some(Moment::Position(position)) if position >= 0 => Ok(Some(AsOf::Position(position))),

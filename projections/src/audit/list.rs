@@ -160,7 +160,11 @@ pub async fn list(
         .bind(bounds.from)
         .bind(bounds.to)
         .bind(filter.limit + 1)
-        .bind(if filter.before.is_some() { 0 } else { filter.offset })
+        .bind(if filter.before.is_some() {
+            0
+        } else {
+            filter.offset
+        })
         .fetch_all(cell.pool())
         .await?;
     let limit = usize::try_from(filter.limit).unwrap_or_default();

@@ -179,7 +179,11 @@ fn value(customer: &Customer, path: &str) -> Option<Value> {
         None if path == "enabled" => Some(Value::Bool(customer.enabled)),
         _ => {
             let source = &customer.source;
-            let parts = [Some(source.kind.as_str().to_owned()), source.provider.clone(), source.connection_id.clone()];
+            let parts = [
+                Some(source.kind.as_str().to_owned()),
+                source.provider.clone(),
+                source.connection_id.clone(),
+            ];
             let parts: Vec<String> = parts.into_iter().flatten().collect();
             Some(Value::Text(parts.join("/")))
         }

@@ -109,7 +109,11 @@ impl Rows {
     /// An array of one dimension; an empty one has none.
     pub(crate) fn int8s(&mut self, numbers: &[i64]) {
         let dimensions = i32::from(!numbers.is_empty());
-        self.length(if numbers.is_empty() { 12 } else { 20 + 12 * numbers.len() });
+        self.length(if numbers.is_empty() {
+            12
+        } else {
+            20 + 12 * numbers.len()
+        });
         self.bytes.extend_from_slice(&dimensions.to_be_bytes());
         self.bytes.extend_from_slice(&0_i32.to_be_bytes());
         self.bytes.extend_from_slice(&INT8.to_be_bytes());

@@ -128,9 +128,18 @@ impl Schemas {
             };
             owner.execute(sql.as_str()).await?;
         }
-        owner
-            .execute(format!("ANALYZE {next}.{table}").as_str())
-            .await?;
+        Ok(())
+    }
+
+    /// Gives the planner the statistics that autovacuum would bring minutes after a swap.
+    pub(crate) async fn analyse<P: Projection>(
+        &self,
+        owner: &mut PgConnection,
+    ) -> sqlx::Result<()> {
+        for table in P::TABLES {
+            let sql = format!("ANALYZE {}.{table}", self.next);
+            owner.execute(sql.as_str()).await?;
+        }
         Ok(())
     }
 
@@ -148,7 +157,10 @@ impl Schemas {
         schema: &str,
     ) -> sqlx::Result<Option<(i64, i32)>> {
         let sql = format!("SELECT position, version FROM {schema}.log_checkpoints WHERE name = $1");
-        sqlx::query_as(&sql).bind(P::NAME).fetch_optional(owner).await
+        sqlx::query_as(&sql)
+            .bind(P::NAME)
+            .fetch_optional(owner)
+            .await
     }
 
     /// Makes the tables of a schema the live ones, which become the old ones, and moves the checkpoint with them.

@@ -9,9 +9,9 @@ use roster_store::{Cell, Recorded};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::Search;
 use super::row::SearchRow;
 use super::touched::{Touch, Touched};
-use super::Search;
 use crate::customers::write::after;
 use crate::directory::Directory;
 use crate::page::PageError;
@@ -79,12 +79,7 @@ impl Rebuild for Search {
         copier.finish().await
     }
 
-    async fn complete(
-        &mut self,
-        _: &mut PgConnection,
-        _: &str,
-        _: Step,
-    ) -> Result<(), PageError> {
+    async fn complete(&mut self, _: &mut PgConnection, _: &str, _: Step) -> Result<(), PageError> {
         Ok(())
     }
 

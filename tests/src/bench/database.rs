@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use roster_domain::customer::{Customer, CustomerEvent, decide};
 use roster_domain::meta::{Meta, Principal};
 use roster_domain::schema::Schema;
+use roster_projections::rebuild::Place;
 use roster_store::{Cell, CellConfig, ChunkVerdict, Prepared, Project, Vault, migrate};
 use secrecy::SecretString;
 use sqlx::postgres::PgConnectOptions;
@@ -76,6 +77,18 @@ impl Database {
             ("jit", "off"),
         ]);
         Ok(PgConnection::connect_with(&options).await?)
+    }
+
+    /// Where a rebuild is done.
+    pub(super) fn place(&self) -> anyhow::Result<Place> {
+        let owner_url = SecretString::from(self.url());
+        let vault = Vault::parse(KEK)?;
+        Ok(Place {
+            service_url: migrate::service_url(&owner_url, CELL, &vault)?,
+            owner_url,
+            cell: CELL.into(),
+            vault,
+        })
     }
 
     /// Migrates it and opens the cell as a server would.

@@ -24,6 +24,7 @@ mod options;
 mod peer;
 pub mod people;
 mod pgbench;
+mod rebuild;
 mod report;
 mod server;
 mod stats;
@@ -86,6 +87,7 @@ pub async fn main() -> anyhow::Result<ExitCode> {
     let stages = [
         (bulk::ROWS, Stage::Bulk),
         (catch_up::ROWS, Stage::CatchUp),
+        (rebuild::ROWS, Stage::Rebuild),
         (idle::ROWS, Stage::Idle),
     ];
     let stages = stages.into_iter().chain([
@@ -99,6 +101,7 @@ pub async fn main() -> anyhow::Result<ExitCode> {
         let outcome = match stage {
             Stage::Bulk => bulk::run(&bench, &mut report).await,
             Stage::CatchUp => catch_up::run(&bench, &mut report).await,
+            Stage::Rebuild => rebuild::run(&bench, &mut report).await,
             Stage::Idle => idle::run(&bench, &mut report).await,
             Stage::Upserts => upserts::run(&bench, &mut report).await,
             Stage::Directory => directory::run(&bench, &mut report).await,
@@ -132,6 +135,7 @@ pub async fn main() -> anyhow::Result<ExitCode> {
 enum Stage {
     Bulk,
     CatchUp,
+    Rebuild,
     Idle,
     Upserts,
     Directory,

@@ -92,7 +92,10 @@ impl Things {
             }
             "schema/preparation/get" => json!({"preparation_id": self.preparation}),
             "users/list" | "users/export-csv" => json!({"search": self.customer}),
-            "users/get" | "users/delete" => json!({"customer_user_id": self.customer}),
+            "audit/events/list" => json!({"customer_user_id": self.customer}),
+            "users/get" | "users/delete" | "users/history" | "users/person-export" => {
+                json!({"customer_user_id": self.customer})
+            }
             "users/upsert" => {
                 json!({"customer_user_id": self.customer, "profile": {"city": "London"}})
             }

@@ -20,6 +20,7 @@ use roster_domain::schema::{Definition, Field, FieldType, ProjectSchema};
 use roster_domain::stream::{Claim, Stream, claim_kind};
 use roster_domain::value::Input;
 use roster_domain::{Personal, Timestamp};
+use roster_projections::rebuild::{Target, rebuild};
 use roster_store::{Project, verify};
 use roster_tests::database::Database;
 use roster_tests::node::Node;
@@ -48,12 +49,17 @@ fn seconds() -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_read_models_are_a_fold_of_the_log() {
-    hammer(1).await;
+    hammer(1, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_read_models_are_a_fold_of_the_log_after_rebuilds_under_load() {
+    hammer(2, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_read_models_of_two_servers_are_a_fold_of_the_log() {
-    hammer(2).await;
+    hammer(2, false).await;
 }
 
 /// How often what happened.
@@ -67,7 +73,7 @@ struct Tally {
     refused_schemas: AtomicU64,
 }
 
-async fn hammer(servers: usize) {
+async fn hammer(servers: usize, rebuilt: bool) {
     let database = Database::create().await.expect("a database");
     let mut nodes = Vec::new();
     for number in 0..servers {
@@ -99,6 +105,13 @@ async fn hammer(servers: usize) {
                 write_once(&directory, &tally).await;
             }
         });
+    }
+    if rebuilt {
+        let place = database.place().expect("a place");
+        for target in [Target::Directory, Target::Search, Target::Audit] {
+            let done = rebuild(&place, target, &|_| {}).await;
+            done.expect("it is rebuilt while commands run");
+        }
     }
     while let Some(ended) = tasks.join_next().await {
         ended.expect("no writer fails");
