@@ -120,7 +120,9 @@ impl Rows {
         if !numbers.is_empty() {
             self.length(numbers.len());
             self.bytes.extend_from_slice(&1_i32.to_be_bytes());
-            numbers.iter().for_each(|number| self.int8(*number));
+            for number in numbers {
+                self.int8(*number);
+            }
         }
     }
 }

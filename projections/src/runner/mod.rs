@@ -157,7 +157,7 @@ impl<P: Projection> Runner<P> {
                     self.shared.refuse(lease.version);
                     self.reach(lease.position);
                     self.release(lease).await;
-                    self.pause(LONGEST_BACKOFF).await;
+                    self.pause(TAKEOVER).await;
                 }
                 Ok(Some(lease)) => {
                     self.shared.lead(&self.owner);

@@ -43,7 +43,7 @@ async fn the_audit_log_tells_who_changed_what_and_is_narrowed_by_each_filter() {
         .await;
     client.upsert("c2", json!({"full_name": "Second"})).await;
     let members = json!({"customer_user_id": "c1", "profile": {"full_name": "Grace Hopper", "email": null}, "enabled": false,
-        "connector_enabled": {"sms": true}});
+        "connector_enabled": {"sms": false}});
     let updated = ada.post("users/upsert", members).await;
 
     let all = list(&client, &updated, json!({})).await;
