@@ -1,6 +1,6 @@
 //! The directory from nothing: the log is folded stream by stream, so that no row is written twice.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use roster_store::{Cell, Recorded};
@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 
 use super::{Directory, advance};
 use crate::customers::copy;
-use crate::customers::fold::{Folded, fold};
+use crate::customers::fold::{CountChange, Folded, SourceKey, fold};
 use crate::page::PageError;
 use crate::rebuild::Rebuild;
 use crate::rebuild::filling::Filling;
@@ -36,11 +36,18 @@ impl Rebuild for Directory {
             if let Some(transaction) = self.write_others().await? {
                 transaction.commit().await?;
             }
-            let folded = fold(changes, HashMap::new());
-            for (stream, listed) in &folded.upserts {
+            // Nothing is there yet that could go.
+            let Folded {
+                upserts,
+                deletes: _,
+                counts,
+                fields,
+            } = fold(changes, HashMap::new());
+            for (stream, listed) in &upserts {
                 copy::write(&mut copier.rows, *stream, listed);
             }
-            self.total(folded);
+            self.total(counts);
+            self.totals.fields.extend(fields);
             copier.flush().await;
             if copier.failed() {
                 break;
@@ -74,13 +81,12 @@ impl Rebuild for Directory {
 }
 
 impl Directory {
-    fn total(&mut self, folded: Folded) {
-        for (source, change) in folded.counts {
+    fn total(&mut self, counts: BTreeMap<SourceKey, CountChange>) {
+        for (source, change) in counts {
             let total = self.totals.counts.entry(source).or_default();
             total.count += change.count;
             total.enabled += change.enabled;
             total.upserted_at = total.upserted_at.max(change.upserted_at);
         }
-        self.totals.fields.extend(folded.fields);
     }
 }

@@ -31,7 +31,8 @@ impl Rebuild for Search {
 
     fn on(cell: Cell) -> Self {
         let directory = Arc::new(Shared::new(Directory::NAME, Directory::VERSION));
-        Self::new(cell, directory, Arc::new(Touched::default()))
+        let own = Arc::new(Shared::new(Self::NAME, Self::VERSION));
+        Self::new(cell, directory, own, Arc::new(Touched::default()))
     }
 
     async fn expected(filling: &Filling<'_>) -> Result<u64, PageError> {
