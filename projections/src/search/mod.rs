@@ -30,11 +30,11 @@ const DIRECTORY_LAG: i64 = 2_000;
 const GATHER: Duration = Duration::from_millis(100);
 /// From this many on, changes are not gathered any longer.
 const ENOUGH: i64 = 1_000;
-/// How long search rests after a page while interactive commands come in, in times of that page: it takes a quarter of
+/// How long search rests after a page while interactive commands come in, in times of that page: it takes a fifth of
 /// one processor then, in pages that grow with the load and so cost less a row.
-const REST: u32 = 3;
+const REST: u32 = 4;
 /// The longest rest.
-const LONGEST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(5);
 /// How often a gathering runner looks whether somebody waits for it.
 const STEP: Duration = Duration::from_millis(10);
 /// How far search may fall behind for that, in events.
