@@ -21,7 +21,7 @@ const ROLE_ATTEMPTS: u32 = 100;
 const CHECK_ABOUT: &[u8] = b"roster key check";
 
 /// What the service's role may do, by table; everything else stays the owner's.
-const CELL_GRANTS: [(&str, &str); 9] = [
+const CELL_GRANTS: [(&str, &str); 10] = [
     ("log_head", "SELECT, UPDATE"),
     ("log_events", "SELECT, INSERT"),
     ("log_batches", "SELECT, INSERT"),
@@ -30,6 +30,7 @@ const CELL_GRANTS: [(&str, &str); 9] = [
     ("log_idempotency", "SELECT, INSERT, UPDATE, DELETE"),
     ("log_checkpoints", "SELECT, INSERT, UPDATE, DELETE"),
     ("log_types", "SELECT, INSERT"),
+    ("log_epoch", "SELECT, UPDATE"),
     ("_sqlx_migrations", "SELECT"),
 ];
 const CONTROL_GRANTS: [(&str, &str); 5] = [

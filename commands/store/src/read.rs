@@ -124,6 +124,13 @@ impl Cell {
         Ok(head.unwrap_or_default())
     }
 
+    /// Which life of the log this is, from 1; a restore of the database begins the next.
+    pub async fn epoch(&self) -> Result<i32, StoreError> {
+        Ok(sqlx::query_scalar("SELECT epoch FROM log_epoch")
+            .fetch_one(self.pool())
+            .await?)
+    }
+
     /// The events after a position in order, at most `limit`.
     ///
     /// # Errors
