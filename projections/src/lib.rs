@@ -9,6 +9,7 @@ mod bucket;
 pub mod customers;
 pub mod data_sources;
 mod directory;
+pub mod erasures;
 mod folds;
 pub mod import_issues;
 pub mod imports;

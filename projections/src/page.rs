@@ -28,6 +28,9 @@ pub(crate) enum PageError {
         /// A word for status and metrics.
         code: &'static str,
     },
+    /// The ledger of erasures cannot be written.
+    #[error("the ledger of erasures: {0}")]
+    Ledger(std::io::Error),
     /// The log or its keys.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -74,6 +77,7 @@ impl PageError {
             Self::Fenced => "fenced".into(),
             Self::Unknown { .. } => "unknown_event_type".into(),
             Self::Poison { code, .. } => (*code).into(),
+            Self::Ledger(_) => "ledger_unwritable".into(),
             Self::Store(error) => code_of(error),
         }
     }

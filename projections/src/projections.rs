@@ -1,5 +1,6 @@
 //! The projections of one cell: start, wait, status.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use uuid::Uuid;
 
 use crate::audit::Audit;
 use crate::directory::Directory;
+use crate::erasures::Erasures;
 use crate::parked;
 use crate::runner::{Projection, Runner};
 use crate::search::Search;
@@ -20,10 +22,12 @@ use crate::status::{ProjectionStatus, Shared};
 const MEASURED: Duration = Duration::from_secs(1);
 
 /// How the projections are run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ProjectionOptions {
     /// The name of this server in leases: no two servers of a cell may share one.
     pub owner: String,
+    /// The file of the erasure ledger; without one this server writes none.
+    pub erasure_ledger: Option<PathBuf>,
 }
 
 /// The running projections of a cell.
@@ -35,6 +39,7 @@ struct Inner {
     directory: Arc<Shared>,
     search: Arc<Shared>,
     audit: Arc<Shared>,
+    erasures: Option<Arc<Shared>>,
 }
 
 impl Projections {
@@ -84,17 +89,33 @@ impl Projections {
                 projection: Audit::new(cell.clone(), Arc::clone(&directory)),
                 cell: cell.clone(),
                 shared: Arc::clone(&audit),
-                owner: options.owner,
+                owner: options.owner.clone(),
                 stop: stop.clone(),
                 on_position: Box::new(|_| {}),
             }
             .run(),
         );
+        let erasures = options.erasure_ledger.map(|path| {
+            let shared = Arc::new(Shared::new(Erasures::NAME, Erasures::VERSION));
+            tracker.spawn(
+                Runner {
+                    projection: Erasures::new(cell.clone(), path),
+                    cell: cell.clone(),
+                    shared: Arc::clone(&shared),
+                    owner: options.owner,
+                    stop: stop.clone(),
+                    on_position: Box::new(|_| {}),
+                }
+                .run(),
+            );
+            shared
+        });
         let projections = Self(Arc::new(Inner {
             cell,
             directory,
             search,
             audit,
+            erasures,
         }));
         let measured = projections.clone();
         tracker.spawn(async move { measured.measure(stop).await });
@@ -129,9 +150,14 @@ impl Projections {
     /// How each projection is doing.
     pub fn status(&self) -> Vec<ProjectionStatus> {
         let head = *self.0.cell.head().borrow();
-        [&self.0.directory, &self.0.search, &self.0.audit]
-            .map(|shared| shared.status(head))
-            .into()
+        self.each().map(|shared| shared.status(head)).collect()
+    }
+
+    fn each(&self) -> impl Iterator<Item = &Arc<Shared>> {
+        let inner = &self.0;
+        [&inner.directory, &inner.search, &inner.audit]
+            .into_iter()
+            .chain(&inner.erasures)
     }
 
     /// Asks for a parked stream of a projection, or all of them, to be folded anew; how many were parked. The runner does
@@ -147,9 +173,7 @@ impl Projections {
             .is_some()
         {
             let head = *self.0.cell.head().borrow();
-            self.0.directory.measure(head);
-            self.0.search.measure(head);
-            self.0.audit.measure(head);
+            self.each().for_each(|shared| shared.measure(head));
         }
     }
 }

@@ -15,6 +15,8 @@ pub struct Cluster {
     pub nats_url: String,
     /// The folder of `pg_dump` and `psql`, where it is known.
     pub postgres_bin: Option<PathBuf>,
+    /// The folder of what NATS keeps, where it is known.
+    pub nats_dir: Option<PathBuf>,
     /// A stack that this process started, which ends with it.
     _stack: Option<Stack>,
 }
@@ -58,6 +60,7 @@ fn start() -> anyhow::Result<Cluster> {
             database_url,
             nats_url,
             postgres_bin,
+            nats_dir: variable("ROSTER_TEST_NATS_DIR").map(PathBuf::from),
             _stack: None,
         });
     }
@@ -67,6 +70,7 @@ fn start() -> anyhow::Result<Cluster> {
         database_url: stack.maintenance_url(),
         nats_url: stack.nats_url().to_owned(),
         postgres_bin: stack.postgres_bin().map(PathBuf::from),
+        nats_dir: stack.nats_dir(),
         _stack: Some(stack),
     })
 }

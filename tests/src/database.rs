@@ -38,6 +38,18 @@ impl Database {
         Ok(Self { name, owner_url })
     }
 
+    /// A database without a table.
+    pub async fn create_empty() -> anyhow::Result<Self> {
+        let name = format!("test_{}", Uuid::from_u128(rand::random()).simple());
+        let mut maintenance = connect("postgres").await?;
+        maintenance
+            .execute(format!("CREATE DATABASE {name} TEMPLATE template0").as_str())
+            .await?;
+        maintenance.close().await?;
+        let owner_url = url_of(&name)?;
+        Ok(Self { name, owner_url })
+    }
+
     /// The superuser's URL.
     pub const fn owner_url(&self) -> &SecretString {
         &self.owner_url
@@ -50,8 +62,13 @@ impl Database {
 
     /// A connection as superuser with the cell's search path.
     pub async fn superuser(&self) -> anyhow::Result<PgConnection> {
-        let options = options(&self.name)?;
-        let options = options.options([("search_path", "roster_main,roster_control,public")]);
+        self.superuser_of(CELL).await
+    }
+
+    /// The same for another cell.
+    pub async fn superuser_of(&self, cell: &str) -> anyhow::Result<PgConnection> {
+        let path = format!("roster_{cell},roster_control,public");
+        let options = options(&self.name)?.options([("search_path", path)]);
         Ok(PgConnection::connect_with(&options).await?)
     }
 

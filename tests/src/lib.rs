@@ -10,4 +10,5 @@ pub mod log;
 pub mod node;
 pub mod schema;
 pub mod server;
+pub mod traces;
 pub mod until;

@@ -36,6 +36,7 @@ impl Node {
         let test = database.cell().await?;
         let options = ProjectionOptions {
             owner: name.to_owned(),
+            ..ProjectionOptions::default()
         };
         let projections =
             Projections::start(test.cell.clone(), options, &test.tracker, test.stop.clone());

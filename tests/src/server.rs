@@ -16,7 +16,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,6 +106,11 @@ impl Server {
     /// The process id, for `/proc`; `None` while it is not running.
     pub fn process_id(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
+    }
+
+    /// The folder of its key, its erasure ledger and what it writes.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// What the server wrote to standard error so far, over all of its starts.

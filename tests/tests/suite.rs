@@ -6,6 +6,8 @@ mod audit_events;
 mod csv_bad_input;
 #[path = "suite/erasure.rs"]
 mod erasure;
+#[path = "suite/erasure_traces.rs"]
+mod erasure_traces;
 #[path = "suite/http_access.rs"]
 mod http_access;
 #[path = "suite/http_answers.rs"]
@@ -22,6 +24,8 @@ mod import_crash;
 mod import_csv;
 #[path = "suite/import_files.rs"]
 mod import_files;
+#[path = "suite/key_rotation.rs"]
+mod key_rotation;
 #[path = "suite/layers.rs"]
 mod layers;
 #[path = "suite/log_append.rs"]
@@ -40,6 +44,8 @@ mod read_your_writes;
 mod real_data;
 #[path = "suite/rebuild.rs"]
 mod rebuild;
+#[path = "suite/restore.rs"]
+mod restore;
 #[path = "suite/schema_routes.rs"]
 mod schema_routes;
 #[path = "suite/schema_uniqueness.rs"]

@@ -60,6 +60,7 @@ codes! {
     RunInProgress CONFLICT "run_in_progress" "The connection is being synced.";
     ConnectionNameTaken CONFLICT "connection_name_taken" "Another connection has the name.";
     PositionAhead CONFLICT "position_ahead" "The log has not reached that position.";
+    EpochChanged CONFLICT "epoch_changed" "The log was restored; the position is of another epoch.";
     PayloadTooLarge PAYLOAD_TOO_LARGE "payload_too_large" "The body is larger than the limit.";
     UnsupportedMediaType UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" "The body has another type.";
     SchemaInvalid UNPROCESSABLE_ENTITY "schema_invalid" "The schema contradicts itself.";
@@ -113,6 +114,7 @@ mod tests {
         409 run_in_progress
         409 connection_name_taken
         409 position_ahead
+        409 epoch_changed
         413 payload_too_large
         415 unsupported_media_type
         422 schema_invalid

@@ -83,7 +83,7 @@ pub(crate) async fn serve(State(app): State<App>, mut request: Request, next: Ne
     headers.insert(REQUEST_ID, id);
     headers
         .entry(position::POSITION)
-        .or_insert_with(|| position::header_value(position));
+        .or_insert_with(|| position::header_value(app.epoch(), position));
     if let Some(allowance) = exchange.allowance() {
         allowance.write(headers);
     }

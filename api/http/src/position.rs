@@ -16,21 +16,18 @@ pub const MIN_POSITION: HeaderName = HeaderName::from_static("roster-min-positio
 /// `false`: the write is safe, and reads will show it a little later.
 pub const PROJECTED: HeaderName = HeaderName::from_static("roster-projected");
 
-/// The epoch of a log that was never restored from a backup.
-const EPOCH: u32 = 1;
-
 /// How long an answer may wait for the read side.
 pub(crate) const WAIT: Duration = Duration::from_secs(5);
 
 /// The header's text.
-pub(crate) fn header_value(position: i64) -> HeaderValue {
-    HeaderValue::try_from(format!("{EPOCH}:{position}")).unwrap_or(HeaderValue::from_static("1:0"))
+pub(crate) fn header_value(epoch: i32, position: i64) -> HeaderValue {
+    HeaderValue::try_from(format!("{epoch}:{position}")).unwrap_or(HeaderValue::from_static("1:0"))
 }
 
 /// Where a minimum points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Minimum {
-    epoch: u32,
+    epoch: i32,
     position: i64,
 }
 
@@ -70,8 +67,12 @@ pub(crate) async fn wait(
         return Ok(());
     };
     let ahead = || ApiError::new(Code::PositionAhead, "the log has not reached that position");
-    if minimum.epoch != EPOCH {
-        return Err(ahead());
+    if minimum.epoch != app.epoch() {
+        let message = format!(
+            "the log was restored: it is in epoch {}, and the position is of another one",
+            app.epoch()
+        );
+        return Err(ApiError::new(Code::EpochChanged, message));
     }
     if minimum.position > app.head() && minimum.position > app.head_in_log().await? {
         return Err(ahead());
@@ -104,7 +105,8 @@ mod tests {
 
     #[test]
     fn a_position_comes_back_as_it_was_sent() {
-        assert_eq!(header_value(42), "1:42");
+        assert_eq!(header_value(1, 42), "1:42");
+        assert_eq!(header_value(3, 7), "3:7");
         assert_eq!(
             parsed("1:42"),
             Some(Minimum {

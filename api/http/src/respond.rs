@@ -38,6 +38,7 @@ pub struct Settled<T> {
     position: i64,
     projected: bool,
     replayed: bool,
+    epoch: i32,
 }
 
 impl App {
@@ -63,6 +64,7 @@ impl App {
             position,
             projected,
             replayed,
+            epoch: self.epoch(),
         }
     }
 }
@@ -72,7 +74,10 @@ impl<T> Settled<T> {
     pub fn answer<R: Serialize>(self, status: StatusCode, body: impl FnOnce(T) -> R) -> Response {
         let mut response = json(status, &body(self.value));
         let headers = response.headers_mut();
-        headers.insert(position::POSITION, position::header_value(self.position));
+        headers.insert(
+            position::POSITION,
+            position::header_value(self.epoch, self.position),
+        );
         if !self.projected {
             headers.insert(position::PROJECTED, HeaderValue::from_static("false"));
         }

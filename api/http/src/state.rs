@@ -41,6 +41,8 @@ pub struct AppParts {
     pub metrics: Option<PrometheusHandle>,
     /// How the bus does.
     pub bus: watch::Receiver<Bus>,
+    /// Which life of the log is served; it changes only while no server runs.
+    pub epoch: i32,
 }
 
 /// The state of the router.
@@ -116,6 +118,10 @@ impl App {
 
     pub(crate) fn bus(&self) -> Bus {
         *self.0.parts.bus.borrow()
+    }
+
+    pub(crate) fn epoch(&self) -> i32 {
+        self.0.parts.epoch
     }
 
     pub(crate) fn schemas(&self) -> &Schemas {

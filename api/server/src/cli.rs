@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod backup;
 mod config;
 mod doctor;
 mod export;
@@ -8,6 +9,9 @@ mod keys;
 mod log;
 mod migrate;
 mod rebuild;
+mod restore;
+mod restore_check;
+mod rotate;
 mod serve;
 mod version;
 
@@ -48,7 +52,7 @@ enum Command {
     Serve(serve::Args),
     /// Make or update the schemas and the service's role.
     Migrate(migrate::Args),
-    /// Create, list and revoke API keys.
+    /// Create, list and revoke API keys; take another key-encryption key into use.
     #[command(subcommand)]
     Keys(keys::Command),
     /// Import a CSV file through a running server.
@@ -60,6 +64,12 @@ enum Command {
     Log(log::Command),
     /// Make read tables anew from the log while the service runs.
     Rebuild(rebuild::Args),
+    /// Copy the database, without its keys.
+    Backup(backup::Args),
+    /// Bring a copy back into an empty database.
+    Restore(restore::Args),
+    /// Erase again, in a restored database, whom the erasure ledger lists; only then is it served.
+    RestoreCheck(restore_check::Args),
     /// Check configuration, Postgres, NATS, keys, disk and clock.
     Doctor,
     /// Print the settings in effect and where each comes from, without secrets.
@@ -113,6 +123,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(_) => Box::pin(serve::run(load()?)).await,
         Command::Migrate(args) => migrate::run(&args, &load()?.settings).await,
         Command::Keys(command) => keys::run(command, &load()?.settings).await,
+        Command::Backup(args) => backup::run(&args, &load()?.settings).await,
+        Command::Restore(args) => restore::run(&args, &load()?.settings).await,
+        Command::RestoreCheck(args) => restore_check::run(args, &load()?.settings).await,
         Command::Log(command) => log::run(command, &load()?.settings).await,
         Command::Rebuild(args) => rebuild::run(&args, &load()?.settings).await,
         Command::Import(args) => import::run(args, &load()?.settings).await,
@@ -174,6 +187,12 @@ mod tests {
              --expires 30d",
             "roster keys list",
             "roster keys revoke ab12",
+            "roster keys rotate-kek --new-key-file new.key",
+            "roster keys rotate-kek --batch 100 --pause-ms 50",
+            "roster backup --to copies/monday --jobs 4 --pg-bin /usr/lib/postgresql/18/bin",
+            "roster restore --from copies/monday --force",
+            "roster restore-check --ledger a.jsonl --ledger b.jsonl --new-epoch",
+            "roster restore-check --without-ledger",
             "roster import people.csv --url http://h:1 --api-key rk_a_b --account a --org b --project c",
             "roster import people.csv --on-conflict skip --empty-cells keep --dry-run --delimiter ;",
             "roster export -o people.csv --search ada",
@@ -199,6 +218,9 @@ mod tests {
             "roster keys create",
             "roster rebuild",
             "roster rebuild search --roll-back --drop-old",
+            "roster backup",
+            "roster restore",
+            "roster restore-check --without-ledger --ledger a.jsonl",
             "roster serve --set nothing",
             "roster nothing",
         ] {

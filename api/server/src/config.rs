@@ -36,6 +36,10 @@ pub struct Settings {
     pub nats: NatsSettings,
     /// The key-encryption key.
     pub keys: KeySettings,
+    /// Erasures.
+    pub erasures: ErasureSettings,
+    /// Copies of the database.
+    pub backup: BackupSettings,
     /// Tokens.
     pub auth: AuthSettings,
     /// Limits.
@@ -103,6 +107,24 @@ pub struct KeySettings {
     /// A file with it.
     #[serde(deserialize_with = "blank_is_absent")]
     pub kek_file: Option<PathBuf>,
+}
+
+/// Where erasures are listed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErasureSettings {
+    /// The folder of the ledger.
+    #[serde(deserialize_with = "blank_is_absent")]
+    pub ledger_dir: Option<PathBuf>,
+}
+
+/// How the database is copied.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupSettings {
+    /// The folder of `pg_dump` and `pg_restore`.
+    #[serde(deserialize_with = "blank_is_absent")]
+    pub pg_bin: Option<PathBuf>,
 }
 
 /// How tokens are verified.
@@ -204,6 +226,15 @@ impl Settings {
     /// Where the key-encryption key of the servers that are started is.
     pub fn own_kek(&self) -> PathBuf {
         self.data_dir.join("kek")
+    }
+
+    /// The file that lists who was erased from the cell: outside the database, so beside the key if nothing else is said.
+    pub fn erasure_ledger(&self) -> PathBuf {
+        let beside_key = || self.keys.kek_file.as_deref().and_then(Path::parent);
+        let folder = self.erasures.ledger_dir.as_deref().or_else(beside_key);
+        folder
+            .unwrap_or(&self.data_dir)
+            .join(format!("erasures-{}.jsonl", self.cell))
     }
 
     /// Whether Postgres is to be started.

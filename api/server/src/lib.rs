@@ -6,6 +6,7 @@ pub mod bus;
 pub mod cli;
 mod client;
 pub mod config;
+mod copy;
 pub mod demo;
 mod managed;
 mod output;

@@ -3,6 +3,8 @@
 use anyhow::{Context, bail};
 use roster_store::{Cell, CellConfig, Vault, migrate};
 use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,10 +30,13 @@ pub(crate) fn vault(settings: &Settings) -> anyhow::Result<Vault> {
     Vault::parse(&text).with_context(|| format!("key file {}", path.display()))
 }
 
-/// The owner's URL: as set, or of the servers started in the data folder.
+/// The owner's URL: as set, or that of the Postgres which `roster serve` started.
 pub(crate) fn owner_url(settings: &Settings) -> anyhow::Result<SecretString> {
     if let Some(owner) = &settings.database.url {
         return Ok(owner.clone());
+    }
+    if !settings.is_managed() {
+        bail!("this needs the owner of the schemas: set DATABASE_URL or database.url");
     }
     let path = settings.ready_path();
     let ready = ready::read(&path).with_context(|| {
@@ -44,16 +49,24 @@ pub(crate) fn owner_url(settings: &Settings) -> anyhow::Result<SecretString> {
 }
 
 /// The URL of the service's role: as set, or derived from the owner's.
-pub(crate) fn service_url(settings: &Settings, vault: &Vault) -> anyhow::Result<SecretString> {
-    let database = &settings.database;
-    match &database.service_url {
-        Some(service) => Ok(service.clone()),
-        None => Ok(migrate::service_url(
-            &owner_url(settings)?,
-            &settings.cell,
-            vault,
-        )?),
+pub(crate) async fn service_url(
+    settings: &Settings,
+    vault: &Vault,
+) -> anyhow::Result<SecretString> {
+    if let Some(service) = &settings.database.service_url {
+        return Ok(service.clone());
     }
+    let owner = owner_url(settings)?;
+    Ok(migrate::find_service_url(&owner, &settings.cell, vault).await?)
+}
+
+/// A connection as the owner of the schemas.
+pub(crate) async fn connect_owner(settings: &Settings) -> anyhow::Result<PgConnection> {
+    let options: PgConnectOptions = owner_url(settings)?.expose_secret().parse()?;
+    let options = options.application_name("roster copy");
+    PgConnection::connect_with(&options)
+        .await
+        .context("connect to Postgres")
 }
 
 /// An open cell for a command that ends.
@@ -68,7 +81,7 @@ impl Session {
         let vault = vault(settings)?;
         let config = CellConfig {
             name: settings.cell.clone(),
-            database_url: service_url(settings, &vault)?,
+            database_url: service_url(settings, &vault).await?,
             pool_size: POOL,
             cache_streams: 1,
         };

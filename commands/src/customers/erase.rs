@@ -1,8 +1,10 @@
 //! Erase a person for ever.
 
 use roster_domain::customer::{Customer, CustomerCommand, decide};
-use roster_domain::stream::Claim;
-use roster_store::{ChunkVerdict, Verdict};
+use roster_domain::meta::Meta;
+use roster_domain::stream::{Claim, kind};
+use roster_store::{ChunkVerdict, Project, Standing, Verdict};
+use uuid::Uuid;
 
 use crate::authority::Operation;
 use crate::execute::DECISIONS;
@@ -77,6 +79,35 @@ impl Directory {
                 self.streams_by_id()
                     .pop(&(project.no, project.claim_key(&claim)));
                 return Ok(Applied::at(Erased::default(), position));
+            }
+        }
+        Err(CommandError::VersionConflict { current })
+    }
+
+    /// Erases a person whom the erasure ledger lists, by the stream alone; where the erasure stands, `None` where the person
+    /// is gone already.
+    ///
+    /// # Errors
+    /// [`CommandError::NotFound`] where the stream is no customer's.
+    pub async fn erase_again(
+        &self,
+        project: &Project,
+        stream: Uuid,
+        meta: &Meta,
+    ) -> Result<Option<i64>, CommandError> {
+        let mut current = 0;
+        for _ in 0..DECISIONS {
+            match self.cell().standings(&[stream]).await?.as_slice() {
+                [Standing::Open(kind::CUSTOMER)] => {}
+                [Standing::Closed] => return Ok(None),
+                _ => return Err(CommandError::NotFound(NotFound::Customer)),
+            }
+            let before = self.cell().load_fresh::<Customer>(project, stream).await?;
+            current = before.state.version;
+            let events = decide(&before.state, &CustomerCommand::Erase { at: self.now() })?;
+            let erase = self.cell().prepare(project, &before, events, meta)?;
+            if let Verdict::Accepted { position, .. } = self.cell().append(erase).await? {
+                return Ok(Some(position));
             }
         }
         Err(CommandError::VersionConflict { current })

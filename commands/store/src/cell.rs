@@ -8,8 +8,8 @@ use std::time::Duration;
 use roster_domain::Scope;
 use roster_domain::stream::{Claim, claim_kind};
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, PgPool};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,7 +22,7 @@ use crate::recent::Recent;
 use crate::sequencer::{Chunk, Interactive, Sequencer};
 use crate::streams::StreamCache;
 use crate::vault::{DataKey, Vault};
-use crate::{Project, StoreError, migrate, project, types};
+use crate::{Project, StoreError, migrate, project, rotation, types};
 
 /// How a cell is opened.
 #[derive(Clone, Debug)]
@@ -57,6 +57,13 @@ struct Inner {
     projects_by_no: RwLock<HashMap<i32, Arc<Project>>>,
 }
 
+fn connect_options(url: &SecretString) -> Result<PgConnectOptions, StoreError> {
+    let options: PgConnectOptions = url.expose_secret().parse()?;
+    Ok(options
+        .application_name("roster")
+        .statement_cache_capacity(256))
+}
+
 impl std::fmt::Debug for Cell {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
@@ -77,17 +84,14 @@ impl Cell {
         tracker: &TaskTracker,
         stop: CancellationToken,
     ) -> Result<Self, StoreError> {
-        let options: PgConnectOptions = config.database_url.expose_secret().parse()?;
+        let database_url = config.database_url;
+        let options = connect_options(&database_url)?;
         let pool = PgPoolOptions::new()
             .max_connections(config.pool_size.max(4))
             .min_connections(1)
             .acquire_timeout(Duration::from_secs(10))
             .test_before_acquire(false)
-            .connect_with(
-                options
-                    .application_name("roster")
-                    .statement_cache_capacity(256),
-            )
+            .connect_with(options)
             .await?;
         migrate::check_migrated(&pool).await?;
         migrate::check_keys(&pool, &vault).await?;
@@ -123,8 +127,52 @@ impl Cell {
             head: cell.0.head.clone(),
             stop,
         };
+        let (looking, stop) = (cell.clone(), sequencer.stop.clone());
         tracker.spawn(sequencer.run());
+        if looking.vault().numbers().len() > 1 {
+            tracker.spawn(looking.follow_keys(database_url, stop));
+        }
         Ok(cell)
+    }
+
+    /// Follows which key-encryption keys are in use while one takes the place of another, and with them the password of
+    /// the service's role where that is derived from one.
+    async fn follow_keys(self, database_url: SecretString, stop: CancellationToken) {
+        let role = migrate::schema_of(self.name());
+        let mut login = migrate::password(&role, self.vault());
+        while stop
+            .run_until_cancelled(tokio::time::sleep(rotation::LOOK))
+            .await
+            .is_some()
+        {
+            let numbers: Vec<i16> = match sqlx::query_scalar("SELECT key_no FROM key_checks")
+                .fetch_all(self.pool())
+                .await
+            {
+                Ok(numbers) => numbers,
+                Err(error) => {
+                    tracing::warn!(%error, "the keys in use could not be looked up");
+                    continue;
+                }
+            };
+            self.vault().adopt(&numbers);
+            let next = migrate::password(&role, self.vault());
+            if next == login {
+                continue;
+            }
+            tracing::info!(
+                key = self.vault().current(),
+                "a key-encryption key was retired"
+            );
+            match connect_options(&database_url) {
+                Ok(options) if options.to_url_lossy().password() == Some(login.as_str()) => {
+                    self.pool().set_connect_options(options.password(&next));
+                }
+                // The login was given, not derived.
+                _ => {}
+            }
+            login = next;
+        }
     }
 
     /// The cell's name.

@@ -50,6 +50,9 @@ pub enum StoreError {
     /// The database has no schema of this cell, or an older one.
     #[error("the database is not migrated: {0}")]
     NotMigrated(String),
+    /// A restore into this database was interrupted.
+    #[error("a restore into this database was interrupted: run `roster restore --force` again")]
+    RestoreUnfinished,
     /// The server is stopping.
     #[error("the log is closed")]
     Closed,

@@ -5,14 +5,14 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
 
-use crate::StoreError;
 use crate::vault::{Vault, VaultError};
+use crate::{StoreError, restore};
 
 static CONTROL: Migrator = sqlx::migrate!("../../migrations/control");
 static CELL: Migrator = sqlx::migrate!("../../migrations/cell");
 
 /// The schema of everything that is shared by cells.
-const CONTROL_SCHEMA: &str = "roster_control";
+pub(crate) const CONTROL_SCHEMA: &str = "roster_control";
 /// What every key-encryption key seals once, so that a wrong one is noticed at start.
 const CHECK: [u8; 32] = *b"roster key-encryption key check\0";
 /// How often a role is made or changed while others do the same.
@@ -21,7 +21,7 @@ const ROLE_ATTEMPTS: u32 = 100;
 const CHECK_ABOUT: &[u8] = b"roster key check";
 
 /// What the service's role may do, by table; everything else stays the owner's.
-const CELL_GRANTS: [(&str, &str); 10] = [
+const CELL_GRANTS: [(&str, &str); 11] = [
     ("log_head", "SELECT, UPDATE"),
     ("log_events", "SELECT, INSERT"),
     ("log_batches", "SELECT, INSERT"),
@@ -31,6 +31,7 @@ const CELL_GRANTS: [(&str, &str); 10] = [
     ("log_checkpoints", "SELECT, INSERT, UPDATE, DELETE"),
     ("log_types", "SELECT, INSERT"),
     ("log_epoch", "SELECT, UPDATE"),
+    ("log_restores", "SELECT, INSERT, UPDATE"),
     ("_sqlx_migrations", "SELECT"),
 ];
 const CONTROL_GRANTS: [(&str, &str); 5] = [
@@ -58,16 +59,25 @@ pub async fn migrate(
             "a cell's name is lower-case letters, digits and _, not 'control'".into(),
         ));
     }
+    let mut owner = connect(owner_url, "public").await?;
+    if restore::is_under_way(&mut owner).await? {
+        return Err(StoreError::RestoreUnfinished);
+    }
+    owner.close().await?;
+    migrate_restored(owner_url, cell, vault).await
+}
+
+/// The same while a restore is under way.
+pub(crate) async fn migrate_restored(
+    owner_url: &SecretString,
+    cell: &str,
+    vault: &Vault,
+) -> Result<SecretString, StoreError> {
     let schema = schema_of(cell);
     let mut owner = connect(owner_url, "public").await?;
     // Two servers that start together take turns.
     owner.execute("SELECT pg_advisory_lock(7309, 2)").await?;
-    owner
-        .execute("CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public")
-        .await?;
-    owner
-        .execute("CREATE EXTENSION IF NOT EXISTS btree_gin SCHEMA public")
-        .await?;
+    create_extensions(&mut owner).await?;
     owner
         .execute(format!("CREATE SCHEMA IF NOT EXISTS {CONTROL_SCHEMA}").as_str())
         .await?;
@@ -91,22 +101,70 @@ pub async fn migrate(
     service_url(owner_url, cell, vault)
 }
 
-/// The URL of a cell's service role, whose password is derived from the key-encryption key.
+/// What the search's indexes are made of.
+pub(crate) async fn create_extensions(owner: &mut PgConnection) -> Result<(), StoreError> {
+    for extension in ["pg_trgm", "btree_gin"] {
+        owner
+            .execute(format!("CREATE EXTENSION IF NOT EXISTS {extension} SCHEMA public").as_str())
+            .await?;
+    }
+    Ok(())
+}
+
+/// The URL of a cell's service role, whose password is derived from the oldest key-encryption key in use.
 pub fn service_url(
     owner_url: &SecretString,
     cell: &str,
     vault: &Vault,
 ) -> Result<SecretString, StoreError> {
+    let role = schema_of(cell);
+    url_with(owner_url, &role, &password(&role, vault))
+}
+
+/// The same where nobody has asked the database yet which keys are in use: the first of the configured ones that lets the
+/// role in.
+pub async fn find_service_url(
+    owner_url: &SecretString,
+    cell: &str,
+    vault: &Vault,
+) -> Result<SecretString, StoreError> {
+    let (role, numbers) = (schema_of(cell), vault.numbers());
+    if numbers.len() > 1 {
+        for key_no in numbers {
+            let url = url_with(
+                owner_url,
+                &role,
+                &vault.derive_from(key_no, &login_of(&role)),
+            )?;
+            match connect(&url, "public").await {
+                Ok(connection) => {
+                    connection.close().await?;
+                    return Ok(url);
+                }
+                Err(StoreError::Database(error)) if is_bad_password(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    service_url(owner_url, cell, vault)
+}
+
+fn url_with(
+    owner_url: &SecretString,
+    role: &str,
+    password: &str,
+) -> Result<SecretString, StoreError> {
     let options: PgConnectOptions = owner_url.expose_secret().parse()?;
-    let schema = schema_of(cell);
-    let options = options
-        .username(&schema)
-        .password(&password(&schema, vault));
+    let options = options.username(role).password(password);
     Ok(SecretString::from(options.to_url_lossy().to_string()))
 }
 
-fn password(role: &str, vault: &Vault) -> String {
-    vault.derive(&format!("login of {role}"))
+/// Whether Postgres refused the login (`invalid_authorization_specification`, `invalid_password`).
+fn is_bad_password(error: &sqlx::Error) -> bool {
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
+    code.is_some_and(|code| ["28000", "28P01"].contains(&code.as_ref()))
 }
 
 /// The schema that a cell's tables are in, which is also the name of the service's role.
@@ -133,7 +191,19 @@ pub fn with_schema_first(service_url: &SecretString, cell: &str, schema: &str) -
     ))
 }
 
-async fn connect(url: &SecretString, search_path: &str) -> Result<PgConnection, StoreError> {
+fn login_of(role: &str) -> String {
+    format!("login of {role}")
+}
+
+/// The password of a cell's role.
+pub(crate) fn password(role: &str, vault: &Vault) -> String {
+    vault.derive(&login_of(role))
+}
+
+pub(crate) async fn connect(
+    url: &SecretString,
+    search_path: &str,
+) -> Result<PgConnection, StoreError> {
     let options: PgConnectOptions = url.expose_secret().parse()?;
     let options = options.options([
         ("search_path", search_path),
@@ -146,7 +216,7 @@ async fn connect(url: &SecretString, search_path: &str) -> Result<PgConnection, 
 
 /// Makes the role, or sets its password again. Roles belong to the cluster and advisory locks to a database, so the
 /// migration of another database may do the same at this moment.
-async fn create_role(
+pub(crate) async fn create_role(
     owner: &mut PgConnection,
     role: &str,
     vault: &Vault,
@@ -245,30 +315,67 @@ async fn grant(owner: &mut PgConnection, schema: &str) -> Result<(), StoreError>
     Ok(())
 }
 
-/// Refuses a key-encryption key that this database was not sealed with; a new database keeps its check value.
-async fn check_key(control: &mut PgConnection, vault: &Vault) -> Result<(), StoreError> {
-    let stored: Vec<(i16, Vec<u8>)> = sqlx::query_as("SELECT key_no, sealed FROM key_checks")
-        .fetch_all(&mut *control)
-        .await?;
-    for (key_no, sealed) in &stored {
-        match vault.unwrap(CHECK_ABOUT, *key_no, sealed) {
-            Ok(check) if check == CHECK => {}
-            // An old key may be retired once nothing is wrapped with it any more.
-            Err(VaultError::MissingKey(_)) if *key_no < vault.current() => {}
-            Err(error) => return Err(error.into()),
-            Ok(_) => return Err(VaultError::WrongKey(*key_no).into()),
+/// Refuses unless this server has every key-encryption key in use, and learns which these are; a new database keeps the
+/// check value of the newest.
+pub(crate) async fn check_key(control: &mut PgConnection, vault: &Vault) -> Result<(), StoreError> {
+    let stored = checks(control).await?;
+    for check in &stored {
+        check.verify(vault)?;
+    }
+    if stored.is_empty() {
+        keep_check(control, vault, vault.current()).await?;
+        vault.adopt(&[vault.current()]);
+    } else {
+        let numbers: Vec<i16> = stored.iter().map(|check| check.key_no).collect();
+        vault.adopt(&numbers);
+    }
+    Ok(())
+}
+
+/// A known value sealed under a key-encryption key that is in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyCheck {
+    /// The key's number.
+    pub key_no: i16,
+    /// The sealed value.
+    pub sealed: Vec<u8>,
+}
+
+impl KeyCheck {
+    /// Refuses a vault that has not this key, or another one under its number.
+    pub fn verify(&self, vault: &Vault) -> Result<(), VaultError> {
+        if vault.unwrap(CHECK_ABOUT, self.key_no, &self.sealed)? == CHECK {
+            Ok(())
+        } else {
+            Err(VaultError::WrongKey(self.key_no))
         }
     }
-    if stored.iter().all(|(key_no, _)| *key_no != vault.current()) {
-        let wrapped = vault.wrap(CHECK_ABOUT, &CHECK);
-        sqlx::query(
-            "INSERT INTO key_checks (key_no, sealed) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-        )
+}
+
+/// The keys in use, in order of their numbers.
+pub(crate) async fn checks(control: &mut PgConnection) -> Result<Vec<KeyCheck>, StoreError> {
+    let stored: Vec<(i16, Vec<u8>)> =
+        sqlx::query_as("SELECT key_no, sealed FROM key_checks ORDER BY key_no")
+            .fetch_all(control)
+            .await?;
+    Ok(stored
+        .into_iter()
+        .map(|(key_no, sealed)| KeyCheck { key_no, sealed })
+        .collect())
+}
+
+/// Puts a key in use.
+pub(crate) async fn keep_check(
+    control: &mut PgConnection,
+    vault: &Vault,
+    key_no: i16,
+) -> Result<(), StoreError> {
+    let wrapped = vault.wrap_under(key_no, CHECK_ABOUT, &CHECK);
+    sqlx::query("INSERT INTO key_checks (key_no, sealed) VALUES ($1, $2) ON CONFLICT DO NOTHING")
         .bind(wrapped.key_no)
         .bind(wrapped.bytes)
-        .execute(&mut *control)
+        .execute(control)
         .await?;
-    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use uuid::Uuid;
 
-use crate::Recorded;
+use crate::{Heading, Recorded};
 
 /// The most bytes that are kept: several of the largest chunks.
 const LARGEST: usize = 16 << 20;
@@ -48,6 +48,20 @@ impl Recent {
 
     /// The events after a position, if the one that follows it is here.
     pub(crate) fn after(&self, position: i64, limit: i64) -> Option<Vec<Recorded>> {
+        self.each_after(position, limit, Recorded::clone)
+    }
+
+    /// The same without what the events say.
+    pub(crate) fn headings(&self, position: i64, limit: i64) -> Option<Vec<Heading>> {
+        self.each_after(position, limit, Heading::of)
+    }
+
+    fn each_after<T>(
+        &self,
+        position: i64,
+        limit: i64,
+        take: impl Fn(&Recorded) -> T,
+    ) -> Option<Vec<T>> {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let first = inner.events.front()?.position;
         let skip = usize::try_from(position + 1 - first)
@@ -60,7 +74,7 @@ impl Recent {
                 .iter()
                 .skip(skip)
                 .take(limit)
-                .cloned()
+                .map(take)
                 .collect(),
         )
     }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI16, Ordering};
 
 use aes_gcm_siv::aead::{Aead, Payload};
 use aes_gcm_siv::{Aes256GcmSiv, Key, KeyInit, Nonce};
@@ -27,19 +28,30 @@ pub enum VaultError {
     #[error("the key-encryption key {0} is not the one that this database was sealed with")]
     WrongKey(i16),
     /// A key number that this server was not given.
-    #[error("the key-encryption key {0} is not configured")]
+    #[error("the key-encryption key {0} is in use by this database and is not configured")]
     MissingKey(i16),
     /// Sealed bytes do not open: they were changed, or belong elsewhere.
     #[error("sealed bytes do not open")]
     Damaged,
 }
 
-/// The key-encryption keys of this server, by number; the highest wraps new keys.
+/// The key-encryption keys of this server, by number.
+///
+/// Which of them are in use is the database's to say (`key_checks`): the highest one wraps new keys. Until it has been asked,
+/// all are taken to be. So a server may be given a coming key before anything is wrapped with it.
 #[derive(Clone)]
 pub struct Vault {
     keys: Arc<BTreeMap<i16, KeyEncryptionKey>>,
+    in_use: Arc<InUse>,
 }
 
+/// The lowest and the highest number in use. Clones of a vault share them.
+struct InUse {
+    oldest: AtomicI16,
+    current: AtomicI16,
+}
+
+#[derive(Clone)]
 struct KeyEncryptionKey {
     cipher: Aes256GcmSiv,
     bytes: [u8; 32],
@@ -72,31 +84,74 @@ impl Vault {
             let cipher = Aes256GcmSiv::new(&Key::<Aes256GcmSiv>::from(bytes));
             keys.insert(number, KeyEncryptionKey { cipher, bytes });
         }
-        if keys.is_empty() {
-            Err(VaultError::BadKeyFile)
-        } else {
-            Ok(Self {
-                keys: Arc::new(keys),
-            })
+        Self::of(keys)
+    }
+
+    fn of(keys: BTreeMap<i16, KeyEncryptionKey>) -> Result<Self, VaultError> {
+        let (Some((oldest, _)), Some((current, _))) =
+            (keys.first_key_value(), keys.last_key_value())
+        else {
+            return Err(VaultError::BadKeyFile);
+        };
+        let in_use = InUse {
+            oldest: AtomicI16::new(*oldest),
+            current: AtomicI16::new(*current),
+        };
+        Ok(Self {
+            keys: Arc::new(keys),
+            in_use: Arc::new(in_use),
+        })
+    }
+
+    /// The same keys, and the newest one of another vault under a number.
+    pub fn with_newest_of(&self, other: &Self, number: i16) -> Result<Self, VaultError> {
+        let mut keys = BTreeMap::clone(&self.keys);
+        if let Some((_, newest)) = other.keys.last_key_value() {
+            keys.insert(number, newest.clone());
         }
+        Self::of(keys)
+    }
+
+    /// The numbers of the configured keys, in order.
+    pub fn numbers(&self) -> Vec<i16> {
+        self.keys.keys().copied().collect()
     }
 
     /// The number of the key that wraps new keys.
     pub fn current(&self) -> i16 {
-        self.keys.last_key_value().map_or(0, |(number, _)| *number)
+        self.in_use.current.load(Ordering::Acquire)
     }
 
-    /// A secret for another purpose, derived from the oldest key, as hexadecimal: stable while that key is configured.
+    /// Takes what the database says: these numbers are in use. Those that are not configured are left out.
+    pub(crate) fn adopt(&self, numbers: &[i16]) {
+        let known = || {
+            numbers
+                .iter()
+                .copied()
+                .filter(|number| self.keys.contains_key(number))
+        };
+        if let (Some(oldest), Some(current)) = (known().min(), known().max()) {
+            self.in_use.oldest.store(oldest, Ordering::Release);
+            self.in_use.current.store(current, Ordering::Release);
+        }
+    }
+
+    /// A secret for another purpose, derived from the oldest key in use, as hexadecimal: stable until that key is retired.
     pub fn derive(&self, purpose: &str) -> String {
-        let bytes = self
-            .keys
-            .first_key_value()
-            .map_or([0; 32], |(_, key)| key.bytes);
+        self.derive_from(self.in_use.oldest.load(Ordering::Acquire), purpose)
+    }
+
+    /// The same secret as another key gives it.
+    pub(crate) fn derive_from(&self, key_no: i16, purpose: &str) -> String {
+        let bytes = self.keys.get(&key_no).map_or([0; 32], |key| key.bytes);
         to_hex(&keyed_hash(&bytes, &[b"derive\0", purpose.as_bytes()]))
     }
 
     pub(crate) fn wrap(&self, about: &[u8], secret: &[u8; 32]) -> WrappedKey {
-        let key_no = self.current();
+        self.wrap_under(self.current(), about, secret)
+    }
+
+    pub(crate) fn wrap_under(&self, key_no: i16, about: &[u8], secret: &[u8; 32]) -> WrappedKey {
         let mut nonce = [0; NONCE];
         rand::rng().fill_bytes(&mut nonce);
         let sealed = self
@@ -292,6 +347,20 @@ mod tests {
         let (_, old) = vault("a").mint(Uuid::nil());
         assert_eq!(both.current(), 2);
         assert!(both.open_key(Uuid::nil(), old.key_no, &old.bytes).is_ok());
+    }
+
+    #[test]
+    fn the_database_says_which_keys_are_in_use() {
+        let both = vault("a").with_newest_of(&vault("b"), 2).expect("two keys");
+        let (login, clone) = (vault("a").derive("login"), both.clone());
+        clone.adopt(&[1]);
+        assert_eq!((both.current(), both.derive("login")), (1, login.clone()));
+        clone.adopt(&[1, 2]);
+        assert_eq!((both.current(), both.derive("login")), (2, login.clone()));
+        clone.adopt(&[2]);
+        assert_eq!(both.derive("login"), vault("b").derive("login"));
+        clone.adopt(&[9]);
+        assert_eq!((both.current(), both.numbers()), (2, vec![1, 2]));
     }
 
     #[test]

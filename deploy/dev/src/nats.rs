@@ -19,6 +19,9 @@ use crate::postgres::{exited, free_port, port_was_taken};
 use crate::supervise::{self, POLL, StopSignal, Supervised};
 use crate::version::{OLDEST_NATS, Version};
 
+/// The folder of streams under the stack's folder.
+pub(crate) const STORE: &str = "nats";
+
 /// Recovering large streams is the slowest start.
 const START_LIMIT: Duration = Duration::from_mins(1);
 
@@ -132,7 +135,7 @@ fn configuration(home: &Path, port: u16, durability: Durability) -> String {
     format!(
         "listen: \"127.0.0.1:{port}\"\npid_file: {}\njetstream {{ store_dir: {}{limit} }}\n",
         quoted("nats.pid"),
-        quoted("nats"),
+        quoted(STORE),
     )
 }
 

@@ -141,6 +141,12 @@ impl Stack {
         &self.nats_url
     }
 
+    /// Folder of what NATS keeps; nothing where a given one is used.
+    pub fn nats_dir(&self) -> Option<PathBuf> {
+        let home = self.home.as_ref().filter(|_| self.nats.is_some())?;
+        Some(home.path.join(nats::STORE))
+    }
+
     /// Version of Postgres; nothing where a given one could not be asked.
     pub fn postgres_version(&self) -> Option<Version> {
         self.postgres_version

@@ -78,7 +78,7 @@ impl<P: Projection> Runner<P> {
             self.projection.forget();
             match error {
                 PageError::Fenced => return Err(Ended::Fenced),
-                PageError::Unknown { .. } => {
+                PageError::Unknown { .. } | PageError::Ledger(_) => {
                     self.shared.fail_page(&error);
                     return Err(Ended::Failed(LONGEST_BACKOFF));
                 }

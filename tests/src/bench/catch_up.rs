@@ -81,6 +81,7 @@ async fn project(database: &Database, head: i64) -> anyhow::Result<Duration> {
     let started = Instant::now();
     let options = ProjectionOptions {
         owner: "bench".into(),
+        ..ProjectionOptions::default()
     };
     let projections =
         Projections::start(open.cell.clone(), options, &open.tracker, open.stop.clone());

@@ -1,4 +1,4 @@
-//! `roster keys`: API keys, straight in the database.
+//! `roster keys`: API keys, straight in the database. The key-encryption key has a file of its own, `rotate`.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use roster_domain::Timestamp;
 use roster_domain::scope::is_scope_id;
 use roster_store::keys::ApiKeyRecord;
 
+use super::rotate;
 use crate::config::Settings;
 use crate::output;
 use crate::session::Session;
@@ -28,6 +29,8 @@ pub(super) enum Command {
         /// The id, as `list` shows it.
         key_id: String,
     },
+    /// Wrap everything with another key-encryption key, while servers that have both serve.
+    RotateKek(rotate::Args),
 }
 
 #[derive(Debug, Parser)]
@@ -53,6 +56,9 @@ pub(super) struct Create {
 }
 
 pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result<ExitCode> {
+    if let Command::RotateKek(args) = command {
+        return rotate::run(&args, settings).await;
+    }
     let session = Session::open(settings).await?;
     let clock = Arc::new(SystemClock);
     let keys = Keys::new(session.cell.pool().clone(), clock.clone());
@@ -78,6 +84,7 @@ pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result
             ));
             output::line(created.token)?;
         }
+        Command::RotateKek(_) => {}
         Command::List => list(&keys.list().await?, clock.now().to_utc())?,
         Command::Revoke { key_id } => {
             keys.revoke(&key_id)

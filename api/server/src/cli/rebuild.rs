@@ -41,7 +41,7 @@ pub(super) async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Exit
     let vault = session::vault(settings)?;
     let place = Place {
         owner_url: session::owner_url(settings)?,
-        service_url: session::service_url(settings, &vault)?,
+        service_url: session::service_url(settings, &vault).await?,
         cell: settings.cell.clone(),
         vault,
     };

@@ -4,14 +4,15 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use axum::Router;
+use chrono::SecondsFormat;
 use roster_commands::clock::{Clock, Ids, SystemClock, SystemIds};
 use roster_commands::keys::Keys;
 use roster_commands::{Directory, JobOptions, Jobs, Limits};
 use roster_http::{App, AppParts, Rate};
 use roster_projections::{ProjectionOptions, Projections};
-use roster_store::{Cell, CellConfig, StoreError, Vault, migrate};
+use roster_store::{Cell, CellConfig, StoreError, Vault, migrate, restore};
 use secrecy::SecretString;
 use sqlx::migrate::MigrateError;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +56,16 @@ impl Served {
         let cell = Cell::open(config, vault, tracker, stop.clone())
             .await
             .context("open the cell")?;
+        if let Some(restored) = restore::unchecked(cell.pool()).await? {
+            bail!(
+                "this database was restored ({}), and people who were erased since the copy may be alive in it: \
+                 run `roster restore-check` first",
+                restored
+                    .restored_at
+                    .to_rfc3339_opts(SecondsFormat::Secs, true)
+            );
+        }
+        let epoch = cell.epoch().await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids: Arc<dyn Ids> = Arc::new(SystemIds);
         let limits = Limits {
@@ -65,7 +76,10 @@ impl Served {
         let directory = Directory::new(cell.clone(), Arc::clone(&clock), ids, limits);
         let projections = Projections::start(
             cell.clone(),
-            ProjectionOptions { owner },
+            ProjectionOptions {
+                owner,
+                erasure_ledger: Some(settings.erasure_ledger()),
+            },
             tracker,
             stop.clone(),
         );
@@ -84,6 +98,7 @@ impl Served {
             limits: http_limits(&settings.limits),
             metrics: Some(metrics),
             bus,
+            epoch,
         });
         Ok(Self {
             directory,
@@ -102,7 +117,7 @@ impl Served {
 /// Migrates with the owner's URL, where there is one and nobody else does it; gives the service's.
 async fn migrated(settings: &Settings, vault: &Vault) -> anyhow::Result<SecretString> {
     let Some(owner) = settings.database.url.as_ref().filter(|_| settings.migrate) else {
-        return session::service_url(settings, vault);
+        return session::service_url(settings, vault).await;
     };
     let derived = match migrate::migrate(owner, &settings.cell, vault).await {
         Ok(derived) => derived,

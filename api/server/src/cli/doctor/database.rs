@@ -26,7 +26,7 @@ pub(super) async fn check(report: &mut Report, settings: &Settings) {
         Ok(vault) => vault,
         Err(error) => return report.fail("key", format_args!("{error:#}")),
     };
-    let url = match session::service_url(settings, &vault) {
+    let url = match session::service_url(settings, &vault).await {
         Ok(url) => url,
         Err(error) => return report.fail("postgres", format_args!("{error:#}")),
     };
@@ -55,6 +55,14 @@ pub(super) async fn check(report: &mut Report, settings: &Settings) {
                 format_args!("cell {} has every one of this build", settings.cell),
             );
             report.ok("key", "it opens this database");
+            match roster_store::restore::unchecked(session.cell.pool()).await {
+                Ok(None) => {}
+                Ok(Some(_)) => report.fail(
+                    "restore",
+                    "not checked against the erasure ledger: run `roster restore-check`",
+                ),
+                Err(error) => report.fail("restore", error),
+            }
             session.close().await;
         }
         Err(error) => match error.downcast_ref::<StoreError>() {

@@ -1,6 +1,7 @@
 //! `cargo dev test`: every test, on one throwaway stack for the run.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use roster_dev::stack::{Stack, StackOptions};
@@ -66,10 +67,20 @@ fn export<'a>(command: &'a mut Command, project: &Project, stack: &Stack) -> &'a
         .env("ROSTER_TEST_DATABASE_URL", stack.maintenance_url())
         .env("ROSTER_TEST_NATS_URL", stack.nats_url())
         .env("ROSTER_TEST_BIN", project.roster("debug"));
-    match stack.postgres_bin() {
-        Some(folder) => command.env("ROSTER_TEST_PG_BIN", folder),
-        None => command.env_remove("ROSTER_TEST_PG_BIN"),
+    let folders = [
+        (
+            "ROSTER_TEST_PG_BIN",
+            stack.postgres_bin().map(Path::to_path_buf),
+        ),
+        ("ROSTER_TEST_NATS_DIR", stack.nats_dir()),
+    ];
+    for (name, folder) in folders {
+        match folder {
+            Some(folder) => command.env(name, folder),
+            None => command.env_remove(name),
+        };
     }
+    command
 }
 
 fn has_nextest(project: &Project) -> bool {

@@ -1,0 +1,140 @@
+//! An erased person is in no place that outlives the request: database, statistics, logs, files, the bus, memory.
+
+use async_nats::jetstream;
+use roster_tests::client::Client;
+use roster_tests::cluster::cluster;
+use roster_tests::database::Database;
+use roster_tests::server::Server;
+use roster_tests::traces::{Found, find};
+use roster_tests::until::until;
+use serde_json::json;
+use sqlx::{Connection, Executor};
+
+/// Of the people who are erased: ids, names, addresses, numbers, external ids and free fields.
+const ERASED: [&str; 11] = [
+    "traced-person-Ünï-0001",
+    "Ingrid Spürbär-Nachweiß",
+    "Ingrid.Traced@Example-Traces.org",
+    "+49 170 5550211",
+    "+491705550211",
+    "external-traced-4711",
+    "Freies Feld mit Spürên",
+    "traced-import-0002",
+    "Ímported Trâced Pérson",
+    "imported.traced@example-traces.org",
+    "failed.traced@example-traces.org",
+];
+/// Of somebody who stays.
+const STAYS: &str = "Cöntrol Trâced Person Who Stays";
+/// Planted on the bus and in a table.
+const PLANTED: &str = "Plänted.Control@Example-Traces.org";
+
+async fn plant_on_bus() -> jetstream::Context {
+    let client = async_nats::connect(&cluster().nats_url)
+        .await
+        .expect("the bus");
+    let bus = jetstream::new(client);
+    let config = jetstream::stream::Config {
+        name: "planted_traces".into(),
+        subjects: vec!["planted.traces".into()],
+        ..jetstream::stream::Config::default()
+    };
+    bus.create_stream(config).await.expect("a stream");
+    let published = bus.publish("planted.traces", PLANTED.into()).await;
+    published.expect("sent").await.expect("kept");
+    bus
+}
+
+async fn plant_in_table(database: &Database) {
+    let mut connection = database.superuser().await.expect("a connection");
+    connection
+        .execute("CREATE TABLE public.planted (value text)")
+        .await
+        .expect("a table");
+    sqlx::query("INSERT INTO public.planted SELECT $1 FROM generate_series(1, 10)")
+        .bind(PLANTED)
+        .execute(&mut connection)
+        .await
+        .expect("a row");
+    connection.execute("ANALYZE").await.expect("statistics");
+    connection.close().await.expect("closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erased_person_is_left_nowhere() {
+    let mut server = Server::start_with(&[("ROSTER_LOG__LEVEL", "debug")])
+        .await
+        .expect("a server");
+    let client = Client::of_project(&server, "traces")
+        .await
+        .expect("a client");
+    let [
+        id,
+        name,
+        email,
+        phone,
+        _,
+        external,
+        free,
+        imported,
+        imported_name,
+        imported_email,
+        failed,
+    ] = ERASED;
+    let profile = json!({"full_name": name, "email": email, "phone": phone, "note": free});
+    let tag = json!({"kind": "scim", "provider": "okta", "external_id": external});
+    let members = json!({"customer_user_id": id, "profile": profile, "data_source": tag});
+    client.ok("users/upsert", members).await;
+    let csv =
+        format!("customer_user_id,full_name,email\n{imported},{imported_name},{imported_email}\n");
+    client.ok("users/import-csv", json!({"csv": csv})).await;
+    let csv = format!("customer_user_id,enabled,email\n{imported},perhaps,{failed}\n");
+    client.post("users/import-csv", json!({"csv": csv})).await;
+    let before = find(&server, &ERASED).await.expect("a search");
+    for place in ["the dump", "the memory of the server"] {
+        assert!(before.contains_key(place), "{place} has them: {before:?}");
+    }
+
+    for erased in [id, imported] {
+        let members = json!({"customer_user_id": erased});
+        let answer = client.post("users/delete", members).await;
+        let minimum = answer.header("roster-position").expect("a position");
+        let reader = client.with_header("roster-min-position", minimum);
+        let none: [&str; 0] = [];
+        assert_eq!(reader.ids(json!({"search": erased})).await, none);
+    }
+    let ledger = server.folder().join("erasures-main.jsonl");
+    until("the ledger to list both", async || {
+        let text = std::fs::read_to_string(&ledger).unwrap_or_default();
+        (text.matches("\"what\":\"erased\"").count() == 2).then_some(())
+    })
+    .await;
+    assert!(server.stop().await.expect("a stop").success());
+    server.restart().await.expect("a start");
+    let client = client.at(&server);
+    client.upsert("stays", json!({"full_name": STAYS})).await;
+    plant_in_table(server.database()).await;
+    let bus = plant_on_bus().await;
+
+    let controls = until("the controls to be found", async || {
+        let found = find(&server, &[STAYS, PLANTED]).await.expect("a search");
+        let is_kept = cluster().nats_dir.is_none() || found.contains_key("the bus");
+        is_kept.then_some(found)
+    })
+    .await;
+    bus.delete_stream("planted_traces").await.expect("deleted");
+    for place in ["the dump", "the statistics", "the memory of the server"] {
+        assert!(
+            controls.contains_key(place),
+            "{place} is searched: {controls:?}"
+        );
+    }
+    let own = find(&server, &["\"what\":\"erased\""])
+        .await
+        .expect("a search");
+    assert!(own.contains_key("the files of the server"), "{own:?}");
+    let spoken = find(&server, &["runs here"]).await.expect("a search");
+    assert!(spoken.contains_key("the log of the server"), "{spoken:?}");
+    let found = find(&server, &ERASED).await.expect("a search");
+    assert_eq!(found, Found::new());
+}
