@@ -57,10 +57,11 @@ struct Inner {
     projects_by_no: RwLock<HashMap<i32, Arc<Project>>>,
 }
 
-fn connect_options(url: &SecretString) -> Result<PgConnectOptions, StoreError> {
+/// Each connection says which keys its server has: a rotation looks, so that it leaves nobody behind.
+fn connect_options(url: &SecretString, vault: &Vault) -> Result<PgConnectOptions, StoreError> {
     let options: PgConnectOptions = url.expose_secret().parse()?;
     Ok(options
-        .application_name("roster")
+        .application_name(&rotation::session_name(vault))
         .statement_cache_capacity(256))
 }
 
@@ -85,7 +86,7 @@ impl Cell {
         stop: CancellationToken,
     ) -> Result<Self, StoreError> {
         let database_url = config.database_url;
-        let options = connect_options(&database_url)?;
+        let options = connect_options(&database_url, &vault)?;
         let pool = PgPoolOptions::new()
             .max_connections(config.pool_size.max(4))
             .min_connections(1)
@@ -164,7 +165,7 @@ impl Cell {
                 key = self.vault().current(),
                 "a key-encryption key was retired"
             );
-            match connect_options(&database_url) {
+            match connect_options(&database_url, self.vault()) {
                 Ok(options) if options.to_url_lossy().password() == Some(login.as_str()) => {
                     self.pool().set_connect_options(options.password(&next));
                 }

@@ -50,6 +50,11 @@ pub enum StoreError {
     /// The database has no schema of this cell, or an older one.
     #[error("the database is not migrated: {0}")]
     NotMigrated(String),
+    /// Somebody is connected who has not a key-encryption key that is to be used.
+    #[error(
+        "a server is connected that has not key-encryption key {0}: give it both keys and restart it first"
+    )]
+    KeyMissingElsewhere(i16),
     /// A restore into this database was interrupted.
     #[error("a restore into this database was interrupted: run `roster restore --force` again")]
     RestoreUnfinished,

@@ -25,6 +25,15 @@ const LOCK_WAIT: &str = "SET lock_timeout = '500ms'";
 /// `lock_not_available`: somebody reads the table for long, such as a backup.
 const LOCKED: &str = "55P03";
 
+/// How the names of connections begin that servers and commands keep open.
+pub const SESSIONS: &str = "roster keys ";
+
+/// What a connection is called: the numbers of the keys of whoever opened it.
+pub(crate) fn session_name(vault: &Vault) -> String {
+    let numbers: Vec<String> = vault.numbers().iter().map(i16::to_string).collect();
+    format!("{SESSIONS}{}", numbers.join(","))
+}
+
 /// How a rotation goes about it.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
@@ -77,7 +86,8 @@ pub async fn plan(
 /// done, how many there are.
 ///
 /// # Errors
-/// [`StoreError::Vault`] where a key in use is not in the vault, and before anything was changed.
+/// Before anything was changed [`StoreError::Vault`] where a key in use is not in the vault, and
+/// [`StoreError::KeyMissingElsewhere`] where a server is connected that could not read what is wrapped with the new key.
 pub async fn rotate(
     owner_url: &SecretString,
     vault: &Vault,
@@ -90,6 +100,7 @@ pub async fn rotate(
     if !vault.numbers().contains(&key_no) {
         return Err(VaultError::MissingKey(key_no).into());
     }
+    refuse_unprepared(&mut control, key_no).await?;
     migrate::keep_check(&mut control, vault, key_no).await?;
     let mut rotated = Rotated {
         key_no,
@@ -130,6 +141,27 @@ pub async fn rotate(
     }
     control.close().await?;
     Ok(rotated)
+}
+
+/// Refuses while somebody is connected who has not the new key. Postgres may hide the names of connections from an owner who
+/// is no superuser; then nothing is known.
+async fn refuse_unprepared(control: &mut PgConnection, key_no: i16) -> Result<(), StoreError> {
+    let unprepared: bool = sqlx::query_scalar(
+        "SELECT EXISTS (
+             SELECT FROM pg_stat_activity
+              WHERE datname = current_database()
+                AND starts_with(application_name, $1)
+                AND NOT string_to_array(substr(application_name, length($1) + 1), ',') @> ARRAY[$2])",
+    )
+    .bind(SESSIONS)
+    .bind(key_no.to_string())
+    .fetch_one(control)
+    .await?;
+    if unprepared {
+        Err(StoreError::KeyMissingElsewhere(key_no))
+    } else {
+        Ok(())
+    }
 }
 
 /// Wraps the data keys of one cell anew; how many there were.

@@ -102,7 +102,7 @@ async fn use_everything(client: &Client, import_id: &Value, round: usize) {
         let got = client
             .ok("users/get", json!({"customer_user_id": id}))
             .await;
-        let profile = &got["customer"]["profile"];
+        let profile = &got["user"]["profile"];
         assert_eq!(
             (&profile["full_name"], &profile["note"]),
             (&json!(name(number)), &json!(note)),
@@ -136,6 +136,17 @@ async fn a_rotation_that_is_killed_goes_on_and_the_old_key_is_useless() {
     let mut backup = server.command();
     backup.arg("backup").arg("--to").arg(&copy);
     said(&backup.output().expect("roster runs"), 0);
+
+    // A server that could not read what is wrapped with the new key keeps the rotation from beginning.
+    let new_key = server.folder().join("new-key");
+    fs::write(&new_key, NEW).expect("a key file");
+    let mut early = rotation(&server);
+    early.arg("--new-key-file").arg(&new_key);
+    let refused = said(&early.output().expect("roster runs"), 2);
+    assert!(
+        refused.contains("has not key-encryption key 2"),
+        "{refused}"
+    );
 
     // The servers first get both keys; nothing is wrapped with the new one by that.
     set_keys(&server, &format!("1:{KEK}\n2:{NEW}\n"));
@@ -179,6 +190,7 @@ async fn a_rotation_that_is_killed_goes_on_and_the_old_key_is_useless() {
         }
     });
     let mut command = rotation(&server);
+    command.arg("--new-key-file").arg(&new_key);
     let ended = tokio::task::spawn_blocking(move || command.output());
     let ended = ended.await.expect("no panic").expect("roster runs");
     done.send(true).expect("the busy task listens");

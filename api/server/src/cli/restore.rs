@@ -5,6 +5,7 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
+use roster_store::rotation::SESSIONS;
 use roster_store::{Vault, restore};
 use sqlx::{Connection, PgConnection};
 use tokio::process::Command;
@@ -103,8 +104,9 @@ async fn replaceable(owner: &mut PgConnection, force: bool) -> anyhow::Result<Ve
     let served: i64 = sqlx::query_scalar(
         "SELECT count(*)
            FROM pg_stat_activity
-          WHERE datname = current_database() AND application_name = 'roster'",
+          WHERE datname = current_database() AND starts_with(application_name, $1)",
     )
+    .bind(SESSIONS)
     .fetch_one(owner)
     .await?;
     ensure!(
