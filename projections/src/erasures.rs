@@ -41,6 +41,9 @@ pub enum LedgerLine {
         position: i64,
         /// When, by the database's clock.
         time: DateTime<Utc>,
+        /// Whether imports and syncs are to skip the person's id from then on.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        suppressed: bool,
     },
     /// A restored log was checked and serves from here on.
     Epoch {
@@ -178,6 +181,17 @@ impl Erasures {
         }
     }
 
+    /// Whether the append of an erasure suppressed the id too: that stands right before it.
+    async fn is_suppressed(&self, erased: &Heading) -> Result<bool, StoreError> {
+        let before = self.cell.read_headings(erased.position - 2, 1).await?;
+        Ok(before.first().is_some_and(|before| {
+            before.name() == Some("suppression.added")
+                && before.position + 1 == erased.position
+                && before.project_no == erased.project_no
+                && before.recorded_at == erased.recorded_at
+        }))
+    }
+
     async fn write(&mut self, lines: Vec<LedgerLine>) -> Result<(), PageError> {
         let path = self.path.clone();
         let written = tokio::task::spawn_blocking(move || append(&path, &lines)).await;
@@ -225,15 +239,18 @@ impl Projection for Erasures {
         let erased: Vec<&&Heading> = page.iter().filter(|heading| heading.scrubs()).collect();
         if !erased.is_empty() || !self.is_there {
             let epoch = self.cell.epoch().await?;
-            let lines = erased.into_iter().map(|heading| LedgerLine::Erased {
-                cell: self.cell.name().to_owned(),
-                epoch,
-                project_no: heading.project_no,
-                stream_id: heading.stream,
-                position: heading.position,
-                time: heading.recorded_at,
-            });
-            let lines = lines.collect();
+            let mut lines = Vec::with_capacity(erased.len());
+            for heading in erased {
+                lines.push(LedgerLine::Erased {
+                    cell: self.cell.name().to_owned(),
+                    epoch,
+                    project_no: heading.project_no,
+                    stream_id: heading.stream,
+                    position: heading.position,
+                    time: heading.recorded_at,
+                    suppressed: self.is_suppressed(heading).await?,
+                });
+            }
             self.write(lines).await?;
         }
         let kept: bool = sqlx::query_scalar("SELECT log_advance_checkpoint($1, $2, $3, $4, $5)")
@@ -272,6 +289,7 @@ mod tests {
             stream_id: Uuid::from_u128(5),
             position,
             time: DateTime::UNIX_EPOCH,
+            suppressed: position == 2,
         }
     }
 

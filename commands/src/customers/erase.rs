@@ -3,7 +3,7 @@
 use roster_domain::customer::{Customer, CustomerCommand, decide};
 use roster_domain::meta::Meta;
 use roster_domain::stream::{Claim, kind};
-use roster_store::{ChunkVerdict, Project, Standing, Verdict};
+use roster_store::{ChunkVerdict, Prepared, Project, Standing, Verdict};
 use uuid::Uuid;
 
 use crate::authority::Operation;
@@ -63,19 +63,7 @@ impl Directory {
             } else {
                 None
             };
-            let position = match suppression {
-                None => match self.cell().append(erase).await? {
-                    Verdict::Accepted { position, .. } => Some(position),
-                    _ => None,
-                },
-                Some(suppression) => {
-                    match self.cell().append_all(vec![suppression, erase]).await? {
-                        ChunkVerdict::Accepted { last_position } => Some(last_position),
-                        ChunkVerdict::Lost(_) => None,
-                    }
-                }
-            };
-            if let Some(position) = position {
+            if let Some(position) = self.append_erasure(erase, suppression).await? {
                 self.streams_by_id()
                     .pop(&(project.no, project.claim_key(&claim)));
                 return Ok(Applied::at(Erased::default(), position));
@@ -84,8 +72,29 @@ impl Directory {
         Err(CommandError::VersionConflict { current })
     }
 
-    /// Erases a person whom the erasure ledger lists, by the stream alone; where the erasure stands, `None` where the person
-    /// is gone already.
+    /// Writes an erasure; one with a suppression stands right behind it, which is how the erasure ledger knows. `None` where
+    /// a race was lost.
+    async fn append_erasure(
+        &self,
+        erase: Prepared,
+        suppression: Option<Prepared>,
+    ) -> Result<Option<i64>, CommandError> {
+        let Some(suppression) = suppression else {
+            return Ok(match self.cell().append(erase).await? {
+                Verdict::Accepted { position, .. } => Some(position),
+                _ => None,
+            });
+        };
+        Ok(
+            match self.cell().append_all(vec![suppression, erase]).await? {
+                ChunkVerdict::Accepted { last_position } => Some(last_position),
+                ChunkVerdict::Lost(_) => None,
+            },
+        )
+    }
+
+    /// Erases a person whom the erasure ledger lists, by the stream alone, and with `suppress` as it was done first; where
+    /// the erasure stands, `None` where the person is gone already.
     ///
     /// # Errors
     /// [`CommandError::NotFound`] where the stream is no customer's.
@@ -93,6 +102,7 @@ impl Directory {
         &self,
         project: &Project,
         stream: Uuid,
+        suppress: bool,
         meta: &Meta,
     ) -> Result<Option<i64>, CommandError> {
         let mut current = 0;
@@ -106,7 +116,11 @@ impl Directory {
             current = before.state.version;
             let events = decide(&before.state, &CustomerCommand::Erase { at: self.now() })?;
             let erase = self.cell().prepare(project, &before, events, meta)?;
-            if let Verdict::Accepted { position, .. } = self.cell().append(erase).await? {
+            let suppression = match before.state.customer_user_id.known() {
+                Some(id) if suppress => self.suppress(project, id, meta).await?,
+                _ => None,
+            };
+            if let Some(position) = self.append_erasure(erase, suppression).await? {
                 return Ok(Some(position));
             }
         }

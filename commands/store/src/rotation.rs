@@ -21,7 +21,7 @@ pub(crate) const LOOK: Duration = Duration::from_secs(2);
 /// How long after a key was put in use every server wraps with it: two looks and a busy moment.
 const NOTICED: f64 = 5.0;
 /// How long a change of a table's form may wait for its lock, and keep others waiting behind it.
-const LOCK_WAIT: &str = "SET lock_timeout = '500ms'";
+const LOCK_WAIT: &str = "SET lock_timeout = '100ms'";
 /// `lock_not_available`: somebody reads the table for long, such as a backup.
 const LOCKED: &str = "55P03";
 

@@ -62,7 +62,7 @@ impl std::fmt::Debug for Vault {
         formatter
             .debug_struct("Vault")
             .field("keys", &self.keys.keys())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

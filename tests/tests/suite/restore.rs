@@ -82,7 +82,8 @@ async fn copied(server: &mut Server) -> String {
         "{text}"
     );
     for (id, _) in LATER {
-        erase(&client, id).await;
+        let members = json!({"customer_user_id": id, "suppress": id == LATER[1].0});
+        client.ok("users/delete", members).await;
     }
     client
         .upsert("came-later", json!({"full_name": "Not In The Copy"}))
@@ -168,6 +169,19 @@ async fn whoever_was_erased_after_the_copy_is_erased_again() {
             .refused("users/get", members, 404, "customer_not_found")
             .await;
     }
+    let suppressed = client.ok("users/suppressions/list", json!({})).await;
+    assert_eq!(suppressed["total"], 1, "{suppressed}");
+    let csv = format!(
+        "customer_user_id,full_name\n{},Again\n{},Again\n",
+        LATER[0].0, LATER[1].0
+    );
+    let import = client.ok("users/import-csv", json!({"csv": csv})).await;
+    assert_eq!(
+        (&import["created"], &import["skipped"]),
+        (&json!(1), &json!(1)),
+        "an erased id may come again, a suppressed one is skipped: {import}"
+    );
+    erase(&client, LATER[0].0).await;
     let list = client.post("users/list", json!({"search": "Copy"})).await;
     let found: Vec<Value> = list.ok()["items"].as_array().expect("items").clone();
     assert_eq!(found.len(), 1, "{list}");

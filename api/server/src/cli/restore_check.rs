@@ -1,6 +1,6 @@
 //! `roster restore-check`: erases again, in a restored database, whom the erasure ledger lists.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -136,25 +136,31 @@ fn used_epoch(ledger: &Ledger, name: &str) -> i32 {
     epochs.max().unwrap_or_default()
 }
 
-/// Who was erased from a cell: project number and stream, each once.
-fn listed(ledger: &Ledger, name: &str) -> Vec<(i32, Uuid)> {
-    let people: BTreeSet<(i32, Uuid)> = ledger
-        .lines
-        .iter()
-        .filter_map(|line| match line {
+/// Who was erased from a cell: stream, project number and whether the id was suppressed, each person once.
+fn listed(ledger: &Ledger, name: &str) -> Vec<(Uuid, i32, bool)> {
+    let mut people: BTreeMap<Uuid, (i32, bool)> = BTreeMap::new();
+    for line in &ledger.lines {
+        match line {
             LedgerLine::Erased {
                 cell,
                 project_no,
                 stream_id,
+                suppressed,
                 ..
-            } if cell == name => Some((*project_no, *stream_id)),
-            _ => None,
-        })
-        .collect();
-    people.into_iter().collect()
+            } if cell == name => {
+                let person = people.entry(*stream_id).or_insert((*project_no, false));
+                person.1 |= suppressed;
+            }
+            _ => {}
+        }
+    }
+    people
+        .into_iter()
+        .map(|(stream, (project_no, suppressed))| (stream, project_no, suppressed))
+        .collect()
 }
 
-async fn erase(cell: &Cell, listed: &[(i32, Uuid)]) -> anyhow::Result<Counts> {
+async fn erase(cell: &Cell, listed: &[(Uuid, i32, bool)]) -> anyhow::Result<Counts> {
     let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock), Arc::new(SystemIds));
     let directory = Directory::new(cell.clone(), clock, ids, Limits::default());
     let meta = Meta {
@@ -167,7 +173,7 @@ async fn erase(cell: &Cell, listed: &[(i32, Uuid)]) -> anyhow::Result<Counts> {
         ..Counts::default()
     };
     for page in listed.chunks(PAGE) {
-        let streams: Vec<Uuid> = page.iter().map(|(_, stream)| *stream).collect();
+        let streams: Vec<Uuid> = page.iter().map(|(stream, ..)| *stream).collect();
         let mut alive = Vec::new();
         for (person, standing) in page.iter().zip(cell.standings(&streams).await?) {
             match standing {
@@ -179,13 +185,13 @@ async fn erase(cell: &Cell, listed: &[(i32, Uuid)]) -> anyhow::Result<Counts> {
         }
         let (directory, meta) = (&directory, &meta);
         let erased: Vec<bool> = stream::iter(alive)
-            .map(async |(project_no, stream)| {
+            .map(async |(stream, project_no, suppressed)| {
                 let project = cell.project_by_no(project_no).await?;
                 let project =
                     project.with_context(|| format!("project {project_no} is unknown"))?;
                 anyhow::Ok(
                     directory
-                        .erase_again(&project, stream, meta)
+                        .erase_again(&project, stream, suppressed, meta)
                         .await?
                         .is_some(),
                 )
