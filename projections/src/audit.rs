@@ -29,6 +29,8 @@ use crate::status::Shared;
 const DIRECTORY_LAG: i64 = 2_000;
 /// How long events are gathered when they trickle.
 const GATHER: Duration = Duration::from_millis(200);
+/// How often a gathering runner looks whether somebody waits for it.
+const STEP: Duration = Duration::from_millis(10);
 /// From this many on, events are not gathered any longer.
 const ENOUGH: i64 = 1_000;
 
@@ -36,15 +38,17 @@ pub(crate) struct Audit {
     cell: Cell,
     head: watch::Receiver<i64>,
     directory: Arc<Shared>,
+    own: Arc<Shared>,
     written: Instant,
 }
 
 impl Audit {
-    pub(crate) fn new(cell: Cell, directory: Arc<Shared>) -> Self {
+    pub(crate) fn new(cell: Cell, directory: Arc<Shared>, own: Arc<Shared>) -> Self {
         Self {
             head: cell.head(),
             cell,
             directory,
+            own,
             written: Instant::now(),
         }
     }
@@ -159,7 +163,7 @@ impl Projection for Audit {
         self.cell.read_page_closed(after, limit).await
     }
 
-    async fn wait(&mut self, position: i64, awaited: bool) {
+    async fn wait(&mut self, position: i64) {
         let idle = Instant::now() + IDLE;
         if self.must_pause() {
             tokio::time::sleep_until(idle).await;
@@ -169,8 +173,12 @@ impl Projection for Audit {
         if tokio::time::timeout_at(idle, more).await.is_err() {
             return;
         }
-        if !awaited && *self.head.borrow() - position < ENOUGH {
-            tokio::time::sleep_until(idle.min(self.written + GATHER)).await;
+        let gathered = idle.min(self.written + GATHER);
+        while Instant::now() < gathered
+            && !self.own.progress.awaited()
+            && *self.head.borrow() - position < ENOUGH
+        {
+            tokio::time::sleep(STEP).await;
         }
     }
 

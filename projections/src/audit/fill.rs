@@ -22,8 +22,9 @@ impl Rebuild for Audit {
     const FOLLOWS: Option<&'static str> = None;
 
     fn on(cell: Cell) -> Self {
-        let directory = Arc::new(Shared::new(Self::NAME, Self::VERSION));
-        Self::new(cell, directory)
+        // Neither is looked at: a rebuild reads and waits by itself.
+        let shared = Arc::new(Shared::new(Self::NAME, Self::VERSION));
+        Self::new(cell, Arc::clone(&shared), shared)
     }
 
     async fn expected(filling: &Filling<'_>) -> Result<u64, PageError> {
