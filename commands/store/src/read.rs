@@ -245,14 +245,12 @@ impl Cell {
         rows.iter().map(|row| self.recorded(row)).collect()
     }
 
-    /// The events up to a position of the next streams in the order of their ids, each stream whole and in order; with
-    /// the last of these streams, where the next call goes on. `None` after the last stream.
-    pub async fn read_streams(
+    /// The last of the next streams in the order of their ids; `None` after the last stream.
+    pub async fn last_of_streams(
         &self,
         after: Uuid,
         streams: i64,
-        up_to: i64,
-    ) -> Result<Option<(Uuid, Vec<Recorded>)>, StoreError> {
+    ) -> Result<Option<Uuid>, StoreError> {
         let ids: Vec<Uuid> = sqlx::query_scalar(
             "SELECT stream_id FROM log_streams WHERE stream_id > $1 ORDER BY stream_id LIMIT $2",
         )
@@ -260,9 +258,16 @@ impl Cell {
         .bind(streams)
         .fetch_all(self.pool())
         .await?;
-        let Some(last) = ids.last().copied() else {
-            return Ok(None);
-        };
+        Ok(ids.last().copied())
+    }
+
+    /// The events up to a position of the streams after one and up to another, each stream whole and in order.
+    pub async fn read_streams(
+        &self,
+        after: Uuid,
+        last: Uuid,
+        up_to: i64,
+    ) -> Result<Vec<Recorded>, StoreError> {
         let sql = format!(
             "SELECT {COLUMNS}
                FROM log_events e
@@ -278,9 +283,7 @@ impl Cell {
             .bind(up_to)
             .fetch_all(self.pool())
             .await?;
-        let events: Result<Vec<Recorded>, StoreError> =
-            rows.iter().map(|row| self.recorded(row)).collect();
-        Ok(Some((last, events?)))
+        rows.iter().map(|row| self.recorded(row)).collect()
     }
 
     fn recorded(&self, row: &PgRow) -> Result<Recorded, StoreError> {

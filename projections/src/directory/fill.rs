@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use futures::TryStreamExt;
 use roster_store::{Cell, Recorded};
 use sqlx::PgConnection;
 
@@ -29,8 +30,7 @@ impl Rebuild for Directory {
     async fn fill(&mut self, filling: &Filling<'_>) -> Result<(), PageError> {
         let mut pages = filling.streams();
         let mut copier = filling.copier(Self::FILLED, copy::COLUMNS);
-        while let Some(page) = pages.recv().await {
-            let page = page?;
+        while let Some(page) = pages.try_next().await? {
             let events: Vec<&Recorded> = page.iter().collect();
             let changes = self.sort(&events).await?;
             if let Some(transaction) = self.write_others().await? {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use futures::stream::{self, Stream, TryStreamExt};
 use roster_store::{Cell, Recorded, StoreError};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolCopyExt;
@@ -36,28 +37,31 @@ pub(crate) struct Filling<'a> {
 impl Filling<'_> {
     /// The whole log up to the position, stream by stream: a stream's events follow each other, so it is folded without
     /// remembering any other. Streams that are left out are not given.
-    pub(crate) fn streams(&self) -> mpsc::Receiver<Result<Vec<Recorded>, StoreError>> {
-        let (pages, receiver) = mpsc::channel(WAITING);
-        let (cell, to, parked) = (self.cell.clone(), self.to, self.parked.clone());
-        self.tracker.spawn(async move {
-            let mut after = Uuid::nil();
-            loop {
-                let page = match cell.read_streams(after, STREAMS, to).await {
-                    Ok(None) => return,
-                    Ok(Some((last, mut page))) => {
-                        after = last;
-                        page.retain(|recorded| !parked.contains(&recorded.stream));
-                        Ok(page)
-                    }
-                    Err(error) => Err(error),
-                };
-                let failed = page.is_err();
-                if pages.send(page).await.is_err() || failed {
-                    return;
+    pub(crate) fn streams(&self) -> impl Stream<Item = Result<Vec<Recorded>, PageError>> + Unpin {
+        let (cell, to) = (self.cell.clone(), self.to);
+        let ranges = stream::try_unfold(Uuid::nil(), move |after| {
+            let cell = cell.clone();
+            async move {
+                let last = cell.last_of_streams(after, STREAMS).await?;
+                Ok::<_, PageError>(last.map(|last| ((after, last), last)))
+            }
+        });
+        // Tasks of their own: while one page is opened here, Postgres reads the next.
+        let pages = ranges.map_ok(move |(after, last)| {
+            let (cell, parked) = (self.cell.clone(), self.parked.clone());
+            let read = self.tracker.spawn(async move {
+                let mut page = cell.read_streams(after, last, to).await?;
+                page.retain(|recorded| !parked.contains(&recorded.stream));
+                Ok::<_, PageError>(page)
+            });
+            async move {
+                match read.await {
+                    Ok(page) => page,
+                    Err(_) => Err(PageError::Store(StoreError::Closed)),
                 }
             }
         });
-        receiver
+        Box::pin(pages.try_buffered(WAITING))
     }
 
     /// Where rows of a table go; `columns` as COPY wants them.

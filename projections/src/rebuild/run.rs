@@ -71,6 +71,7 @@ pub(super) async fn run<P: Rebuild>(
     };
     let cell = Cell::open(config, place.vault.clone(), &tracker, stop.clone()).await?;
     let mut rebuilding = Rebuilding {
+        place,
         projection: P::on(cell.clone()),
         parked: parked::streams(cell.pool(), P::NAME).await?,
         cell,
@@ -104,6 +105,7 @@ pub(super) async fn run<P: Rebuild>(
 
 /// One rebuild at work.
 struct Rebuilding<'a, P> {
+    place: &'a Place,
     projection: P,
     parked: HashSet<Uuid>,
     cell: Cell,
@@ -156,12 +158,12 @@ impl<P: Rebuild> Rebuilding<'_, P> {
         told(0);
         self.projection.fill(&filling).await?;
         let progress = self.progress;
+        let begun = |name: &str| progress(Stage::Indexing(name.to_owned()));
+        let mut helper = migrate::connect_owner(&self.place.owner_url, &self.place.cell).await?;
         self.schemas
-            .build_indexes(&mut self.owner, P::FILLED, &|name| {
-                progress(Stage::Indexing(name.to_owned()));
-            })
+            .build_indexes(&mut self.owner, Some(&mut helper), P::FILLED, &begun)
             .await?;
-        self.schemas.analyse::<P>(&mut self.owner).await?;
+        helper.close().await?;
         let mut transaction = self.cell.pool().begin().await?;
         sqlx::query("INSERT INTO log_checkpoints (name, version, position) VALUES ($1, $2, $3)")
             .bind(P::NAME)

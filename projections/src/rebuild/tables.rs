@@ -3,6 +3,8 @@
 //!
 //! `<cell>_next_<projection>` is being filled, `<cell>_old_<projection>` was live before. Each has a checkpoint of its own.
 
+use std::sync::{Mutex, PoisonError};
+
 use roster_store::checkpoints::Lease;
 use sqlx::{Connection, Executor, PgConnection};
 
@@ -61,7 +63,7 @@ impl Schemas {
             owner.execute(sql.as_str()).await?;
             self.copy_options(owner, table).await?;
             if *table != P::FILLED {
-                self.build_indexes(owner, table, &|_| {}).await?;
+                self.build_indexes(owner, None, table, &|_| {}).await?;
             }
         }
         Ok(())
@@ -90,10 +92,12 @@ impl Schemas {
         Ok(())
     }
 
-    /// Builds the indexes that the live table has, the primary key first.
+    /// Builds the indexes that the live table has, on both connections at once where there are two; a primary key is its
+    /// index first.
     pub(crate) async fn build_indexes(
         &self,
         owner: &mut PgConnection,
+        helper: Option<&mut PgConnection>,
         table: &str,
         begun: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<(), RebuildError> {
@@ -101,44 +105,54 @@ impl Schemas {
         let indexes: Vec<(String, String, Option<String>)> = sqlx::query_as(
             "SELECT r.relname::text,
                     pg_get_indexdef(i.indexrelid),
-                    pg_get_constraintdef(c.oid)
+                    CASE c.contype WHEN 'p' THEN 'PRIMARY KEY' WHEN 'u' THEN 'UNIQUE' END
                FROM pg_index i
                JOIN pg_class r ON r.oid = i.indexrelid
                LEFT JOIN pg_constraint c ON c.conindid = i.indexrelid AND c.contype IN ('p', 'u')
               WHERE i.indrelid = $1::regclass
-              ORDER BY i.indisprimary DESC, r.relname",
+              ORDER BY pg_relation_size(r.oid) DESC",
         )
         .bind(format!("{live}.{table}"))
         .fetch_all(&mut *owner)
         .await?;
-        owner
-            .execute(format!("SET maintenance_work_mem = '{INDEX_MEMORY}'").as_str())
-            .await?;
-        let there = format!(" ON {live}.{table} ");
-        for (name, definition, constraint) in indexes {
-            begun(&name);
-            let sql = match constraint {
-                Some(constraint) => {
-                    format!("ALTER TABLE {next}.{table} ADD CONSTRAINT {name} {constraint}")
-                }
-                None if definition.contains(&there) => {
-                    definition.replace(&there, &format!(" ON {next}.{table} "))
-                }
-                None => return Err(RebuildError::Changed),
-            };
-            owner.execute(sql.as_str()).await?;
+        let (there, here) = (
+            format!(" ON {live}.{table} "),
+            format!(" ON {next}.{table} "),
+        );
+        if indexes.iter().any(|(_, sql, _)| !sql.contains(&there)) {
+            return Err(RebuildError::Changed);
         }
-        Ok(())
-    }
-
-    /// Gives the planner the statistics that autovacuum would bring minutes after a swap.
-    pub(crate) async fn analyse<P: Projection>(
-        &self,
-        owner: &mut PgConnection,
-    ) -> sqlx::Result<()> {
-        for table in P::TABLES {
-            let sql = format!("ANALYZE {}.{table}", self.next);
-            owner.execute(sql.as_str()).await?;
+        let waiting = Mutex::new(indexes.iter());
+        let build = async |connection: &mut PgConnection| {
+            let memory = format!("SET maintenance_work_mem = '{INDEX_MEMORY}'");
+            connection.execute(memory.as_str()).await?;
+            loop {
+                let next = waiting
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .next();
+                let Some((name, sql, _)) = next else {
+                    return Ok::<_, sqlx::Error>(());
+                };
+                begun(name);
+                connection
+                    .execute(sql.replace(&there, &here).as_str())
+                    .await?;
+            }
+        };
+        match helper {
+            Some(helper) => {
+                futures::try_join!(build(&mut *owner), build(helper))?;
+            }
+            None => build(&mut *owner).await?,
+        }
+        for (name, _, constraint) in &indexes {
+            if let Some(kind) = constraint {
+                let sql = format!(
+                    "ALTER TABLE {next}.{table} ADD CONSTRAINT {name} {kind} USING INDEX {name}"
+                );
+                owner.execute(sql.as_str()).await?;
+            }
         }
         Ok(())
     }
