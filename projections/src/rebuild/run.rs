@@ -29,6 +29,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long a swap may hold the lease without telling, in seconds.
 const LEASE_SECONDS: f64 = 10.0;
 const POOL: u32 = 6;
+/// How often a page is read again because somebody of it was erased meanwhile.
+const RETRIES: u32 = 20;
+const UNIQUE_VIOLATION: &str = "sqlstate_23505";
 
 /// Two rebuilds at once would drop each other's tables.
 pub(super) async fn take_turn(owner: &mut PgConnection, name: &str) -> Result<(), RebuildError> {
@@ -204,7 +207,11 @@ impl<P: Rebuild> Rebuilding<'_, P> {
     }
 
     /// Applies the log up to a position.
+    ///
+    /// A person may be erased between reading a page and applying it; the live runner has then scrubbed the row here, and
+    /// the page would write it beside that. Read again, the page has nothing of the person any more.
     async fn catch_up(&mut self, target: i64) -> Result<(), RebuildError> {
+        let mut scrubbed = 0;
         while self.position < target {
             (self.progress)(Stage::Following(target - self.position));
             let limit = PAGE.min(target - self.position);
@@ -218,8 +225,17 @@ impl<P: Rebuild> Rebuilding<'_, P> {
                 .filter(|item| !self.parked.contains(&item.stream()) || item.scrubs())
                 .collect();
             let step = Self::step(self.position, to);
-            self.projection.apply(&kept, step).await?;
-            self.position = to;
+            match self.projection.apply(&kept, step).await {
+                Ok(()) => {
+                    self.position = to;
+                    scrubbed = 0;
+                }
+                Err(error) if scrubbed < RETRIES && error.code() == UNIQUE_VIOLATION => {
+                    self.projection.forget();
+                    scrubbed += 1;
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }
