@@ -148,9 +148,6 @@ fn actor_key(project_no: i32, actor: &str) -> i64 {
 impl Projection for Audit {
     const NAME: &'static str = "audit";
     const VERSION: i32 = 1;
-    const TABLES: &'static [&'static str] = &["view_audit_events"];
-    const FILLED: &'static str = "view_audit_events";
-    const SCRUB: &'static [(&'static str, &'static str)] = &[];
     type Item = Recorded;
 
     fn forget(&mut self) {}

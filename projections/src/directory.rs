@@ -201,17 +201,6 @@ fn is<E: StoredEvent>(recorded: &Recorded) -> bool {
 impl Projection for Directory {
     const NAME: &'static str = "directory";
     const VERSION: i32 = 1;
-    const TABLES: &'static [&'static str] = &[
-        "view_customers",
-        "view_data_sources",
-        "view_profile_fields",
-        "view_schemas",
-        "view_preparations",
-        "view_imports",
-        "view_import_issues",
-        "view_suppressions",
-    ];
-    const FILLED: &'static str = "view_customers";
     const SCRUB: &'static [(&'static str, &'static str)] = &[(
         "view_customers",
         "UPDATE {table}

@@ -222,7 +222,7 @@ impl Projection for Erasures {
         self.cell.read_headings(after, limit).await
     }
 
-    async fn wait(&mut self, position: i64, _: bool) {
+    async fn wait(&mut self, position: i64) {
         let more = self.head.wait_for(|head| *head > position);
         // Another server's appends are seen by looking; a closed channel means the same.
         let _ = tokio::time::timeout(IDLE, more).await;

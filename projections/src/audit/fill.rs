@@ -19,6 +19,8 @@ const COLUMNS: &str = "position, recorded_at, actor_key, type_key, stream_id, pr
                        changed_fields";
 
 impl Rebuild for Audit {
+    const TABLES: &'static [&'static str] = &["view_audit_events"];
+    const FILLED: &'static str = "view_audit_events";
     const FOLLOWS: Option<&'static str> = None;
 
     fn on(cell: Cell) -> Self {

@@ -17,6 +17,17 @@ use crate::runner::{Projection, Step};
 use crate::search::touched::Touched;
 
 impl Rebuild for Directory {
+    const TABLES: &'static [&'static str] = &[
+        "view_customers",
+        "view_data_sources",
+        "view_profile_fields",
+        "view_schemas",
+        "view_preparations",
+        "view_imports",
+        "view_import_issues",
+        "view_suppressions",
+    ];
+    const FILLED: &'static str = "view_customers";
     const FOLLOWS: Option<&'static str> = None;
 
     fn on(cell: Cell) -> Self {

@@ -141,12 +141,17 @@ impl From<PageError> for RebuildError {
                 code,
             },
             PageError::Store(error) => Self::Store(error),
+            PageError::Ledger(error) => Self::Database(sqlx::Error::Io(error)),
         }
     }
 }
 
 /// A projection that can be made from nothing.
 pub(crate) trait Rebuild: Projection {
+    /// Its read tables. Every `view_*` table but `view_parked` is in the list of one projection.
+    const TABLES: &'static [&'static str];
+    /// The largest of them: it is filled by COPY and gets its indexes last.
+    const FILLED: &'static str;
     /// The projection whose tables it reads, and which it therefore can never be ahead of.
     const FOLLOWS: Option<&'static str>;
 

@@ -8,8 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use roster_store::checkpoints::Lease;
 use sqlx::{Connection, Executor, PgConnection};
 
-use super::RebuildError;
-use crate::runner::Projection;
+use super::{Rebuild, RebuildError};
 
 /// How long a swap waits for readers; while it does, new readers wait behind it.
 const LOCK_TIMEOUT: &str = "250ms";
@@ -26,7 +25,7 @@ pub(crate) struct Schemas {
 }
 
 impl Schemas {
-    pub(crate) fn of<P: Projection>(live: &str) -> Self {
+    pub(crate) fn of<P: Rebuild>(live: &str) -> Self {
         Self {
             live: live.to_owned(),
             next: format!("{live}{}{}", super::NEXT, P::NAME),
@@ -49,7 +48,7 @@ impl Schemas {
     }
 
     /// Makes the next tables, empty. All but the one that is filled by COPY have their indexes at once.
-    pub(crate) async fn make_next<P: Projection>(
+    pub(crate) async fn make_next<P: Rebuild>(
         &self,
         owner: &mut PgConnection,
     ) -> Result<(), RebuildError> {
@@ -166,7 +165,7 @@ impl Schemas {
     }
 
     /// Where the tables of a schema stand, and which version of the projection wrote them.
-    pub(crate) async fn checkpoint<P: Projection>(
+    pub(crate) async fn checkpoint<P: Rebuild>(
         owner: &mut PgConnection,
         schema: &str,
     ) -> sqlx::Result<Option<(i64, i32)>> {
@@ -180,7 +179,7 @@ impl Schemas {
     /// Makes the tables of a schema the live ones, which become the old ones, and moves the checkpoint with them.
     ///
     /// One transaction; `false` where readers did not let it in time, or where the lease was lost: nothing has changed then.
-    pub(crate) async fn swap<P: Projection>(
+    pub(crate) async fn swap<P: Rebuild>(
         &self,
         owner: &mut PgConnection,
         from: &str,
@@ -193,7 +192,7 @@ impl Schemas {
         }
     }
 
-    async fn try_swap<P: Projection>(
+    async fn try_swap<P: Rebuild>(
         &self,
         owner: &mut PgConnection,
         from: &str,

@@ -60,13 +60,9 @@ pub(crate) trait Projection: Send + Sync + 'static {
     const NAME: &'static str;
     /// Of the rows that this build writes. Raised with every change of what a row says: older tables are then rebuilt.
     const VERSION: i32;
-    /// Its read tables. Every `view_*` table but `view_parked` is in the list of one projection.
-    const TABLES: &'static [&'static str];
-    /// The largest of them: a rebuild fills it by COPY and builds its indexes last.
-    const FILLED: &'static str;
-    /// Tables with personal values, and the statement that takes those of the streams `$1` out of `{table}`. It leaves
-    /// what the erasure itself, when it is applied there later, needs for counts.
-    const SCRUB: &'static [(&'static str, &'static str)];
+    /// Tables with personal values that a rebuild keeps beside the live ones, and the statement that takes those of the
+    /// streams `$1` out of `{table}`. It leaves what the erasure, when it is applied there later, needs for counts.
+    const SCRUB: &'static [(&'static str, &'static str)] = &[];
     type Item: Item;
 
     /// Drops everything remembered: another runner may have written, or a page failed.

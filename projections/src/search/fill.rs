@@ -27,6 +27,8 @@ const COLUMNS: &str = "created_at, updated_at, bucket, position, stream_id, proj
 const PAGE: i64 = 5_000;
 
 impl Rebuild for Search {
+    const TABLES: &'static [&'static str] = &["view_customer_search"];
+    const FILLED: &'static str = "view_customer_search";
     const FOLLOWS: Option<&'static str> = Some(Directory::NAME);
 
     fn on(cell: Cell) -> Self {

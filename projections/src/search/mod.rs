@@ -117,8 +117,6 @@ impl Search {
 impl Projection for Search {
     const NAME: &'static str = "search";
     const VERSION: i32 = 1;
-    const TABLES: &'static [&'static str] = &["view_customer_search"];
-    const FILLED: &'static str = "view_customer_search";
     const SCRUB: &'static [(&'static str, &'static str)] = &[(
         "view_customer_search",
         "DELETE FROM {table} WHERE stream_id = ANY ($1)",
