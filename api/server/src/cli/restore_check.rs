@@ -217,18 +217,20 @@ async fn show(cell: &Cell, tracker: &TaskTracker, stop: &CancellationToken) -> a
     output::note(format_args!("filling read models up to position {head}"));
     let bar = output::count_bar(Some(head.unsigned_abs()), "events");
     let mut failed = 0;
-    while !(projections.wait_for(head, LOOK).await && projections.wait_for_search(head, LOOK).await)
-    {
-        bar.set_position(projections.search_position().max(0).unsigned_abs());
-        let errors = projections
-            .status()
-            .into_iter()
-            .filter_map(|status| status.error);
-        let errors: Vec<String> = errors.collect();
+    loop {
+        projections.wait_for_search(head, LOOK).await;
+        let all = projections.status();
+        let slowest = all.iter().map(|status| status.position).min();
+        if slowest.is_none_or(|position| position >= head) {
+            break;
+        }
+        bar.set_position(slowest.unwrap_or_default().max(0).unsigned_abs());
+        let errors: Vec<String> = all.into_iter().filter_map(|status| status.error).collect();
         failed = if errors.is_empty() { 0 } else { failed + 1 };
         if failed == FAILED_LOOKS {
             bail!("the read models do not get on: {}", errors.join(", "));
         }
+        tokio::time::sleep(LOOK / 10).await;
     }
     bar.finish_and_clear();
     Ok(())
