@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod audit;
 mod backup;
 mod config;
 mod doctor;
@@ -70,6 +71,9 @@ enum Command {
     Restore(restore::Args),
     /// Erase again, in a restored database, whom the erasure ledger lists; only then is it served.
     RestoreCheck(restore_check::Args),
+    /// Keep an audit copy of the log in another database, and compare it.
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Check configuration, Postgres, NATS, keys, disk and clock.
     Doctor,
     /// Print the settings in effect and where each comes from, without secrets.
@@ -128,6 +132,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::RestoreCheck(args) => restore_check::run(args, &load()?.settings).await,
         Command::Log(command) => log::run(command, &load()?.settings).await,
         Command::Rebuild(args) => rebuild::run(&args, &load()?.settings).await,
+        Command::Audit(command) => audit::run(command, &load()?.settings).await,
         Command::Import(args) => import::run(args, &load()?.settings).await,
         Command::Export(args) => export::run(args, &load()?.settings).await,
     }
@@ -202,6 +207,10 @@ mod tests {
             "roster rebuild directory",
             "roster rebuild customers --roll-back",
             "roster rebuild search --drop-old",
+            "roster log verify --anchors a.jsonl --refold --public-key \
+             d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+            "roster audit export --to postgres://audit@h/audit",
+            "roster audit replay --from postgres://audit@h/audit",
             "roster doctor",
             "roster config --config c.toml",
             "roster version",

@@ -40,6 +40,8 @@ pub struct Settings {
     pub erasures: ErasureSettings,
     /// Copies of the database.
     pub backup: BackupSettings,
+    /// Signed anchors of the log.
+    pub anchors: AnchorSettings,
     /// Tokens.
     pub auth: AuthSettings,
     /// Limits.
@@ -125,6 +127,23 @@ pub struct BackupSettings {
     /// The folder of `pg_dump` and `pg_restore`.
     #[serde(deserialize_with = "blank_is_absent")]
     pub pg_bin: Option<PathBuf>,
+}
+
+/// How the log is anchored.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnchorSettings {
+    /// The key that signs.
+    #[serde(deserialize_with = "blank_is_absent")]
+    pub key: Option<SecretString>,
+    /// A file with it.
+    #[serde(deserialize_with = "blank_is_absent")]
+    pub key_file: Option<PathBuf>,
+    /// The file that is appended to.
+    #[serde(deserialize_with = "blank_is_absent")]
+    pub file: Option<PathBuf>,
+    /// Seconds between anchors.
+    pub interval_seconds: u64,
 }
 
 /// How tokens are verified.
@@ -237,6 +256,19 @@ impl Settings {
             .join(format!("erasures-{}.jsonl", self.cell))
     }
 
+    /// Where the key that signs anchors of the servers that are started is.
+    pub fn own_anchor_key(&self) -> PathBuf {
+        self.data_dir.join("anchor-key")
+    }
+
+    /// The file of anchors.
+    pub fn anchors_path(&self) -> PathBuf {
+        self.anchors
+            .file
+            .clone()
+            .unwrap_or_else(|| self.data_dir.join("anchors.jsonl"))
+    }
+
     /// Whether Postgres is to be started.
     pub fn is_managed(&self) -> bool {
         self.database.url.is_none() && self.database.service_url.is_none()
@@ -291,6 +323,11 @@ impl Settings {
                 "cache.streams",
                 "must be at least 1",
             ),
+            (
+                self.anchors.interval_seconds == 0,
+                "anchors.interval_seconds",
+                "must be at least 1",
+            ),
             (self.jobs.at_once == 0, "jobs.at_once", "must be at least 1"),
             (
                 self.auth
@@ -329,6 +366,11 @@ impl Settings {
                 &mut self.database.service_url,
             ),
             ("keys.kek_file", &self.keys.kek_file, &mut self.keys.kek),
+            (
+                "anchors.key_file",
+                &self.anchors.key_file,
+                &mut self.anchors.key,
+            ),
             (
                 "auth.jwt_secret_file",
                 &self.auth.jwt_secret_file,

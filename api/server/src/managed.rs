@@ -1,9 +1,11 @@
 //! Postgres and NATS that `roster serve` starts for itself where no database is configured.
 
+use std::path::Path;
+
 use anyhow::Context;
 use roster_dev::kek;
 use roster_dev::stack::{Stack, StackOptions};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::config::Settings;
 use crate::output;
@@ -31,11 +33,10 @@ impl Managed {
             .await
             .context("start the servers")??;
         if settings.keys.kek.is_none() {
-            let path = settings.own_kek();
-            kek::ensure(&path)?;
-            let text = std::fs::read_to_string(&path)
-                .with_context(|| format!("key file {}", path.display()))?;
-            settings.keys.kek = Some(text.trim().into());
+            settings.keys.kek = Some(own_key(&settings.own_kek())?);
+        }
+        if settings.anchors.key.is_none() {
+            settings.anchors.key = Some(own_key(&settings.own_anchor_key())?);
         }
         settings.database.url = Some(stack.database_url().into());
         settings.nats.url = Some(stack.nats_url().into());
@@ -53,4 +54,12 @@ impl Managed {
             .await
             .context("stop the servers")??)
     }
+}
+
+/// A key of the data folder, made at the first start.
+fn own_key(path: &Path) -> anyhow::Result<SecretString> {
+    kek::ensure(path)?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("key file {}", path.display()))?;
+    Ok(text.trim().into())
 }

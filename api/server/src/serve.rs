@@ -1,5 +1,6 @@
 //! `roster serve`: starts everything in order, says when it answers, and ends it in the reverse order.
 
+mod anchors;
 mod announce;
 mod cell;
 mod signals;

@@ -1,7 +1,8 @@
 //! How a command reaches the database of its settings: URLs, key-encryption key, an open cell.
 
 use anyhow::{Context, bail};
-use roster_store::{Cell, CellConfig, Vault, migrate};
+use roster_store::anchors::AnchorKey;
+use roster_store::{Cell, CellConfig, StoreError, Vault, migrate};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
@@ -28,6 +29,22 @@ pub(crate) fn vault(settings: &Settings) -> anyhow::Result<Vault> {
     let text =
         std::fs::read_to_string(&path).with_context(|| format!("key file {}", path.display()))?;
     Vault::parse(&text).with_context(|| format!("key file {}", path.display()))
+}
+
+/// The key that signs anchors; without one in the settings, that of the servers started in the data folder.
+pub(crate) fn anchor_key(settings: &Settings) -> anyhow::Result<Option<AnchorKey>> {
+    if let Some(key) = &settings.anchors.key {
+        let key = AnchorKey::parse(key.expose_secret()).context("setting anchors.key")?;
+        return Ok(Some(key));
+    }
+    let path = settings.own_anchor_key();
+    if !settings.is_managed() || !path.exists() {
+        return Ok(None);
+    }
+    let text =
+        std::fs::read_to_string(&path).with_context(|| format!("key file {}", path.display()))?;
+    let key = AnchorKey::parse(&text).with_context(|| format!("key file {}", path.display()))?;
+    Ok(Some(key))
 }
 
 /// The owner's URL: as set, or that of the Postgres which `roster serve` started.
@@ -78,6 +95,29 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) async fn open(settings: &Settings) -> anyhow::Result<Self> {
+        Self::open_by(settings, async |config, vault, tracker, stop| {
+            Cell::open(config, vault, tracker, stop).await
+        })
+        .await
+    }
+
+    /// The same for a log whose event types may differ from this build's, which verification tells.
+    pub(crate) async fn open_to_verify(settings: &Settings) -> anyhow::Result<Self> {
+        Self::open_by(settings, async |config, vault, tracker, stop| {
+            Cell::open_to_verify(config, vault, tracker, stop).await
+        })
+        .await
+    }
+
+    async fn open_by(
+        settings: &Settings,
+        open: impl AsyncFn(
+            CellConfig,
+            Vault,
+            &TaskTracker,
+            CancellationToken,
+        ) -> Result<Cell, StoreError>,
+    ) -> anyhow::Result<Self> {
         let vault = vault(settings)?;
         let config = CellConfig {
             name: settings.cell.clone(),
@@ -86,7 +126,7 @@ impl Session {
             cache_streams: 1,
         };
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
-        let cell = Cell::open(config, vault, &tracker, stop.clone()).await?;
+        let cell = open(config, vault, &tracker, stop.clone()).await?;
         Ok(Self {
             cell,
             tracker,

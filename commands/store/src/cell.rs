@@ -85,6 +85,26 @@ impl Cell {
         tracker: &TaskTracker,
         stop: CancellationToken,
     ) -> Result<Self, StoreError> {
+        Self::open_with(config, vault, tracker, stop, true).await
+    }
+
+    /// The same without a look at the event types: [`crate::verify`] tells which of them differ.
+    pub async fn open_to_verify(
+        config: CellConfig,
+        vault: Vault,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Result<Self, StoreError> {
+        Self::open_with(config, vault, tracker, stop, false).await
+    }
+
+    async fn open_with(
+        config: CellConfig,
+        vault: Vault,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+        checks_types: bool,
+    ) -> Result<Self, StoreError> {
         let database_url = config.database_url;
         let options = connect_options(&database_url, &vault)?;
         let pool = PgPoolOptions::new()
@@ -96,7 +116,9 @@ impl Cell {
             .await?;
         migrate::check_migrated(&pool).await?;
         migrate::check_keys(&pool, &vault).await?;
-        types::check(&pool).await?;
+        if checks_types {
+            types::check(&pool).await?;
+        }
         let (interactive, interactive_queue) = mpsc::channel(1_024);
         let (bulk, bulk_queue) = mpsc::channel(2);
         let inner = Inner {

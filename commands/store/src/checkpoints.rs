@@ -75,32 +75,6 @@ pub async fn seize(
     }))
 }
 
-/// Moves a checkpoint and prolongs the lease; `false` means fenced: roll the transaction back.
-pub async fn advance(
-    connection: &mut PgConnection,
-    name: &str,
-    epoch: i64,
-    from: i64,
-    to: i64,
-    seconds: f64,
-) -> Result<bool, StoreError> {
-    let moved = sqlx::query!(
-        "UPDATE log_checkpoints
-            SET position = $4,
-                leased_till = clock_timestamp() + make_interval(secs => $5),
-                updated_at = clock_timestamp()
-          WHERE name = $1 AND epoch = $2 AND position = $3",
-        name,
-        epoch,
-        from,
-        to,
-        seconds
-    )
-    .execute(connection)
-    .await?;
-    Ok(moved.rows_affected() == 1)
-}
-
 /// Prolongs a lease while there is nothing to write; `false` means fenced.
 pub async fn renew(
     pool: &PgPool,

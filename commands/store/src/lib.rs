@@ -3,13 +3,16 @@
 //! The only writer of the `log_*` tables. It knows streams, events and claims, and leaves what they mean to `roster-domain`
 //! and what is done with them to `roster-commands` and `roster-projections`.
 
+pub mod anchors;
 mod append;
+pub mod audit;
 mod bulk;
 mod cell;
 pub mod checkpoints;
 mod error;
 mod framework;
 pub mod keys;
+mod kinds;
 pub mod leases;
 pub mod migrate;
 mod prepared;

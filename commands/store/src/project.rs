@@ -1,10 +1,11 @@
 //! Projects: the number that stands for a scope, the schema stream, and the pepper of its claim keys.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use roster_domain::Scope;
 use roster_domain::stream::Claim;
-use sqlx::{PgPool, Row, postgres::PgRow};
+use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::StoreError;
@@ -77,6 +78,21 @@ pub(crate) async fn find_by_no(
         .fetch_optional(pool)
         .await?;
     row.map(|row| from_row(vault, &row)).transpose()
+}
+
+/// Every project of a cell by its number.
+pub(crate) async fn all(
+    connection: &mut PgConnection,
+    vault: &Vault,
+    cell: &str,
+) -> Result<HashMap<i32, Arc<Project>>, StoreError> {
+    let rows = sqlx::query(&format!("SELECT {COLUMNS} FROM projects WHERE cell = $1"))
+        .bind(cell)
+        .fetch_all(connection)
+        .await?;
+    rows.iter()
+        .map(|row| from_row(vault, row).map(|project| (project.no, project)))
+        .collect()
 }
 
 pub(crate) async fn create(

@@ -106,7 +106,7 @@ impl Recorded {
     }
 }
 
-const COLUMNS: &str = "e.position, e.recorded_at, e.stream_id, e.version, e.project_no, e.type_no, e.type_version, \
+pub(crate) const COLUMNS: &str = "e.position, e.recorded_at, e.stream_id, e.version, e.project_no, e.type_no, e.type_version, \
                        e.meta, e.payload, s.key_no, s.key";
 
 /// The same columns without a key.
@@ -122,6 +122,27 @@ impl Cell {
         .fetch_optional(self.pool())
         .await?;
         Ok(head.unwrap_or_default())
+    }
+
+    /// The last position and the digest of the newest batch; `None` where the log is empty.
+    pub(crate) async fn last_batch(&self) -> Result<Option<(i64, [u8; 32])>, StoreError> {
+        let last: Option<(i64, Vec<u8>)> = sqlx::query_as(
+            "SELECT last_position, digest FROM log_batches ORDER BY last_position DESC LIMIT 1",
+        )
+        .fetch_optional(self.pool())
+        .await?;
+        last.map(|(position, digest)| Ok((position, digest_of(&digest)?)))
+            .transpose()
+    }
+
+    /// The digest of the batch that ends at a position.
+    pub(crate) async fn batch_digest(&self, position: i64) -> Result<Option<[u8; 32]>, StoreError> {
+        let digest: Option<Vec<u8>> =
+            sqlx::query_scalar("SELECT digest FROM log_batches WHERE last_position = $1")
+                .bind(position)
+                .fetch_optional(self.pool())
+                .await?;
+        digest.map(|digest| digest_of(&digest)).transpose()
     }
 
     /// Which life of the log this is, from 1; a restore of the database begins the next.
@@ -286,7 +307,28 @@ impl Cell {
         rows.iter().map(|row| self.recorded(row)).collect()
     }
 
-    fn recorded(&self, row: &PgRow) -> Result<Recorded, StoreError> {
+    /// The events of some streams before a position.
+    pub(crate) async fn read_before(
+        &self,
+        streams: &[Uuid],
+        before: i64,
+    ) -> Result<Vec<Recorded>, StoreError> {
+        let sql = format!(
+            "SELECT {COLUMNS}
+               FROM log_events e
+               JOIN log_streams s USING (stream_id)
+              WHERE e.stream_id = ANY($1) AND e.position < $2
+              ORDER BY e.position"
+        );
+        let rows = sqlx::query(&sql)
+            .bind(streams)
+            .bind(before)
+            .fetch_all(self.pool())
+            .await?;
+        rows.iter().map(|row| self.recorded(row)).collect()
+    }
+
+    pub(crate) fn recorded(&self, row: &PgRow) -> Result<Recorded, StoreError> {
         let stream: Uuid = row.try_get("stream_id")?;
         let version: i32 = row.try_get("version")?;
         let (project_no, type_no, type_version) = (
@@ -335,4 +377,10 @@ impl Cell {
             },
         })
     }
+}
+
+fn digest_of(bytes: &[u8]) -> Result<[u8; 32], StoreError> {
+    bytes
+        .try_into()
+        .map_err(|_| StoreError::Malformed("digest of a batch"))
 }

@@ -1,4 +1,5 @@
-//! The key-encryption key of a desk: made once, outside Postgres, readable by its owner only.
+//! The keys of a desk, such as the key-encryption key and the one that signs anchors: made once, outside Postgres, readable by
+//! their owner only.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,8 +8,8 @@ use std::path::Path;
 use crate::StackError;
 use crate::files;
 
-/// Bytes of a key-encryption key (AES-256).
-const KEK_BYTES: usize = 32;
+/// Bytes of a key (AES-256, Ed25519).
+const KEY_BYTES: usize = 32;
 
 /// Creates the key file (32 random bytes as hex, mode 0600) unless it exists.
 ///
@@ -22,7 +23,7 @@ pub fn ensure(path: &Path) -> Result<(), StackError> {
         if path.exists() {
             return fs::set_permissions(path, fs::Permissions::from_mode(0o600));
         }
-        files::write_private(path, &format!("{}\n", files::random_hex(KEK_BYTES)?))
+        files::write_private(path, &format!("{}\n", files::random_hex(KEY_BYTES)?))
     };
     attempt().map_err(StackError::io(format!("key file {}", path.display())))
 }

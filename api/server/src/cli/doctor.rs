@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use crate::bus::{BusAddress, BusError};
 use crate::config::{ConfigError, Configuration, Settings};
-use crate::output;
+use crate::{output, session};
 
 /// The lines of the report.
 #[derive(Default)]
@@ -44,6 +44,7 @@ pub(super) async fn run(loaded: Result<Configuration, ConfigError>) -> anyhow::R
         Ok(Configuration { settings, .. }) => {
             report.ok("configuration", "every setting is known and fits");
             machine::check(&mut report, &settings);
+            anchors(&mut report, &settings);
             database::check(&mut report, &settings).await;
             bus(&mut report, &settings).await;
         }
@@ -56,6 +57,25 @@ pub(super) async fn run(loaded: Result<Configuration, ConfigError>) -> anyhow::R
     } else {
         ExitCode::SUCCESS
     })
+}
+
+fn anchors(report: &mut Report, settings: &Settings) {
+    match session::anchor_key(settings) {
+        Ok(Some(key)) => report.ok(
+            "anchors",
+            format_args!(
+                "signed to {}; public key {}",
+                settings.anchors_path().display(),
+                key.public()
+            ),
+        ),
+        Ok(None) if settings.is_managed() => report.ok("anchors", "`roster serve` will make a key"),
+        Ok(None) => report.warn(
+            "anchors",
+            "no key (anchors.key): a log that was computed anew would pass for the true one",
+        ),
+        Err(error) => report.fail("anchors", format_args!("{error:#}")),
+    }
 }
 
 async fn bus(report: &mut Report, settings: &Settings) {

@@ -11,18 +11,20 @@ use super::{ConfigError, Settings, redact};
 const DEFAULTS: &str = include_str!("../../../../deploy/roster.defaults.toml");
 
 /// Variables that are settings under another name than `ROSTER_<NAME>`.
-const SHORT_NAMES: [(&str, &str); 4] = [
+const SHORT_NAMES: [(&str, &str); 5] = [
     ("DATABASE_URL", "database.url"),
     ("DATABASE_URL_FILE", "database.url_file"),
     ("NATS_URL", "nats.url"),
     ("ROSTER_KEK_FILE", "keys.kek_file"),
+    ("ROSTER_ANCHOR_KEY_FILE", "anchors.key_file"),
 ];
 
 /// Settings of which the later source wins over the earlier one's other.
-const ALTERNATIVES: [(&str, &str); 4] = [
+const ALTERNATIVES: [(&str, &str); 5] = [
     ("database.url", "database.url_file"),
     ("database.service_url", "database.service_url_file"),
     ("keys.kek", "keys.kek_file"),
+    ("anchors.key", "anchors.key_file"),
     ("auth.jwt_secret", "auth.jwt_secret_file"),
 ];
 

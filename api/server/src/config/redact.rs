@@ -1,7 +1,7 @@
 //! How a setting is shown: never with a secret in it.
 
 /// Settings that are secrets as a whole.
-const SECRET: [&str; 2] = ["keys.kek", "auth.jwt_secret"];
+const SECRET: [&str; 3] = ["keys.kek", "anchors.key", "auth.jwt_secret"];
 /// Settings that are URLs with a password in them.
 const URLS: [&str; 4] = [
     "database.url",

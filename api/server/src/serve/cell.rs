@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::bus::{self, BusAddress};
 use crate::config::{LimitSettings, Settings};
+use crate::serve::anchors;
 use crate::{session, telemetry, token_keys};
 
 /// A cell with everything that runs on it.
@@ -67,6 +68,7 @@ impl Served {
         }
         let epoch = cell.epoch().await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        anchors::start(settings, &cell, Arc::clone(&clock), tracker, stop.clone())?;
         let ids: Arc<dyn Ids> = Arc::new(SystemIds);
         let limits = Limits {
             import_bytes: settings.limits.import_bytes,

@@ -61,6 +61,8 @@ fn serve(
 ) -> anyhow::Result<ExitCode> {
     let key = project.home().join("kek");
     kek::ensure(&key)?;
+    let anchor_key = project.home().join("anchor-key");
+    kek::ensure(&anchor_key)?;
     remove_ready_file(project)?;
     let port = free_port_from(flags.port)?;
     let mut command = Command::new(project.roster(if flags.release { "release" } else { "debug" }));
@@ -70,6 +72,7 @@ fn serve(
         .env("DATABASE_URL", stack.database_url())
         .env("NATS_URL", stack.nats_url())
         .env("ROSTER_KEK_FILE", &key)
+        .env("ROSTER_ANCHOR_KEY_FILE", &anchor_key)
         .env("ROSTER_LISTEN", format!("127.0.0.1:{port}"))
         .env("ROSTER_DEMO", "true")
         .env("ROSTER_READY_FILE", project.ready_file());

@@ -1,0 +1,48 @@
+//! `roster audit`: a copy of the log in another database that any `cqrs-es` program can read, and its comparison.
+
+mod export;
+mod replay;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use roster_store::audit::AuditCopy;
+use secrecy::SecretString;
+
+use crate::config::Settings;
+use crate::session::Session;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Write new events into a copy as decoded JSON, and erase there what was erased here since; may be stopped and repeated.
+    Export(Target),
+    /// Rebuild every customer of a copy from its events and compare it with the live record.
+    Replay(Target),
+}
+
+/// The copy.
+#[derive(Debug, Parser)]
+pub(super) struct Target {
+    /// Its database, as a role that may create a table there. It holds personal values in the open.
+    #[arg(
+        long = "to",
+        visible_alias = "from",
+        value_name = "POSTGRES_URL",
+        env = "ROSTER_AUDIT_URL",
+        hide_env_values = true
+    )]
+    url: SecretString,
+}
+
+pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result<ExitCode> {
+    let (Command::Export(target) | Command::Replay(target)) = &command;
+    let copy = AuditCopy::connect(&target.url).await?;
+    let session = Session::open(settings).await?;
+    let outcome = match command {
+        Command::Export(_) => export::run(&session.cell, &copy).await,
+        Command::Replay(_) => replay::run(&session.cell, &copy).await,
+    };
+    copy.close().await;
+    session.close().await;
+    outcome
+}
