@@ -1,5 +1,7 @@
 //! Every integration test, as one binary: one link step, one process in plain `cargo test`.
 
+#[path = "suite/audit_copy.rs"]
+mod audit_copy;
 #[path = "suite/audit_events.rs"]
 mod audit_events;
 #[path = "suite/csv_bad_input.rs"]
@@ -32,6 +34,8 @@ mod layers;
 mod log_append;
 #[path = "suite/log_hammer.rs"]
 mod log_hammer;
+#[path = "suite/log_tamper.rs"]
+mod log_tamper;
 #[path = "suite/openapi.rs"]
 mod openapi;
 #[path = "suite/preparation_job.rs"]

@@ -29,6 +29,7 @@ mod report;
 mod server;
 mod stats;
 mod upserts;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -88,6 +89,7 @@ pub async fn main() -> anyhow::Result<ExitCode> {
         (bulk::ROWS, Stage::Bulk),
         (catch_up::ROWS, Stage::CatchUp),
         (rebuild::ROWS, Stage::Rebuild),
+        (verify::ROWS, Stage::Verify),
         (idle::ROWS, Stage::Idle),
     ];
     let stages = stages.into_iter().chain([
@@ -102,6 +104,7 @@ pub async fn main() -> anyhow::Result<ExitCode> {
             Stage::Bulk => bulk::run(&bench, &mut report).await,
             Stage::CatchUp => catch_up::run(&bench, &mut report).await,
             Stage::Rebuild => rebuild::run(&bench, &mut report).await,
+            Stage::Verify => verify::run(&bench, &mut report).await,
             Stage::Idle => idle::run(&bench, &mut report).await,
             Stage::Upserts => upserts::run(&bench, &mut report).await,
             Stage::Directory => directory::run(&bench, &mut report).await,
@@ -136,6 +139,7 @@ enum Stage {
     Bulk,
     CatchUp,
     Rebuild,
+    Verify,
     Idle,
     Upserts,
     Directory,

@@ -21,12 +21,16 @@ impl AnchorFile {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
+        let is_new = !path.exists();
         let mut file = OpenOptions::new()
             .create(true)
             .read(true)
             .append(true)
             .mode(0o644)
             .open(path)?;
+        if is_new && let Some(folder) = path.parent().filter(|folder| folder.is_dir()) {
+            File::open(folder)?.sync_all()?;
+        }
         // Another server of this machine may write to the same file: then its line is whole once the lock is ours.
         file.lock()?;
         let length = file.metadata()?.len();
