@@ -9,7 +9,7 @@ use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::StoreError;
-use crate::vault::{Vault, keyed_hash};
+use crate::vault::{KeyedHash, Vault};
 
 /// A project of this cell. Nothing of it ever changes.
 pub struct Project {
@@ -19,7 +19,8 @@ pub struct Project {
     pub scope: Scope,
     /// The stream of the project's schema.
     pub schema_stream: Uuid,
-    pepper: [u8; 32],
+    /// Set up with the pepper, which is half of the work of a claim key.
+    pepper: KeyedHash,
 }
 
 impl std::fmt::Debug for Project {
@@ -35,10 +36,8 @@ impl std::fmt::Debug for Project {
 impl Project {
     /// The stored key of a claim: HMAC-SHA-256 under the project's pepper, 16 bytes.
     pub fn claim_key(&self, claim: &Claim) -> Vec<u8> {
-        keyed_hash(
-            &self.pepper,
-            &[&claim.kind.to_be_bytes(), claim.key.as_bytes()],
-        )[..16]
+        self.pepper
+            .of(&[&claim.kind.to_be_bytes(), claim.key.as_bytes()])[..16]
             .to_vec()
     }
 }
@@ -135,10 +134,10 @@ fn from_row(vault: &Vault, row: &PgRow) -> Result<Arc<Project>, StoreError> {
             project_id: row.try_get("project_id")?,
         },
         schema_stream,
-        pepper: vault.unwrap(
+        pepper: KeyedHash::new(&vault.unwrap(
             schema_stream.as_bytes(),
             row.try_get("pepper_key_no")?,
             &wrapped,
-        )?,
+        )?),
     }))
 }

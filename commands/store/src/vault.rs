@@ -144,7 +144,7 @@ impl Vault {
     /// The same secret as another key gives it.
     pub(crate) fn derive_from(&self, key_no: i16, purpose: &str) -> String {
         let bytes = self.keys.get(&key_no).map_or([0; 32], |key| key.bytes);
-        to_hex(&keyed_hash(&bytes, &[b"derive\0", purpose.as_bytes()]))
+        to_hex(&KeyedHash::new(&bytes).of(&[b"derive\0", purpose.as_bytes()]))
     }
 
     pub(crate) fn wrap(&self, about: &[u8], secret: &[u8; 32]) -> WrappedKey {
@@ -278,15 +278,25 @@ fn decrypt(cipher: &Aes256GcmSiv, nonce: &[u8], about: &[u8], sealed: &[u8]) -> 
         .ok()
 }
 
-/// HMAC-SHA-256 over the parts in order.
-pub(crate) fn keyed_hash(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    let Ok(mut mac) = <Hmac<Sha256> as Mac>::new_from_slice(key) else {
-        return [0; 32];
-    };
-    for part in parts {
-        mac.update(part);
+/// HMAC-SHA-256 under one key.
+#[derive(Clone)]
+pub(crate) struct KeyedHash(Hmac<Sha256>);
+
+impl KeyedHash {
+    /// # Panics
+    /// Never: HMAC takes keys of any length.
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
+        Self(<Hmac<Sha256> as Mac>::new_from_slice(key).expect("HMAC takes keys of any length"))
     }
-    mac.finalize().into_bytes().into()
+
+    /// The hash over the parts in order.
+    pub(crate) fn of(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut mac = self.0.clone();
+        for part in parts {
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    }
 }
 
 pub(crate) fn to_hex(bytes: &[u8]) -> String {

@@ -237,7 +237,7 @@ impl Open {
 }
 
 /// A cause as an HTTP request has it.
-fn meta() -> Meta {
+pub(super) fn meta() -> Meta {
     Meta {
         principal: Principal::ApiKey("bench0000001".into()),
         request_id: "0190b3c8-7b1e-7d3a-9d58-bench0000001".into(),

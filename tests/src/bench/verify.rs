@@ -4,24 +4,54 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::TryStreamExt;
+use roster_domain::customer::{Customer, decide};
+use roster_domain::stream::kind;
+use roster_store::ChunkVerdict;
 use roster_store::anchors::Anchor;
-use roster_store::verify::{Checks, verify_with};
+use roster_store::verify::{Checks, Stage, verify_with};
 use sqlx::{Executor, PgConnection};
+use uuid::Uuid;
 
 use super::Bench;
-use super::database::Database;
+use super::database::{CHUNK, Database, Open};
 use super::report::{Report, Target};
 use super::stats::{millis, rate};
+use crate::log::upsert;
 
 /// What this stage measures.
-pub(super) const ROWS: &[&str] = &["log_verify"];
+pub(super) const ROWS: &[&str] = &["log_verify", "log_verify_one_event"];
 
-/// Fills a log once. Every customer has one event, so there are as many states and twice as many claims as events: the most
-/// that there can be to check for an event.
+/// Times that each customer of `log_verify` changes after the first event.
+const CHANGES: u32 = 3;
+
+/// Two logs of as many events: one of customers who changed since they came, and one of an import that nothing followed,
+/// where every event has a state to open and two claims.
 pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
+    let events = bench.plan.events;
+    if bench.wants(&ROWS[..1]) {
+        let target = Target::rate(ROWS[0], "events/s", "COPY out").reach(0.5, 0.8);
+        measure(bench, report, target, events / (CHANGES + 1), CHANGES).await?;
+    }
+    if bench.wants(&ROWS[1..]) {
+        let target = Target::rate(ROWS[1], "events/s", "COPY out");
+        measure(bench, report, target, events, 0).await?;
+    }
+    Ok(())
+}
+
+async fn measure(
+    bench: &Bench,
+    report: &mut Report,
+    target: Target,
+    customers: u32,
+    changes: u32,
+) -> anyhow::Result<()> {
     let database = Database::create(&bench.machine, "verify").await?;
     let open = Arc::new(database.open().await?);
-    open.fill(0..bench.plan.events).await?;
+    open.fill(0..customers).await?;
+    for change in 0..changes {
+        change_all(&open, change).await?;
+    }
     let mut connection = database.connect().await?;
     connection
         .execute("VACUUM ANALYZE log_events, log_streams, log_claims, log_batches")
@@ -37,10 +67,11 @@ pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
             anchors: Some(anchors.clone()),
             refold: false,
         };
-        let mut stages: Vec<(_, Instant)> = Vec::new();
-        let verified = verify_with(&open.cell, checks, |stage, _, _| match stages.last_mut() {
-            Some((of, at)) if *of == stage => *at = Instant::now(),
-            _ => stages.push((stage, Instant::now())),
+        let mut walked = started;
+        let verified = verify_with(&open.cell, checks, |stage, _, _| {
+            if stage == Stage::Events {
+                walked = Instant::now();
+            }
         })
         .await?;
         let ours = started.elapsed();
@@ -50,26 +81,65 @@ pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
         let limit = copy_out(&mut connection).await?;
         let events = usize::try_from(verified.events)?;
         pairs.push((rate(events, ours), rate(events, limit)));
-        let until: Vec<String> = stages
-            .iter()
-            .map(|(stage, at)| format!("{stage:?} until {:.0} ms", millis(*at - started)))
-            .collect();
         note = format!(
-            "{} streams and {} claims are checked too; {}",
+            "with {} streams and {} claims; events and chain alone took {:.0} ms of {:.0}",
             verified.streams,
             verified.claims,
-            until.join(", ")
+            millis(walked - started),
+            millis(ours)
         );
     }
     open.close().await;
     drop(connection);
     database.drop().await?;
-    report.add(
-        Target::rate("log_verify", "events/s", "COPY out").reach(0.5, 0.8),
-        &pairs,
-        Some(note),
-    );
+    report.add(target, &pairs, Some(note));
     Ok(())
+}
+
+/// One more event for every customer.
+async fn change_all(open: &Open, change: u32) -> anyhow::Result<()> {
+    let notes = format!("changed {change} times before");
+    let mut after = Uuid::nil();
+    loop {
+        let page: Vec<Uuid> = sqlx::query_scalar(
+            "SELECT stream_id FROM log_streams WHERE stream_id > $1 AND kind = $2 ORDER BY stream_id LIMIT $3",
+        )
+        .bind(after)
+        .bind(kind::CUSTOMER)
+        .bind(i64::from(CHUNK))
+        .fetch_all(open.cell.pool())
+        .await?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        after = *last;
+        let mut chunk = Vec::with_capacity(page.len());
+        for loaded in open
+            .cell
+            .load_many::<Customer>(&open.project, &page)
+            .await?
+        {
+            let id = loaded.state.customer_user_id.known().cloned();
+            let command = upsert(
+                &open.schema,
+                &id.unwrap_or_default(),
+                &[("notes", &notes)],
+                1_750_000_000_000_000 + i64::from(change),
+            );
+            let events = decide(&loaded.state, &command)
+                .map_err(|refusal| anyhow::anyhow!("{refusal:?}"))?;
+            chunk.push(open.cell.prepare(
+                &open.project,
+                &loaded,
+                events,
+                &super::database::meta(),
+            )?);
+        }
+        match open.cell.append_all(chunk).await? {
+            ChunkVerdict::Accepted { .. } => {}
+            ChunkVerdict::Lost(lost) => anyhow::bail!("a chunk lost: {:?}", lost.first()),
+        }
+    }
 }
 
 /// An anchor for every batch.

@@ -31,12 +31,11 @@ pub(super) struct Claims {
     pub(super) rows: Vec<ClaimRow>,
 }
 
-/// Reads the table; `progress` gets the claims so far.
+/// Reads the table.
 pub(super) async fn read(
     connection: &mut PgConnection,
     context: &Context,
     wanted: &Wanted,
-    mut progress: impl FnMut(i64),
 ) -> Result<Claims, StoreError> {
     let mut claims = Claims {
         sums: super::states::no_sums(),
@@ -66,7 +65,6 @@ pub(super) async fn read(
             }
             Ok(())
         })?;
-        progress(claims.count);
     }
     Ok(claims)
 }

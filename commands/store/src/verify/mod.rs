@@ -38,12 +38,10 @@ pub struct Checks {
 pub enum Stage {
     /// Events and batches.
     Events,
-    /// Heads and snapshots of streams.
+    /// Heads, snapshots and claims of streams.
     Streams,
     /// Streams whose state is folded from events.
     Folding,
-    /// Claims.
-    Claims,
 }
 
 /// Checks the whole log without anchors; `progress` gets the events done and their number.
@@ -93,30 +91,23 @@ pub async fn verify_with(
         checks.refold,
     ));
     let mut expected = states::Expected::sums();
-    let states = states::check(&mut first, &context, &mut expected, &mut progress).await?;
+    let (states, actual) = tokio::join!(
+        states::check(&mut first, &context, &mut expected, &mut progress),
+        claims::read(&mut second, &context, &claims::Wanted::Sums),
+    );
+    let (states, actual) = (states?, actual?);
     findings.append(states.findings);
     findings.append(context.headless());
     report.streams = states.streams;
     report.snapshots = states.snapshots;
     report.folded = states.folded;
-
-    let actual = claims::read(&mut second, &context, &claims::Wanted::Sums, |done| {
-        progress(Stage::Claims, done, 0);
-    })
-    .await?;
     report.claims = actual.count;
     let differing = expected.differing(&actual.sums);
     if !differing.is_empty() {
         // Which claims these are is told by a second reading of the streams concerned.
         let mut listed = states::Expected::listed(differing.clone());
         let again = states::check(&mut first, &context, &mut listed, &mut |_, _, _| ()).await?;
-        let actual = claims::read(
-            &mut second,
-            &context,
-            &claims::Wanted::Rows(differing),
-            |_| (),
-        )
-        .await?;
+        let actual = claims::read(&mut second, &context, &claims::Wanted::Rows(differing)).await?;
         claims::compare(&listed.rows(), &actual.rows, &again.unknown, &mut findings);
     }
     (report.findings, report.unlisted) = findings.in_order();

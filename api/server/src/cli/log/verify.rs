@@ -74,7 +74,6 @@ const fn name(stage: Stage) -> &'static str {
         Stage::Events => "events",
         Stage::Streams => "streams",
         Stage::Folding => "folding",
-        Stage::Claims => "claims",
     }
 }
 
