@@ -8,8 +8,9 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::blocks::{self, fixed, rows};
+use super::expected::{ClaimRow, no_sums, sum_of};
 use super::report::Findings;
-use super::states::{ClaimRow, Context, sum_of};
+use super::states::Context;
 use crate::StoreError;
 use crate::vault::to_hex;
 
@@ -38,7 +39,7 @@ pub(super) async fn read(
     wanted: &Wanted,
 ) -> Result<Claims, StoreError> {
     let mut claims = Claims {
-        sums: super::states::no_sums(),
+        sums: no_sums(),
         ..Claims::default()
     };
     let mut blocks = std::pin::pin!(blocks::read(connection, SELECT).await?);
@@ -59,7 +60,7 @@ pub(super) async fn read(
                         kind,
                         key: key.to_vec(),
                         stream,
-                    })
+                    });
                 }
                 Wanted::Rows(_) => {}
             }

@@ -7,7 +7,8 @@ use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use super::Stage;
-use super::states::{Context, Expected, States};
+use super::expected::Expected;
+use super::states::{Context, States};
 use crate::kinds::Kind;
 use crate::read::COLUMNS;
 use crate::{Project, Recorded, StoreError};

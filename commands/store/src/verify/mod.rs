@@ -7,7 +7,9 @@ mod anchored;
 mod blocks;
 mod claims;
 mod digests;
+mod expected;
 mod folding;
+mod heads;
 mod report;
 mod states;
 mod tables;
@@ -90,7 +92,7 @@ pub async fn verify_with(
         walked.streams,
         checks.refold,
     ));
-    let mut expected = states::Expected::sums();
+    let mut expected = expected::Expected::sums();
     let (states, actual) = tokio::join!(
         states::check(&mut first, &context, &mut expected, &mut progress),
         claims::read(&mut second, &context, &claims::Wanted::Sums),
@@ -105,7 +107,7 @@ pub async fn verify_with(
     let differing = expected.differing(&actual.sums);
     if !differing.is_empty() {
         // Which claims these are is told by a second reading of the streams concerned.
-        let mut listed = states::Expected::listed(differing.clone());
+        let mut listed = expected::Expected::listed(differing.clone());
         let again = states::check(&mut first, &context, &mut listed, &mut |_, _, _| ()).await?;
         let actual = claims::read(&mut second, &context, &claims::Wanted::Rows(differing)).await?;
         claims::compare(&listed.rows(), &actual.rows, &again.unknown, &mut findings);

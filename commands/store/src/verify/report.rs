@@ -86,10 +86,9 @@ impl Findings {
 
     pub(super) fn append(&mut self, others: Self) {
         self.unlisted += others.unlisted;
-        others
-            .listed
-            .into_iter()
-            .for_each(|finding| self.push(finding));
+        for finding in others.listed {
+            self.push(finding);
+        }
     }
 
     fn push(&mut self, finding: Finding) {

@@ -1,9 +1,6 @@
-//! Streams: their heads against the events, and what their states hold against `log_claims`.
-//!
-//! Sets of claims are compared by keyed sums, a few thousand of them, so that no table of claims is held in memory: equal
-//! sums are equal sets, and where two differ the streams under them are looked at one by one.
+//! Streams: their heads against the events, and what their opened states hold.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,25 +11,19 @@ use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::Stage;
-use super::blocks::{self, fixed, rows};
+use super::blocks::{self, rows};
+use super::expected::{Expected, sum_of};
 use super::folding::{self, ToFold};
+use super::heads::{self, Row};
 use super::report::Findings;
 use super::walk::Head;
-use crate::kinds::{Folded, Kind};
+use crate::kinds::Kind;
 use crate::sealing::{About, Part};
 use crate::vault::DataKey;
 use crate::{Cell, Project, StoreError};
 
-/// Sums of claims; a stream belongs to one of them.
-const SUMS: usize = 4_096;
-/// Differing sums that are looked into; damage beyond that is as good as everywhere.
-const MOST_DIFFERING: usize = 256;
 /// Blocks that are opened at once.
 const AT_ONCE: usize = 3;
-
-const SELECT: &str =
-    "SELECT stream_id, project_no, kind, flags, version, last_position, state_fingerprint, key_no, key, state
-       FROM log_streams";
 
 /// What every block is checked with.
 pub(super) struct Context {
@@ -41,22 +32,6 @@ pub(super) struct Context {
     heads: HashMap<Uuid, Head>,
     refold: bool,
     random: RandomState,
-}
-
-/// A claim as `log_claims` keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct ClaimRow {
-    pub(super) project_no: i32,
-    pub(super) kind: i16,
-    pub(super) key: Vec<u8>,
-    pub(super) stream: Uuid,
-}
-
-/// The claims that the states hold.
-pub(super) struct Expected {
-    sums: Vec<u64>,
-    only: Option<Arc<BTreeSet<usize>>>,
-    rows: Vec<ClaimRow>,
 }
 
 /// What the streams came to.
@@ -121,87 +96,6 @@ impl Context {
     }
 }
 
-/// Sums of no claims.
-pub(super) fn no_sums() -> Vec<u64> {
-    vec![0; SUMS]
-}
-
-/// Stream ids end in random bits.
-pub(super) fn sum_of(stream: Uuid) -> usize {
-    let bytes = stream.as_bytes();
-    usize::from(u16::from_be_bytes([bytes[14], bytes[15]])) % SUMS
-}
-
-impl Expected {
-    /// Only sums.
-    pub(super) fn sums() -> Self {
-        Self {
-            sums: no_sums(),
-            only: None,
-            rows: Vec::new(),
-        }
-    }
-
-    /// The claims themselves, of the streams under these sums.
-    pub(super) fn listed(only: Arc<BTreeSet<usize>>) -> Self {
-        Self {
-            only: Some(only),
-            ..Self::sums()
-        }
-    }
-
-    fn like(&self) -> Self {
-        self.only.clone().map_or_else(Self::sums, Self::listed)
-    }
-
-    pub(super) fn wants(&self, stream: Uuid) -> bool {
-        self.only
-            .as_ref()
-            .is_none_or(|only| only.contains(&sum_of(stream)))
-    }
-
-    pub(super) fn add(
-        &mut self,
-        context: &Context,
-        project: &Project,
-        stream: Uuid,
-        state: &Folded,
-    ) {
-        for claim in &state.claims {
-            let key = project.claim_key(claim);
-            if self.only.is_some() {
-                self.rows.push(ClaimRow {
-                    project_no: project.no,
-                    kind: claim.kind,
-                    key,
-                    stream,
-                });
-            } else {
-                let (sum, hash) = context.hash(project.no, claim.kind, &key, stream);
-                self.sums[sum] = self.sums[sum].wrapping_add(hash);
-            }
-        }
-    }
-
-    fn merge(&mut self, other: Self) {
-        for (sum, more) in self.sums.iter_mut().zip(other.sums) {
-            *sum = sum.wrapping_add(more);
-        }
-        self.rows.extend(other.rows);
-    }
-
-    /// The sums that another list of them does not share.
-    pub(super) fn differing(&self, actual: &[u64]) -> Arc<BTreeSet<usize>> {
-        let pairs = self.sums.iter().zip(actual).enumerate();
-        let differing = pairs.filter(|(_, (expected, actual))| expected != actual);
-        Arc::new(differing.map(|(sum, _)| sum).take(MOST_DIFFERING).collect())
-    }
-
-    pub(super) fn rows(self) -> Vec<ClaimRow> {
-        self.rows
-    }
-}
-
 /// Reads every stream; adds what the states hold to `expected`.
 pub(super) async fn check(
     connection: &mut PgConnection,
@@ -213,7 +107,7 @@ pub(super) async fn check(
     let mut states = States::default();
     let mut to_fold = Vec::new();
     {
-        let blocks = blocks::read(connection, SELECT).await?;
+        let blocks = blocks::read(connection, heads::SELECT).await?;
         let none = expected.like();
         let opening = blocks.map_ok(move |block| {
             let (context, part) = (Arc::clone(context), none.like());
@@ -250,49 +144,6 @@ struct Opened {
     expected: Expected,
 }
 
-/// A row of [`SELECT`].
-struct Row<'a> {
-    stream: Uuid,
-    project_no: i32,
-    kind: i16,
-    is_closed: bool,
-    version: i32,
-    last_position: i64,
-    fingerprint: i32,
-    key_no: i16,
-    key: Option<&'a [u8]>,
-    state: Option<&'a [u8]>,
-}
-
-impl<'a> Row<'a> {
-    fn of(columns: [Option<&'a [u8]>; 10]) -> Result<Self, StoreError> {
-        let [
-            stream,
-            project_no,
-            kind,
-            flags,
-            version,
-            last_position,
-            fingerprint,
-            key_no,
-            key,
-            state,
-        ] = columns;
-        Ok(Self {
-            stream: Uuid::from_bytes(fixed(stream)?),
-            project_no: i32::from_be_bytes(fixed(project_no)?),
-            kind: i16::from_be_bytes(fixed(kind)?),
-            is_closed: i16::from_be_bytes(fixed(flags)?) & 1 == 1,
-            version: i32::from_be_bytes(fixed(version)?),
-            last_position: i64::from_be_bytes(fixed(last_position)?),
-            fingerprint: i32::from_be_bytes(fixed(fingerprint)?),
-            key_no: fixed(key_no).map_or(0, i16::from_be_bytes),
-            key,
-            state,
-        })
-    }
-}
-
 impl Opened {
     fn read(context: &Context, block: &[u8], expected: Expected) -> Result<Self, StoreError> {
         let mut opened = Self {
@@ -320,7 +171,7 @@ impl Opened {
             );
         };
         head.is_seen.store(true, Ordering::Relaxed);
-        for message in head_differs(head, row) {
+        for message in heads::differences(head, row) {
             findings.add(Some(head.last_position), Some(row.stream), message);
         }
         let Some(kind) = Kind::of_type(head.last_type.0, head.last_type.1) else {
@@ -423,42 +274,4 @@ fn opened_state(
         part: Part::State,
     };
     Ok(Some(about.open(key, sealed)?))
-}
-
-/// What a row says otherwise than the events.
-fn head_differs(head: &Head, row: &Row<'_>) -> Vec<String> {
-    let mut wrong = Vec::new();
-    let mut compare = |what: &str, says: String, events: String| {
-        if says != events {
-            wrong.push(format!(
-                "the stream's row says {what} {says}, its events {events}"
-            ));
-        }
-    };
-    if head.version != row.version {
-        compare("version", row.version.to_string(), head.version.to_string());
-    }
-    if head.last_position != row.last_position {
-        compare(
-            "last position",
-            row.last_position.to_string(),
-            head.last_position.to_string(),
-        );
-    }
-    if head.project_no != row.project_no {
-        compare(
-            "project",
-            row.project_no.to_string(),
-            head.project_no.to_string(),
-        );
-    }
-    if head.is_closed != row.is_closed {
-        let word = |is_closed| if is_closed { "ended" } else { "open" };
-        compare(
-            "that it is",
-            word(row.is_closed).into(),
-            word(head.is_closed).into(),
-        );
-    }
-    wrong
 }

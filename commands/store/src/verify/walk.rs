@@ -196,9 +196,9 @@ impl Walker {
                 .findings
                 .at(event.position, "the event differs from its digest");
         }
-        self.hashes
-            .iter_mut()
-            .for_each(|hash| hash.update(event.digest));
+        for hash in &mut self.hashes {
+            hash.update(event.digest);
+        }
         self.head(event);
         while self
             .batch
