@@ -202,9 +202,9 @@ impl Sequencer {
             next += command.events_written();
             Recorded::committed(command, at, recorded_at)
         }));
-        closed
-            .into_iter()
-            .for_each(|stream| self.recent.scrub(stream));
+        for stream in closed {
+            self.recent.scrub(stream);
+        }
         self.head.send_if_modified(|head| raise(head, next - 1));
     }
 

@@ -28,7 +28,7 @@ pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result
         }
         Command::Verify(args) => {
             let session = Session::open_to_verify(settings).await?;
-            let code = verify::run(args, settings, &session.cell).await?;
+            let code = verify::run(&args, settings, &session.cell).await?;
             session.close().await;
             Ok(code)
         }

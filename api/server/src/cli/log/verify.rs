@@ -34,8 +34,8 @@ struct Given {
     bad_lines: Vec<Finding>,
 }
 
-pub(super) async fn run(args: Args, settings: &Settings, cell: &Cell) -> anyhow::Result<ExitCode> {
-    let given = given(&args, settings)?;
+pub(super) async fn run(args: &Args, settings: &Settings, cell: &Cell) -> anyhow::Result<ExitCode> {
+    let given = given(args, settings)?;
     let checks = Checks {
         anchors: given.anchors.clone(),
         refold: args.refold,
