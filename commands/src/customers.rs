@@ -159,6 +159,12 @@ impl Directory {
         self.streams_by_id().put(key, stream);
     }
 
+    /// Forgets where a customer was registered who is erased now.
+    pub(crate) fn forget_id(&self, project: &Project, id: &str) {
+        let key = (project.no, project.claim_key(&Claim::customer_id(id)));
+        self.streams_by_id().pop(&key);
+    }
+
     /// The id of the customer who holds a claim, unless it went in the meantime.
     pub(crate) async fn id_of(
         &self,

@@ -55,6 +55,26 @@ pub enum CommandError {
         /// The job.
         preparation_id: Uuid,
     },
+    /// The filter would match everybody.
+    #[error("the filter needs a search or a data source")]
+    RestrictiveFilterRequired,
+    /// The confirmation names another project.
+    #[error("confirm_project_id is not the id of the project")]
+    ConfirmationRequired,
+    /// More customers match than one purge takes.
+    #[error("{matched} customers match, and one purge takes {limit}")]
+    TooManyMatches {
+        /// How many match.
+        matched: u64,
+        /// How many one purge takes.
+        limit: u64,
+    },
+    /// Another number of customers matches than the caller expects.
+    #[error("{matched} customers match now")]
+    TotalChanged {
+        /// How many match.
+        matched: u64,
+    },
     /// The file is no usable CSV.
     #[error(transparent)]
     Csv(#[from] CsvProblem),
@@ -121,6 +141,8 @@ pub enum NotFound {
     Customer,
     /// An import.
     Import,
+    /// A purge.
+    Purge,
     /// A uniqueness preparation.
     Preparation,
     /// A suppressed id.
@@ -136,6 +158,7 @@ impl fmt::Display for NotFound {
         formatter.write_str(match self {
             Self::Customer => "customer",
             Self::Import => "import",
+            Self::Purge => "purge",
             Self::Preparation => "preparation",
             Self::Suppression => "suppression",
             Self::Connection => "connection",

@@ -1,4 +1,4 @@
-//! The loop that runs what goes on after a request was answered: imports, preparations, and the sweeps.
+//! The loop that runs what goes on after a request was answered: imports, purges, preparations, and the sweeps.
 //!
 //! Jobs are found in the log by the claims that unfinished ones hold, so a job of a server that went is found by the next.
 
@@ -17,7 +17,7 @@ use crate::{CommandError, Directory};
 
 /// How long a worker may be silent before another one takes its job.
 pub(crate) const LEASE_SECONDS: f64 = 30.0;
-/// How long findings of an import are kept after its end; 30 days.
+/// How long failures of a job are kept after its end; 30 days.
 pub(crate) const RETENTION_SECONDS: f64 = 30.0 * 86_400.0;
 /// Failed runs of a job that are taken for bad luck.
 const FAILURES: u32 = 20;
@@ -29,10 +29,12 @@ pub struct JobOptions {
     pub poll: Duration,
     /// How often what is expired is swept; 10 minutes.
     pub sweep: Duration,
-    /// Jobs that run at once; 2.
+    /// Imports and preparations that run at once, and purges beside them; 2.
     pub at_once: usize,
     /// A pause after each chunk of an import, for tests that stop one half-way.
     pub chunk_pause: Option<Duration>,
+    /// The same for purges.
+    pub purge_pause: Option<Duration>,
 }
 
 impl Default for JobOptions {
@@ -42,6 +44,7 @@ impl Default for JobOptions {
             sweep: Duration::from_mins(10),
             at_once: 2,
             chunk_pause: None,
+            purge_pause: None,
         }
     }
 }
@@ -69,6 +72,8 @@ struct Shared {
     tracker: TaskTracker,
     stop: CancellationToken,
     places: Semaphore,
+    /// Purges are short, and need not wait for imports.
+    purge_places: Semaphore,
     state: Mutex<State>,
 }
 
@@ -92,6 +97,7 @@ impl Jobs {
             tracker,
             stop,
             places: Semaphore::new(options.at_once.max(1)),
+            purge_places: Semaphore::new(options.at_once.max(1)),
             state: Mutex::default(),
         };
         let jobs = Self {
@@ -122,7 +128,7 @@ impl Jobs {
             ..
         } = &*self.shared;
         loop {
-            for kind in [kind::IMPORT, kind::PREPARATION] {
+            for kind in [kind::IMPORT, kind::PREPARATION, kind::PURGE] {
                 match directory.cell().open_jobs(kind).await {
                     Ok(jobs) => jobs
                         .into_iter()
@@ -155,8 +161,14 @@ impl Jobs {
             options,
             stop,
             places,
+            purge_places,
             ..
         } = &*self.shared;
+        let places = if kind == kind::PURGE {
+            purge_places
+        } else {
+            places
+        };
         let _place = tokio::select! {
             place = places.acquire() => place.map_err(|_| CommandError::Unavailable)?,
             () = stop.cancelled() => return Ok(Ran::Stopped),
@@ -171,6 +183,10 @@ impl Jobs {
         match kind {
             kind::IMPORT if has_failed => directory.abandon_import(&project, id).await,
             kind::IMPORT => directory.run_import(&project, id, options, stop).await,
+            kind::PURGE => {
+                let run = directory.run_purge(&project, id, options, has_failed, stop);
+                run.await
+            }
             _ => directory.run_preparation(&project, id, stop).await,
         }
     }
@@ -201,7 +217,7 @@ impl Jobs {
             let started = Instant::now();
             let swept = async {
                 directory.cell().sweep_answers().await?;
-                directory.sweep_imports().await
+                directory.sweep_jobs().await
             };
             if let Err(error) = swept.await {
                 tracing::warn!(%error, "the sweep was interrupted and will be tried again");

@@ -1,6 +1,6 @@
 //! What can be done with a directory: one method a use case, and the jobs that go on after a request was answered.
 //!
-//! Owns authorisation, the retry of lost races, imports and schema preparations. Leaves rules to `roster-domain`, storage
+//! Owns authorisation, the retry of lost races, imports, purges and schema preparations. Leaves rules to `roster-domain`, storage
 //! to `roster-store`, reading to `roster-projections` and every transport to the surfaces.
 
 pub mod authority;
@@ -14,9 +14,13 @@ mod execute;
 pub mod import;
 pub mod jobs;
 pub mod keys;
+mod leased;
 mod preparation;
+mod purge;
 mod schema;
+mod staged;
 mod suppressions;
+mod sweep;
 
 pub use context::{Actor, Context, IdempotencyKey};
 pub use customers::{DataSourceInput, Erased, FindBy, UpsertInput, Upserted};
@@ -24,4 +28,5 @@ pub use directory::{Applied, Directory, Limits};
 pub use error::{CommandError, CsvProblem, NotFound};
 pub use import::{ImportInput, ImportOptions, ImportStarted};
 pub use jobs::{JobOptions, Jobs};
+pub use purge::{Matched, PurgeInput, PurgeStarted};
 pub use schema::{ActiveSchema, SchemaInput};

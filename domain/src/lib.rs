@@ -10,6 +10,7 @@ pub mod meta;
 pub mod personal;
 pub mod preparation;
 pub mod problem;
+pub mod purge;
 pub mod registry;
 pub mod schema;
 pub mod scope;

@@ -6,6 +6,7 @@ use crate::customer::CustomerEvent;
 use crate::event::{EventType, StoredEvent};
 use crate::import::ImportEvent;
 use crate::preparation::PreparationEvent;
+use crate::purge::PurgeEvent;
 use crate::schema::SchemaEvent;
 use crate::suppression::SuppressionEvent;
 
@@ -26,6 +27,7 @@ pub fn all() -> Vec<RegisteredType> {
     collect::<PreparationEvent>(&mut types);
     collect::<ImportEvent>(&mut types);
     collect::<SuppressionEvent>(&mut types);
+    collect::<PurgeEvent>(&mut types);
     types
 }
 
@@ -43,6 +45,7 @@ fn all_types() -> impl Iterator<Item = &'static EventType> {
         PreparationEvent::TYPES,
         ImportEvent::TYPES,
         SuppressionEvent::TYPES,
+        PurgeEvent::TYPES,
     ];
     all.into_iter().flatten()
 }

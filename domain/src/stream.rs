@@ -16,6 +16,8 @@ pub mod kind {
     pub const IMPORT: i16 = 4;
     /// One suppressed customer id.
     pub const SUPPRESSION: i16 = 5;
+    /// One purge.
+    pub const PURGE: i16 = 6;
 }
 
 /// The kinds of claim, as stored in `log_claims.kind`; a number is never reused.
@@ -26,7 +28,7 @@ pub mod claim_kind {
     pub const UNIQUE_VALUE: i16 = 2;
     /// A suppressed customer id.
     pub const SUPPRESSED: i16 = 3;
-    /// A job that has not ended; key is the word of its kind, NUL, its stream id.
+    /// A job that has not ended; key is the word of its kind, NUL, its stream id. Also the request of one, hashed.
     pub const OPEN_JOB: i16 = 4;
 }
 

@@ -10,6 +10,7 @@ use roster_domain::customer::CustomerEvent;
 use roster_domain::event::{DecodeError, Encoded, StoredEvent};
 use roster_domain::import::ImportEvent;
 use roster_domain::preparation::PreparationEvent;
+use roster_domain::purge::PurgeEvent;
 use roster_domain::registry;
 use roster_domain::schema::SchemaEvent;
 use roster_domain::suppression::SuppressionEvent;
@@ -107,6 +108,7 @@ fn every_stored_shape_has_the_bytes_of_its_golden_file() {
     check::<PreparationEvent>(&mut files);
     check::<ImportEvent>(&mut files);
     check::<SuppressionEvent>(&mut files);
+    check::<PurgeEvent>(&mut files);
     let present: BTreeSet<String> = fs::read_dir(folder())
         .expect("the golden folder is there")
         .map(|entry| {
@@ -185,4 +187,5 @@ fn damaged_bytes_are_refused_and_erased_parts_decode() {
     check_bytes::<PreparationEvent>();
     check_bytes::<ImportEvent>();
     check_bytes::<SuppressionEvent>();
+    check_bytes::<PurgeEvent>();
 }

@@ -237,6 +237,7 @@ impl From<NotFound> for ApiError {
         let code = match missing {
             NotFound::Customer => Code::CustomerNotFound,
             NotFound::Import => Code::ImportNotFound,
+            NotFound::Purge => Code::PurgeNotFound,
             NotFound::Preparation => Code::PreparationNotFound,
             NotFound::Suppression => Code::SuppressionNotFound,
             NotFound::Connection => Code::ConnectionNotFound,
@@ -303,6 +304,18 @@ impl From<CommandError> for ApiError {
             CommandError::PreparationRequired { preparation_id } => {
                 Self::new(Code::PreparationRequired, text)
                     .with("preparation_id", preparation_id.to_string())
+            }
+            CommandError::RestrictiveFilterRequired => {
+                Self::new(Code::RestrictiveFilterRequired, text)
+            }
+            CommandError::ConfirmationRequired => Self::new(Code::ConfirmationRequired, text),
+            CommandError::TooManyMatches { matched, limit } => {
+                Self::new(Code::TooManyMatches, text)
+                    .with("matched", matched)
+                    .with("limit", limit)
+            }
+            CommandError::TotalChanged { matched } => {
+                Self::new(Code::TotalChanged, text).with("matched", matched)
             }
             CommandError::Csv(problem) => problem.into(),
             CommandError::TooLarge { limit } => {

@@ -3,7 +3,7 @@
 use roster_domain::customer::{Customer, CustomerCommand, decide};
 use roster_domain::meta::Meta;
 use roster_domain::stream::{Claim, kind};
-use roster_store::{ChunkVerdict, Prepared, Project, Standing, Verdict};
+use roster_store::{ChunkVerdict, Loaded, Prepared, Project, Standing, Verdict};
 use uuid::Uuid;
 
 use crate::authority::Operation;
@@ -56,16 +56,14 @@ impl Directory {
                 .await?
                 .ok_or_else(not_found)?;
             current = before.state.version;
-            let events = decide(&before.state, &CustomerCommand::Erase { at: self.now() })?;
-            let erase = self.cell().prepare(&project, &before, events, &meta)?;
+            let erase = self.erasure(&project, &before, &meta)?;
             let suppression = if suppress {
                 self.suppress(&project, &id, &meta).await?
             } else {
                 None
             };
             if let Some(position) = self.append_erasure(erase, suppression).await? {
-                self.streams_by_id()
-                    .pop(&(project.no, project.claim_key(&claim)));
+                self.forget_id(&project, &id);
                 return Ok(Applied::at(Erased::default(), position));
             }
         }
@@ -114,8 +112,7 @@ impl Directory {
             }
             let before = self.cell().load_fresh::<Customer>(project, stream).await?;
             current = before.state.version;
-            let events = decide(&before.state, &CustomerCommand::Erase { at: self.now() })?;
-            let erase = self.cell().prepare(project, &before, events, meta)?;
+            let erase = self.erasure(project, &before, meta)?;
             let suppression = match before.state.customer_user_id.known() {
                 Some(id) if suppress => self.suppress(project, id, meta).await?,
                 _ => None,
@@ -125,5 +122,19 @@ impl Directory {
             }
         }
         Err(CommandError::VersionConflict { current })
+    }
+
+    /// The command that erases a customer, whoever asks for it: a request about one person, or a purge.
+    ///
+    /// # Errors
+    /// [`CommandError::NotFound`] where the customer is not there any more.
+    pub(crate) fn erasure(
+        &self,
+        project: &Project,
+        before: &Loaded<Customer>,
+        meta: &Meta,
+    ) -> Result<Prepared, CommandError> {
+        let events = decide(&before.state, &CustomerCommand::Erase { at: self.now() })?;
+        Ok(self.cell().prepare(project, before, events, meta)?)
     }
 }

@@ -13,7 +13,6 @@ mod rows;
 mod run;
 mod source;
 mod staging;
-pub(crate) mod sweep;
 mod text;
 mod work;
 mod worker;
@@ -30,7 +29,7 @@ use uuid::Uuid;
 
 use self::staging::Stager;
 use crate::authority::Operation;
-use crate::{Applied, CommandError, Context, CsvProblem, Directory, IdempotencyKey};
+use crate::{Applied, CommandError, Context, CsvProblem, Directory, IdempotencyKey, staged};
 
 /// How long the same request answers the same unfinished import, in seconds.
 const ANSWER_SECONDS: i32 = 600;
@@ -136,7 +135,7 @@ impl Directory {
                     if let Some(first) = first
                         && self.is_import_open(&project, first).await?
                     {
-                        staging::discard(self.cell(), import_id).await?;
+                        staged::discard(self.cell(), import_id).await?;
                         let value = ImportStarted { import_id: first };
                         return Ok(Applied {
                             value,

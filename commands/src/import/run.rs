@@ -1,19 +1,18 @@
-//! Taking an import on: its lease, one run of it, and what is tidied at its end.
+//! Taking an import on: one run of it, or its end where every run fails.
 
 use std::sync::Arc;
 
 use roster_domain::import::{Import, ImportCommand, ImportStatus, decide};
 use roster_domain::meta::Meta;
 use roster_domain::stream::kind;
-use roster_store::{Project, leases};
+use roster_store::Project;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::flow::GiveUp;
-use super::staging;
 use super::worker::Run;
-use crate::jobs::{JobOptions, LEASE_SECONDS, RETENTION_SECONDS, Ran};
-use crate::{CommandError, Directory};
+use crate::jobs::{JobOptions, Ran};
+use crate::{CommandError, Directory, staged};
 
 impl Directory {
     /// Runs an import from where it stands.
@@ -24,34 +23,19 @@ impl Directory {
         options: &JobOptions,
         stop: &CancellationToken,
     ) -> Result<Ran, CommandError> {
-        let pool = self.cell().pool();
-        let owner = self.new_id().to_string();
-        let lease =
-            leases::acquire(pool, id, project.no, kind::IMPORT, &owner, LEASE_SECONDS).await?;
-        let Some(epoch) = lease else {
-            return Ok(Ran::Elsewhere);
-        };
-        let mut run = Run::new(self.clone(), Arc::clone(project), id, epoch, *options);
-        let ran = match run.go(stop).await {
-            Ok(ran) => Ok(ran),
-            Err(GiveUp::Ends(status, reason)) => {
-                run.finish(status, Some(reason)).await.map(|()| Ran::Ended)
+        let run = |held| async move {
+            let mut run = Run::new(self.clone(), Arc::clone(project), id, held, *options);
+            match run.go(stop).await {
+                Ok(ran) => Ok(ran),
+                Err(GiveUp::Ends(status, reason)) => {
+                    run.finish(status, Some(reason)).await.map(|()| Ran::Ended)
+                }
+                Err(GiveUp::Later(error)) => Err(error),
             }
-            Err(GiveUp::Later(error)) => Err(error),
         };
-        if matches!(ran, Ok(Ran::Ended)) {
-            staging::discard(self.cell(), id).await?;
-            // The row stays until the findings expire: that is how the sweep finds them.
-            leases::renew(pool, id, epoch, RETENTION_SECONDS).await?;
-            self.job_ended().send_replace(Some(id));
-        } else {
-            leases::release(pool, id, epoch).await?;
-        }
-        ran
+        self.leased(project, id, kind::IMPORT, run).await
     }
-}
 
-impl Directory {
     /// Ends an import whose every run fails.
     pub(crate) async fn abandon_import(
         &self,
@@ -75,7 +59,7 @@ impl Directory {
             )?)
         };
         self.execute(project, id, &meta, decide).await?;
-        staging::discard(self.cell(), id).await?;
+        staged::discard(self.cell(), id).await?;
         self.job_ended().send_replace(Some(id));
         Ok(Ran::Ended)
     }

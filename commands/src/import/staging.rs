@@ -8,13 +8,12 @@ use roster_domain::import::Import;
 use roster_store::{Cell, Loaded};
 use sqlx::{Postgres, Transaction};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use uuid::Uuid;
 
 use super::header::{Columns, Names};
 use super::records::{RecordEnd, RecordScanner, sniff};
 use super::text::TextDecoder;
 use crate::schema::ActiveSchema;
-use crate::{CommandError, CsvProblem};
+use crate::{CommandError, CsvProblem, staged};
 
 /// Bytes of text after which a piece is cut.
 const PIECE: usize = 1 << 20;
@@ -287,25 +286,7 @@ async fn insert(
         None => transaction.insert(cell.pool().begin().await?),
     };
     let text_start = i64::try_from(text_start).unwrap_or(i64::MAX);
-    sqlx::query(
-        "INSERT INTO job_chunks (job_id, chunk_no, text_start, sealed) VALUES ($1, $2, $3, $4)",
-    )
-    .bind(import_id)
-    .bind(no)
-    .bind(text_start)
-    .bind(sealed)
-    .execute(&mut **open)
-    .await?;
-    Ok(())
-}
-
-/// Deletes what was staged for an import.
-pub(crate) async fn discard(cell: &Cell, import_id: Uuid) -> Result<(), CommandError> {
-    sqlx::query("DELETE FROM job_chunks WHERE job_id = $1")
-        .bind(import_id)
-        .execute(cell.pool())
-        .await?;
-    Ok(())
+    staged::insert(open, import_id, no, text_start, &sealed).await
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use roster_domain::import::{Import, ImportCommand, ImportStatus, decide};
 use roster_domain::meta::Meta;
 use roster_domain::stream::Claim;
-use roster_store::{ChunkVerdict, Prepared, Project, leases};
+use roster_store::{ChunkVerdict, Prepared, Project};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -20,7 +20,8 @@ use super::flow::{Flow, GiveUp, Lost, Pass, Recorded};
 use super::progress::Tally;
 use super::source::Source;
 use super::work::{Bench, Worked};
-use crate::jobs::{JobOptions, LEASE_SECONDS, Ran};
+use crate::jobs::{JobOptions, Ran};
+use crate::leased::Held;
 use crate::{CommandError, Directory};
 
 /// The most rows of a chunk: 5,000 commands, less the import's own and that of a schema.
@@ -35,7 +36,7 @@ pub(super) struct Run {
     directory: Directory,
     project: Arc<Project>,
     id: Uuid,
-    epoch: i64,
+    held: Held,
     options: JobOptions,
     meta: Meta,
     /// Rows that changed nothing and are not recorded yet.
@@ -43,7 +44,6 @@ pub(super) struct Run {
     /// Where the first row starts that is not recorded.
     offset: u64,
     recorded: Instant,
-    renewed: Instant,
 }
 
 impl Run {
@@ -51,25 +51,23 @@ impl Run {
         directory: Directory,
         project: Arc<Project>,
         id: Uuid,
-        epoch: i64,
+        held: Held,
         options: JobOptions,
     ) -> Self {
         let meta = Meta {
             request_id: format!("import-{id}"),
             ..Meta::default()
         };
-        let (carried, now) = (Tally::default(), Instant::now());
         Self {
             directory,
             project,
             id,
-            epoch,
+            held,
             options,
             meta,
-            carried,
+            carried: Tally::default(),
             offset: 0,
-            recorded: now,
-            renewed: now,
+            recorded: Instant::now(),
         }
     }
 
@@ -118,7 +116,7 @@ impl Run {
             if stop.is_cancelled() {
                 return Ok(Pass::Stopped);
             }
-            if !self.renew().await? {
+            if !self.held.keep(self.directory.cell()).await? {
                 return Ok(Pass::Stopped);
             }
             let (committed, next) = tokio::join!(
@@ -287,21 +285,6 @@ impl Run {
             "an import ended"
         );
         Ok(())
-    }
-
-    /// Keeps the lease; `false` where another worker has the import.
-    async fn renew(&mut self) -> Result<bool, CommandError> {
-        if self.renewed.elapsed().as_secs_f64() < LEASE_SECONDS / 4.0 {
-            return Ok(true);
-        }
-        self.renewed = Instant::now();
-        Ok(leases::renew(
-            self.directory.cell().pool(),
-            self.id,
-            self.epoch,
-            LEASE_SECONDS,
-        )
-        .await?)
     }
 }
 

@@ -472,7 +472,7 @@ impl Cell {
     /// The unfinished jobs of a stream kind: project number and stream of each.
     pub async fn open_jobs(&self, stream_kind: i16) -> Result<Vec<(i32, Uuid)>, StoreError> {
         Ok(sqlx::query_as(
-            "SELECT c.project_no, c.stream_id
+            "SELECT DISTINCT c.project_no, c.stream_id
                FROM projects p
                JOIN log_claims c ON c.project_no = p.project_no AND c.kind = $1
                JOIN log_streams s ON s.stream_id = c.stream_id

@@ -1,6 +1,6 @@
 //! The newest events of this server, kept open in memory, so that its own projections need not read and unseal them.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use uuid::Uuid;
@@ -79,11 +79,17 @@ impl Recent {
         )
     }
 
-    /// Erases what is about the person of a stream, as if it were read without the key that was just destroyed.
-    pub(crate) fn scrub(&self, stream: Uuid) {
+    /// Erases what is about the persons of some streams, as if it were read without the keys that were just destroyed.
+    pub(crate) fn scrub(&self, streams: &HashSet<Uuid>) {
+        if streams.is_empty() {
+            return;
+        }
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Inner { events, bytes } = &mut *inner;
-        for event in events.iter_mut().filter(|event| event.stream == stream) {
+        for event in events
+            .iter_mut()
+            .filter(|event| streams.contains(&event.stream))
+        {
             *bytes -= event.size();
             event.erase();
             *bytes += event.size();

@@ -192,19 +192,17 @@ impl Sequencer {
         first: i64,
         recorded_at: DateTime<Utc>,
     ) {
-        let mut closed = Vec::new();
+        let mut closed = HashSet::new();
         let mut next = first;
         self.recent.push(accepted.into_iter().flat_map(|command| {
             if command.closes {
-                closed.push(command.stream);
+                closed.insert(command.stream);
             }
             let at = next;
             next += command.events_written();
             Recorded::committed(command, at, recorded_at)
         }));
-        for stream in closed {
-            self.recent.scrub(stream);
-        }
+        self.recent.scrub(&closed);
         self.head.send_if_modified(|head| raise(head, next - 1));
     }
 

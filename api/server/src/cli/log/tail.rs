@@ -10,6 +10,7 @@ use roster_domain::customer::CustomerEvent;
 use roster_domain::event::StoredEvent;
 use roster_domain::import::ImportEvent;
 use roster_domain::preparation::PreparationEvent;
+use roster_domain::purge::PurgeEvent;
 use roster_domain::schema::SchemaEvent;
 use roster_domain::suppression::SuppressionEvent;
 use roster_store::{Cell, Recorded, StoreError};
@@ -99,6 +100,7 @@ fn decoded(recorded: &Recorded) -> Result<Value, StoreError> {
         event::<PreparationEvent>(recorded),
         event::<ImportEvent>(recorded),
         event::<SuppressionEvent>(recorded),
+        event::<PurgeEvent>(recorded),
     ]
     .into_iter()
     .flatten()
