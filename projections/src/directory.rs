@@ -1,4 +1,5 @@
-//! The projection `directory`: customers, data-source counts, field names, schemas, preparations, imports, suppressions.
+//! The projection `directory`: customers, data-source counts, field names, schemas, preparations, imports,
+//! suppressions, purges.
 //!
 //! They are applied in order under one checkpoint, so that an import that reads as completed has its customers listed.
 //! The tables that every customer change touches are written by one autocommit statement that also moves the checkpoint;
@@ -15,6 +16,7 @@ use roster_domain::customer::CustomerEvent;
 use roster_domain::event::StoredEvent;
 use roster_domain::import::ImportEvent;
 use roster_domain::preparation::PreparationEvent;
+use roster_domain::purge::PurgeEvent;
 use roster_domain::schema::SchemaEvent;
 use roster_domain::suppression::SuppressionEvent;
 use roster_store::{Cell, Recorded, StoreError};
@@ -29,6 +31,7 @@ use crate::imports::Imports;
 use crate::page::PageError;
 use crate::parked;
 use crate::preparations::Preparations;
+use crate::purges::Purges;
 use crate::runner::{IDLE, Item, LEASE_SECONDS, Projection, Step};
 use crate::schemas::Schemas;
 use crate::search::Search;
@@ -70,6 +73,7 @@ pub(crate) struct Directory {
     preparations: Preparations,
     imports: Imports,
     suppressions: Suppressions,
+    purges: Purges,
     /// Counts and field names of a rebuild, which are written when all are known.
     totals: Folded,
 }
@@ -87,6 +91,7 @@ impl Directory {
             preparations: Preparations::new(),
             imports: Imports::new(),
             suppressions: Suppressions::new(),
+            purges: Purges::new(),
             totals: Folded::default(),
         }
     }
@@ -97,6 +102,7 @@ impl Directory {
         self.preparations.clear();
         self.imports.clear();
         self.suppressions.clear();
+        self.purges.clear();
         let mut changes = Vec::with_capacity(page.len());
         for recorded in page {
             let unreadable = |error| PageError::decoding(recorded, error);
@@ -110,6 +116,9 @@ impl Directory {
             } else if is::<ImportEvent>(recorded) {
                 let event = recorded.decode().map_err(unreadable)?;
                 self.imports.collect(&self.cell, recorded, event).await?;
+            } else if is::<PurgeEvent>(recorded) {
+                let event = recorded.decode().map_err(unreadable)?;
+                self.purges.collect(&self.cell, recorded, event).await?;
             } else if is::<SuppressionEvent>(recorded) {
                 self.suppressions
                     .collect(recorded, &recorded.decode().map_err(unreadable)?);
@@ -155,7 +164,8 @@ impl Directory {
         let nothing = self.schemas.is_empty()
             && self.preparations.is_empty()
             && self.imports.is_empty()
-            && self.suppressions.is_empty();
+            && self.suppressions.is_empty()
+            && self.purges.is_empty();
         if nothing {
             return Ok(None);
         }
@@ -168,6 +178,7 @@ impl Directory {
         self.preparations.write(&mut transaction).await?;
         self.imports.write(&mut transaction).await?;
         self.suppressions.write(&mut transaction).await?;
+        self.purges.write(&mut transaction).await?;
         Ok(Some(transaction))
     }
 
@@ -217,6 +228,7 @@ impl Projection for Directory {
         self.known_fields.clear();
         self.preparations.forget();
         self.imports.forget();
+        self.purges.forget();
     }
 
     async fn read(&mut self, after: i64, limit: i64) -> Result<Vec<Recorded>, StoreError> {

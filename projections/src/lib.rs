@@ -18,6 +18,8 @@ mod parked;
 pub mod preparations;
 mod progress;
 mod projections;
+pub mod purge_failures;
+pub mod purges;
 pub mod rebuild;
 mod runner;
 pub mod schemas;

@@ -56,6 +56,43 @@ fn minimum(headers: &HeaderMap) -> Result<Option<Minimum>, ApiError> {
     })
 }
 
+/// How long a request may wait that acts on what it reads.
+const CAUTION: Duration = Duration::from_secs(15);
+
+impl App {
+    /// Returns once reads of this node show everything that any server wrote so far, for a request that acts on what it
+    /// reads: the caller's own writes count.
+    ///
+    /// # Errors
+    /// 503 where the read side is behind for longer than a request can wait.
+    pub async fn caught_up(&self, with_search: bool) -> Result<(), ApiError> {
+        let position = self.head_in_log().await?;
+        reached(self, position, with_search, false, CAUTION).await
+    }
+}
+
+async fn reached(
+    app: &App,
+    position: i64,
+    with_search: bool,
+    with_audit: bool,
+    patience: Duration,
+) -> Result<(), ApiError> {
+    let projections = app.projections();
+    let passed = projections.wait_for(position, patience).await
+        && (!with_search || projections.wait_for_search(position, patience).await)
+        && (!with_audit || projections.wait_for_audit(position, patience).await);
+    if passed {
+        Ok(())
+    } else {
+        Err(ApiError::new(
+            Code::ProjectionBehind,
+            "reads have not reached that position yet",
+        )
+        .retry_after(1))
+    }
+}
+
 /// Returns once reads of this node show everything up to the caller's minimum.
 pub(crate) async fn wait(
     app: &App,
@@ -77,19 +114,7 @@ pub(crate) async fn wait(
     if minimum.position > app.head() && minimum.position > app.head_in_log().await? {
         return Err(ahead());
     }
-    let projections = app.projections();
-    let passed = projections.wait_for(minimum.position, WAIT).await
-        && (!with_search || projections.wait_for_search(minimum.position, WAIT).await)
-        && (!with_audit || projections.wait_for_audit(minimum.position, WAIT).await);
-    if passed {
-        Ok(())
-    } else {
-        Err(ApiError::new(
-            Code::ProjectionBehind,
-            "reads have not reached that position yet",
-        )
-        .retry_after(1))
-    }
+    reached(app, minimum.position, with_search, with_audit, WAIT).await
 }
 
 #[cfg(test)]

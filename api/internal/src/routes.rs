@@ -28,6 +28,12 @@ endpoints! {
     users::upsert;
     users::upsert_bulk;
     users::delete;
+    users::delete_bulk;
+    users::delete_preview;
+    users::delete_by_filter;
+    users::purge::get;
+    users::purge::list;
+    users::purge::cancel;
     users::suppressions::list;
     users::suppressions::remove;
     users::data_sources;
@@ -78,13 +84,7 @@ mod tests {
     use super::{all, surface};
 
     /// Rows of the table whose routes come with later surfaces.
-    const LATER: [Operation; 10] = [
-        Operation::PurgeCustomers,
-        Operation::PreviewPurge,
-        Operation::PurgeByFilter,
-        Operation::GetPurge,
-        Operation::ListPurges,
-        Operation::CancelPurge,
+    const LATER: [Operation; 4] = [
         Operation::AttachChannelGrant,
         Operation::RevokeChannelGrant,
         Operation::ListChannelAccess,

@@ -50,6 +50,8 @@ pub struct Settings {
     pub jobs: JobSettings,
     /// Imports.
     pub import: ImportSettings,
+    /// Purges.
+    pub purge: PurgeSettings,
     /// Memory.
     pub cache: CacheSettings,
     /// Logs.
@@ -202,6 +204,14 @@ pub struct JobSettings {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImportSettings {
+    /// Milliseconds between chunks.
+    pub chunk_pause_ms: u64,
+}
+
+/// How purges run.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PurgeSettings {
     /// Milliseconds between chunks.
     pub chunk_pause_ms: u64,
 }

@@ -74,7 +74,7 @@ pub(super) async fn rows(
 
 /// What finding the keys told about the total.
 #[derive(Clone, Copy)]
-enum Known {
+pub(super) enum Known {
     /// It is this.
     Total(i64),
     /// It is more than [`BOUND`].
@@ -87,10 +87,10 @@ enum Known {
 
 type Row = (DateTime<Utc>, String);
 
-struct List<'a> {
+pub(super) struct List<'a> {
     pool: &'a PgPool,
     filter: &'a Filter,
-    shape: Shape,
+    pub(super) shape: Shape,
     fingerprint: i64,
     after: Option<Key>,
     /// Customers in the buckets that pass.
@@ -101,7 +101,7 @@ struct List<'a> {
 }
 
 impl<'a> List<'a> {
-    async fn new(
+    pub(super) async fn new(
         pool: &'a PgPool,
         project_no: i32,
         filter: &'a Filter,
@@ -158,7 +158,7 @@ impl<'a> List<'a> {
     }
 
     /// The keys of the page and of one more, and what that told about the total.
-    async fn keys(&self) -> Result<(Vec<Key>, Known), QueryError> {
+    pub(super) async fn keys(&self) -> Result<(Vec<Key>, Known), QueryError> {
         if self.bucketed == 0 {
             return Ok((Vec::new(), Known::Total(0)));
         }
@@ -354,7 +354,7 @@ impl<'a> List<'a> {
     }
 
     /// How many pass: exact, or [`BOUND`] + 1 where more do and nobody asked for all.
-    async fn total(&self, known: Known) -> Result<i64, QueryError> {
+    pub(super) async fn total(&self, known: Known) -> Result<i64, QueryError> {
         let share = match known {
             Known::Total(total) => return Ok(total),
             _ if self.filter.count_exact => return self.count(&self.shape.count(), i64::MAX).await,

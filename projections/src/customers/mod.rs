@@ -8,6 +8,7 @@ pub(crate) mod fold;
 mod fold_tests;
 mod history;
 mod list;
+mod matching;
 mod shape;
 mod statements;
 pub(crate) mod write;
@@ -26,6 +27,7 @@ pub use export::{export, extra_fields};
 pub use filter::{Cursor, Filter, Sort};
 pub use history::{AsOf, Changed, HistoryEntry, history, record_as_of};
 pub use list::{CustomerPage, list};
+pub use matching::{Matching, matching};
 
 use crate::QueryError;
 

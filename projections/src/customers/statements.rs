@@ -318,6 +318,29 @@ impl Shape {
         )
     }
 
+    /// The streams of those of the ids in $13 that pass, in the order of the ids.
+    pub(super) fn streams(&self) -> String {
+        let table = if self.searches() {
+            "view_customer_search"
+        } else {
+            "view_customers"
+        };
+        format!(
+            "SELECT r.stream_id, r.customer_user_id
+               FROM unnest($13::text[]) WITH ORDINALITY AS wanted(customer_user_id, place)
+              CROSS JOIN LATERAL (
+                    SELECT *
+                      FROM {table} v
+                     WHERE v.project_no = $1
+                       AND v.customer_user_id = wanted.customer_user_id
+                    OFFSET 0) r
+              WHERE {} AND {}
+              ORDER BY wanted.place",
+            self.search_test("r"),
+            self.plain_test("r")
+        )
+    }
+
     /// Counts everything that passes, to $10.
     pub(super) fn count(&self) -> String {
         let table = if self.searches() {

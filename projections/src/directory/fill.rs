@@ -26,6 +26,8 @@ impl Rebuild for Directory {
         "view_imports",
         "view_import_issues",
         "view_suppressions",
+        "view_purges",
+        "view_purge_failures",
     ];
     const FILLED: &'static str = "view_customers";
     const FOLLOWS: Option<&'static str> = None;

@@ -85,10 +85,11 @@ impl Served {
             tracker,
             stop.clone(),
         );
-        let pause = settings.import.chunk_pause_ms;
+        let pause = |millis: u64| (millis > 0).then(|| Duration::from_millis(millis));
         let options = JobOptions {
             at_once: settings.jobs.at_once,
-            chunk_pause: (pause > 0).then(|| Duration::from_millis(pause)),
+            chunk_pause: pause(settings.import.chunk_pause_ms),
+            purge_pause: pause(settings.purge.chunk_pause_ms),
             ..JobOptions::default()
         };
         Jobs::start(directory.clone(), options, tracker.clone(), stop.clone());

@@ -1,0 +1,67 @@
+//! `users/purge/list`: the purges of a project, the newest first.
+
+use axum::extract::State;
+use axum::response::Response;
+use roster_commands::CommandError;
+use roster_commands::authority::Operation;
+use roster_http::{ApiError, App, Effect, Endpoint, Scoped, respond};
+use roster_projections::purges;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::Answer;
+use crate::fields;
+use crate::page::{Page, Wanted};
+
+/// Which page.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ListPurgesRequest)]
+pub(crate) struct Request {
+    /// Whether to leave out purges that ended.
+    #[serde(default, deserialize_with = "fields::flag")]
+    active_only: Option<bool>,
+    /// From 1.
+    page: Option<u64>,
+    /// 1 to 200; 25 where absent.
+    page_size: Option<u64>,
+}
+
+impl Endpoint for Request {
+    const OPERATION: Operation = Operation::ListPurges;
+    const EFFECT: Effect = Effect::Reads;
+}
+
+/// List purges
+#[utoipa::path(
+    post,
+    path = "/users/purge/list",
+    tag = "purges",
+    request_body = Request,
+    responses((status = 200, description = "The newest first, without failures", body = Page<Answer>))
+)]
+pub(crate) async fn handler(
+    State(app): State<App>,
+    call: Scoped<Request>,
+) -> Result<Response, ApiError> {
+    let Wanted { page, page_size } = Wanted::new(call.input.page, call.input.page_size)?;
+    let active_only = call.input.active_only.unwrap_or(false);
+    let cell = app.directory().cell();
+    let Some(project) = cell
+        .project(&call.context.scope)
+        .await
+        .map_err(CommandError::from)?
+    else {
+        return Ok(respond::ok(&Page::<Answer>::empty(page, page_size)));
+    };
+    let found = purges::list(cell, &project, active_only, page, page_size).await?;
+    let items = found.rows.into_iter();
+    Ok(respond::ok(&Page {
+        items: items.map(|row| Answer::of(row, Vec::new())).collect(),
+        total: Some(found.total),
+        total_at_least: None,
+        page,
+        page_size,
+        next_cursor: None,
+    }))
+}

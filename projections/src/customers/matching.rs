@@ -1,0 +1,67 @@
+//! Who passes a filter, as streams: what a purge freezes.
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::filter::{Filter, Sort};
+use super::list::List;
+use crate::QueryError;
+
+/// Who passes a filter.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Matching {
+    /// How many.
+    pub total: u64,
+    /// The first of them in the order of their ids: stream and id.
+    pub customers: Vec<(Uuid, String)>,
+}
+
+impl std::fmt::Debug for Matching {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Matching({})", self.total)
+    }
+}
+
+/// The first customers of a project who pass a filter, at most `limit`, and how many there are. Order, page and cursor of
+/// the filter do not count.
+///
+/// Everybody who is named passes the filter at one position of the log; the number is exact where all are named.
+pub async fn matching(
+    pool: &PgPool,
+    project_no: i32,
+    filter: &Filter,
+    limit: u32,
+) -> Result<Matching, QueryError> {
+    let filter = Filter {
+        sort: Sort::CustomerUserId,
+        descending: false,
+        page: 1,
+        page_size: limit,
+        cursor: None,
+        count_exact: true,
+        ..filter.clone()
+    };
+    let list = List::new(pool, project_no, &filter).await?;
+    let (mut keys, known) = list.keys().await?;
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    let has_more = keys.len() > most;
+    keys.truncate(most);
+    let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
+    // The page was found by several statements. One more finds the streams and judges them again, all in one snapshot.
+    let sql = list.shape.streams();
+    let query = sqlx::query_as::<_, (Uuid, String)>(&sql);
+    let customers = list
+        .shape
+        .bind(query, None, 0, 0, 0)
+        .bind(ids)
+        .fetch_all(pool)
+        .await?;
+    let named = customers.len() as u64;
+    let total = if has_more {
+        let counted = u64::try_from(list.total(known).await?).unwrap_or_default();
+        counted.max(named + 1)
+    } else {
+        named
+    };
+    Ok(Matching { total, customers })
+}
