@@ -268,6 +268,25 @@ impl Client {
         .await
     }
 
+    /// A purge that has come to its end. After a kill reads are behind for a while, and know nothing of a new one yet.
+    pub async fn purge_ended(&self, purge_id: &Value) -> Value {
+        let members = json!({"purge_id": purge_id});
+        let purge = until("the purge ends", async || {
+            let found = self.post("users/purge/get", members.clone()).await;
+            if found.status == 404 {
+                return None;
+            }
+            Some(found.ok()).filter(|purge| !purge["finished_at"].is_null())
+        });
+        let purge = purge.await;
+        let stats = &purge["stats"];
+        let parts =
+            ["deleted", "not_found", "failed", "remaining"].map(|name| stats[name].as_i64());
+        let sum: Option<i64> = parts.into_iter().sum();
+        assert_eq!(stats["total"].as_i64(), sum, "{purge}");
+        purge
+    }
+
     /// A uniqueness check that has come to its end.
     pub async fn preparation_ended(&self, preparation_id: &Value) -> Value {
         let members = json!({"preparation_id": preparation_id});

@@ -42,6 +42,12 @@ mod openapi;
 mod preparation_job;
 #[path = "suite/projections_fold.rs"]
 mod projections_fold;
+#[path = "suite/purge_crash.rs"]
+mod purge_crash;
+#[path = "suite/purge_erasure.rs"]
+mod purge_erasure;
+#[path = "suite/purge_routes.rs"]
+mod purge_routes;
 #[path = "suite/read_your_writes.rs"]
 mod read_your_writes;
 #[path = "suite/real_data.rs"]

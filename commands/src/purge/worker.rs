@@ -23,7 +23,7 @@ use crate::{CommandError, Directory};
 
 /// The customers of a run's first chunk; each further one has four times as many. A run that is soon stopped has then
 /// moved on.
-const FIRST: usize = 128;
+const FIRST: usize = 32;
 /// The most customers of a chunk: 5,000 commands less the purge's own.
 const MOST: usize = 4_999;
 /// Lost appends of one customer alone after which that customer is left.

@@ -24,6 +24,7 @@ mod options;
 mod peer;
 pub mod people;
 mod pgbench;
+mod purge;
 mod rebuild;
 mod report;
 mod server;
@@ -95,6 +96,7 @@ pub async fn main() -> anyhow::Result<ExitCode> {
     let stages = stages.into_iter().chain([
         (upserts::ROWS, Stage::Upserts),
         (directory::ROWS, Stage::Directory),
+        (purge::ROWS, Stage::Purge),
     ]);
     for (rows, stage) in stages {
         if !bench.wants(rows) {
@@ -108,6 +110,7 @@ pub async fn main() -> anyhow::Result<ExitCode> {
             Stage::Idle => idle::run(&bench, &mut report).await,
             Stage::Upserts => upserts::run(&bench, &mut report).await,
             Stage::Directory => directory::run(&bench, &mut report).await,
+            Stage::Purge => purge::run(&bench, &mut report).await,
         };
         if let Err(error) = outcome {
             let failure = format!("{}: {error:#}", rows.join(", "));
@@ -143,6 +146,7 @@ enum Stage {
     Idle,
     Upserts,
     Directory,
+    Purge,
 }
 
 /// Tells how far the run is.

@@ -23,6 +23,7 @@ struct Things {
     customer: String,
     suppressed: String,
     import: String,
+    purge: String,
     preparation: String,
 }
 
@@ -45,6 +46,13 @@ impl Things {
                 json!({"csv": "customer_user_id\nimported\n"}),
             )
             .await;
+        let purge = client
+            .ok(
+                "users/delete-bulk",
+                json!({"customer_user_ids": ["imported"]}),
+            )
+            .await;
+        client.purge_ended(&purge["purge_id"]).await;
         let detail = client
             .refused(
                 "schema/upsert",
@@ -63,6 +71,7 @@ impl Things {
             customer: "here".into(),
             suppressed: "gone".into(),
             import: text(&imported["import_id"]),
+            purge: text(&purge["purge_id"]),
             preparation: text(&detail["preparation_id"]),
         }
     }
@@ -73,6 +82,7 @@ impl Things {
             customer: "nowhere".into(),
             suppressed: "never".into(),
             import: "01900000-0000-7000-8000-000000000001".into(),
+            purge: "01900000-0000-7000-8000-000000000003".into(),
             preparation: "01900000-0000-7000-8000-000000000002".into(),
         }
     }
@@ -84,6 +94,7 @@ impl Things {
             | "users/data-sources/list"
             | "users/suppressions/list"
             | "users/imports/list"
+            | "users/purge/list"
             | "scim/enable"
             | "scim/disable"
             | "scim/status" => json!({}),
@@ -107,6 +118,9 @@ impl Things {
             "users/imports/get" | "users/imports/errors" | "users/imports/cancel" => {
                 json!({"import_id": self.import})
             }
+            "users/delete-bulk" => json!({"customer_user_ids": [self.customer]}),
+            "users/delete-preview" | "users/delete-by-filter" => json!({"search": self.customer}),
+            "users/purge/get" | "users/purge/cancel" => json!({"purge_id": self.purge}),
             other => panic!("{other} is a new route: say here what a request to it looks like"),
         }
     }

@@ -17,13 +17,14 @@ use roster_commands::{
 };
 use roster_domain::customer::{Customer, SourceKind};
 use roster_domain::schema::{Definition, Field, FieldType, ProjectSchema};
-use roster_domain::stream::{Claim, Stream, claim_kind};
+use roster_domain::stream::{Claim, Stream, claim_kind, kind};
 use roster_domain::value::Input;
 use roster_domain::{Personal, Timestamp};
 use roster_projections::rebuild::{Target, rebuild};
 use roster_store::{Project, verify};
 use roster_tests::database::Database;
 use roster_tests::node::Node;
+use roster_tests::until::until;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -68,6 +69,7 @@ struct Tally {
     written: AtomicU64,
     taken: AtomicU64,
     erased: AtomicU64,
+    purged: AtomicU64,
     asked_schemas: AtomicU64,
     schemas: AtomicU64,
     refused_schemas: AtomicU64,
@@ -78,7 +80,9 @@ async fn hammer(servers: usize, rebuilt: bool) {
     let mut nodes = Vec::new();
     for number in 0..servers {
         let node = Node::start(&database, &format!("node-{number}"), Limits::default()).await;
-        nodes.push(node.expect("a node"));
+        let node = node.expect("a node");
+        node.start_jobs();
+        nodes.push(node);
     }
     let first = nodes[0].directory.clone();
     let ctx = Node::context("p");
@@ -116,6 +120,11 @@ async fn hammer(servers: usize, rebuilt: bool) {
     while let Some(ended) = tasks.join_next().await {
         ended.expect("no writer fails");
     }
+    until("the purges end", async || {
+        let open = nodes[0].cell().open_jobs(kind::PURGE).await;
+        open.expect("jobs").is_empty().then_some(())
+    })
+    .await;
     let mut head = 0;
     for node in &nodes {
         head = node.settle().await.expect("the projections catch up");
@@ -134,6 +143,7 @@ async fn hammer(servers: usize, rebuilt: bool) {
         count(&tally.written),
         count(&tally.taken),
         count(&tally.erased),
+        count(&tally.purged),
         count(&tally.schemas) + count(&tally.refused_schemas),
     ];
     eprintln!("{tally:?}");
@@ -210,7 +220,14 @@ async fn write_once(directory: &Directory, tally: &Tally) {
             .remove_suppression(&ctx, &id)
             .await
             .map(|_| &tally.written),
-        15..24 => {
+        15 => {
+            let ids: Vec<String> = (0..20).map(|_| random_id()).collect();
+            directory
+                .purge_customers(&ctx, &ids)
+                .await
+                .map(|_| &tally.purged)
+        }
+        16..24 => {
             let inputs = (0..5).map(|_| random_input(None)).collect();
             let verdicts = directory
                 .upsert_customers(&ctx, inputs)
@@ -228,6 +245,10 @@ async fn write_once(directory: &Directory, tally: &Tally) {
             .map(|_| &tally.written),
     };
     note(ended, tally);
+}
+
+fn random_id() -> String {
+    format!("Customer-{}", rand::rng().random_range(0..CUSTOMERS))
 }
 
 fn note(ended: Result<&AtomicU64, CommandError>, tally: &Tally) {
@@ -332,6 +353,7 @@ async fn check(database: &Database, head: i64) {
     tables::check_search(&mut connection, &project, &log).await;
     tables::check_data_sources(&mut connection, &project, &log, head).await;
     tables::check_small_tables(&mut connection, &log, &schema).await;
+    tables::check_purges(&mut connection, &project, &log).await;
     for (stream, folded) in log.active() {
         let loaded = cell
             .load::<Customer>(&project, *stream)

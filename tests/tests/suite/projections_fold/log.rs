@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use roster_domain::Timestamp;
 use roster_domain::customer::{Customer, CustomerEvent};
 use roster_domain::event::StoredEvent;
+use roster_domain::purge::{Purge, PurgeEvent};
 use roster_domain::suppression::{Suppression, SuppressionEvent};
 use roster_store::Cell;
 use uuid::Uuid;
@@ -23,6 +24,7 @@ pub(super) struct Folded {
 pub(super) struct Log {
     pub(super) customers: HashMap<Uuid, Folded>,
     pub(super) suppressions: HashMap<Uuid, Suppression>,
+    pub(super) purges: HashMap<Uuid, (i64, Purge)>,
     versions: HashMap<Uuid, i32>,
     /// By data source, the newest time of an event of one of its customers.
     pub(super) written: BTreeMap<(i16, String, String), Timestamp>,
@@ -62,6 +64,10 @@ impl Log {
                         let newest = log.written.entry(source_of(&folded.customer)).or_insert(at);
                         *newest = at.max(*newest);
                     }
+                } else if is::<PurgeEvent>(recorded.type_no) {
+                    let (position, purge) = log.purges.entry(recorded.stream).or_default();
+                    *position = recorded.position;
+                    purge.fold(recorded.decode().expect("it decodes"));
                 } else if is::<SuppressionEvent>(recorded.type_no) {
                     let event = recorded.decode().expect("it decodes");
                     log.suppressions

@@ -10,6 +10,7 @@ use roster_domain::value::fold::{digits, fold};
 use roster_domain::value::{Value, profile_json};
 use roster_store::Project;
 use sha2::{Digest, Sha256};
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
@@ -292,4 +293,50 @@ pub(super) async fn check_small_tables(
         (schema.version, &schema.definition),
         "view_schemas"
     );
+}
+
+pub(super) async fn check_purges(connection: &mut PgConnection, project: &Project, log: &Log) {
+    let rows = sqlx::query("SELECT * FROM view_purges")
+        .fetch_all(&mut *connection)
+        .await
+        .expect("rows");
+    let time = |row: &PgRow, column| {
+        let time: Option<DateTime<Utc>> = row.get(column);
+        time.map(Timestamp::from)
+    };
+    for row in &rows {
+        let id: Uuid = row.get("purge_id");
+        let (position, purge) = &log.purges[&id];
+        let number = |column| u64::try_from(row.get::<i64, _>(column)).expect("a count");
+        assert_eq!(row.get::<i32, _>("project_no"), project.no);
+        assert_eq!(row.get::<i64, _>("position"), *position, "view_purges");
+        assert_eq!(row.get::<String, _>("status"), purge.status.as_str());
+        assert_eq!(
+            ["matched", "total", "deleted", "not_found", "failed"].map(number),
+            [
+                purge.matched,
+                purge.total,
+                purge.counts.deleted,
+                purge.counts.not_found,
+                purge.counts.failed
+            ]
+        );
+        assert_eq!(purge.remaining(), 0, "every purge ended");
+        assert_eq!(
+            ["created_at", "started_at", "finished_at"].map(|column| time(row, column)),
+            [purge.created_at, purge.started_at, purge.finished_at]
+        );
+        assert_eq!(row.get::<i16, _>("progress_pct"), 100);
+    }
+    assert_eq!(rows.len(), log.purges.len(), "view_purges");
+    let failed: u64 = log
+        .purges
+        .values()
+        .map(|(_, purge)| purge.counts.failed)
+        .sum();
+    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM view_purge_failures")
+        .fetch_one(connection)
+        .await
+        .expect("a count");
+    assert_eq!(u64::try_from(kept), Ok(failed), "view_purge_failures");
 }
