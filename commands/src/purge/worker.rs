@@ -1,14 +1,15 @@
 //! One run of a purge: from where it stands to its end, or to the stop of the server.
 //!
 //! A chunk is one append, all or nothing: the erasures and the record of how far the purge is. So a run that is killed
-//! anywhere goes on behind the last customer who was erased, and nobody is counted twice.
+//! anywhere goes on behind the last customer who was erased, and nobody is counted twice. While one chunk commits, the next
+//! one is decided.
 
 use std::sync::Arc;
 
 use roster_domain::meta::Meta;
 use roster_domain::purge::{
     FAILURE_PART, FailureDetail, Purge, PurgeCommand, PurgeCounts, PurgeStatus, StoredFailure,
-    Target, decide,
+    Targets, decide,
 };
 use roster_store::{ChunkVerdict, Loaded, Project};
 use tokio::time::sleep;
@@ -24,8 +25,8 @@ use crate::{CommandError, Directory};
 /// The customers of a run's first chunk; each further one has four times as many. A run that is soon stopped has then
 /// moved on.
 const FIRST: usize = 32;
-/// The most customers of a chunk: 5,000 commands less the purge's own.
-const MOST: usize = 4_999;
+/// The most customers of a chunk: the read side follows one chunk while the next ones commit.
+const MOST: usize = 1_000;
 /// Lost appends of one customer alone after which that customer is left.
 const LOSSES: usize = 20;
 
@@ -37,6 +38,15 @@ pub(super) struct Run {
     held: Held,
     pause: Option<std::time::Duration>,
     meta: Meta,
+}
+
+/// The next customers, decided.
+struct Ready {
+    /// How many came before them.
+    from: usize,
+    /// How many they are.
+    count: usize,
+    chunk: Chunk,
 }
 
 /// How an append of a chunk ended.
@@ -80,7 +90,7 @@ impl Run {
                 .give_up("the list of the customers can no longer be read")
                 .await;
         };
-        let (mut size, mut losses) = (FIRST, 0);
+        let (mut size, mut losses, mut ready) = (FIRST, 0, None);
         loop {
             if stop.is_cancelled() || !self.held.keep(self.directory.cell()).await? {
                 return Ok(Ran::Stopped);
@@ -99,18 +109,26 @@ impl Run {
                 };
                 return self.finish(status).await;
             }
-            let room = self.directory.cell().bulk_room().commands;
-            let next = &rest[..size.min(room).clamp(1, MOST).min(rest.len())];
-            match self.record(&purge, next, losses).await? {
+            let known = ready.take().filter(|known: &Ready| known.from == from);
+            let Ready { count, chunk, .. } = match known {
+                Some(known) => known,
+                None => self.decide(&purge, from, &targets, size, losses).await?,
+            };
+            let larger = (size * 4).min(MOST);
+            let (recorded, next) = tokio::join!(
+                self.append(&purge, chunk),
+                self.decide(&purge, from + count, &targets, larger, 0)
+            );
+            match recorded? {
                 Recorded::On => {
-                    (size, losses) = ((size * 4).min(MOST), 0);
+                    (size, losses, ready) = (larger, 0, Some(next?));
                     if let Some(pause) = self.pause {
                         stop.run_until_cancelled(sleep(pause)).await;
                     }
                 }
                 Recorded::Lost => {
-                    losses += usize::from(next.len() == 1);
-                    size = (next.len() / 4).max(1);
+                    losses += usize::from(count == 1);
+                    size = (count / 4).max(1);
                 }
             }
         }
@@ -150,20 +168,28 @@ impl Run {
         }
     }
 
-    /// Decides the next customers and appends their erasures with the record of them.
-    async fn record(
+    /// Decides the next customers by their present states, at most so many.
+    async fn decide(
         &self,
         purge: &Loaded<Purge>,
-        next: &[Target],
+        from: usize,
+        targets: &Targets,
+        most: usize,
         losses: usize,
-    ) -> Result<Recorded, CommandError> {
+    ) -> Result<Ready, CommandError> {
         let (directory, project) = (&self.directory, &self.project);
-        directory.cell().wait_for_bulk_turn().await;
+        let rest = targets.0.get(from..).unwrap_or_default();
+        let room = directory.cell().bulk_room().commands.saturating_sub(1);
+        let next = &rest[..most.min(room).max(1).min(rest.len())];
         let chunk = match next {
             [only] if losses >= LOSSES => chunk::leave(directory, project, purge, only).await?,
             _ => chunk::decide(directory, project, purge, next, &self.meta).await?,
         };
-        self.append(purge, chunk).await
+        Ok(Ready {
+            from,
+            count: next.len(),
+            chunk,
+        })
     }
 
     async fn append(&self, purge: &Loaded<Purge>, chunk: Chunk) -> Result<Recorded, CommandError> {
@@ -185,6 +211,7 @@ impl Run {
         let mut all = Vec::with_capacity(commands.len() + 1);
         all.push(own);
         all.extend(commands);
+        cell.wait_for_bulk_turn().await;
         match cell.append_all(all).await? {
             ChunkVerdict::Accepted { .. } => {
                 for id in &erased {
