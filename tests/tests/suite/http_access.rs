@@ -102,7 +102,12 @@ impl Things {
                 json!({"primary_key": "customer_user_id", "fields": [{"name": "customer_user_id"}]})
             }
             "schema/preparation/get" => json!({"preparation_id": self.preparation}),
-            "users/list" | "users/export-csv" => json!({"search": self.customer}),
+            "users/list"
+            | "users/export-csv"
+            | "users/delete-preview"
+            | "users/delete-by-filter" => {
+                json!({"search": self.customer})
+            }
             "audit/events/list" => json!({"customer_user_id": self.customer}),
             "users/get" | "users/delete" | "users/history" | "users/person-export" => {
                 json!({"customer_user_id": self.customer})
@@ -119,7 +124,6 @@ impl Things {
                 json!({"import_id": self.import})
             }
             "users/delete-bulk" => json!({"customer_user_ids": [self.customer]}),
-            "users/delete-preview" | "users/delete-by-filter" => json!({"search": self.customer}),
             "users/purge/get" | "users/purge/cancel" => json!({"purge_id": self.purge}),
             other => panic!("{other} is a new route: say here what a request to it looks like"),
         }
