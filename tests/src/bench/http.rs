@@ -39,6 +39,19 @@ impl Target {
 
     /// The bytes of a request: the scope is added to the body.
     pub(super) fn request(&self, route: &str, body: &Value) -> Vec<u8> {
+        self.request_with(route, body, "")
+    }
+
+    /// The same for a read that waits for a position of the log.
+    pub(super) fn request_at(&self, route: &str, body: &Value, position: i64) -> Vec<u8> {
+        self.request_with(
+            route,
+            body,
+            &format!("Roster-Min-Position: 1:{position}\r\n"),
+        )
+    }
+
+    fn request_with(&self, route: &str, body: &Value, headers: &str) -> Vec<u8> {
         let mut body = body.clone();
         body["account_id"] = json!(&*self.account_id);
         body["org_id"] = json!(&*self.org_id);
@@ -49,6 +62,7 @@ impl Target {
             &format!("{BASE}/{route}"),
             "application/json",
             body.len(),
+            headers,
         );
         request.extend_from_slice(body.as_bytes());
         request
@@ -60,13 +74,13 @@ impl Target {
             "{BASE}/users/import-csv?account_id={}&org_id={}&project_id={}&provider={provider}",
             self.account_id, self.org_id, self.project_id
         );
-        self.head("POST", &path, "text/csv", length)
+        self.head("POST", &path, "text/csv", length, "")
     }
 
-    fn head(&self, method: &str, path: &str, kind: &str, length: usize) -> Vec<u8> {
+    fn head(&self, method: &str, path: &str, kind: &str, length: usize, headers: &str) -> Vec<u8> {
         format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: {kind}\r\n\
-             Content-Length: {length}\r\n\r\n",
+             Content-Length: {length}\r\n{headers}\r\n",
             self.address, self.api_key
         )
         .into_bytes()
@@ -79,7 +93,7 @@ impl Target {
 
     /// Reads a page outside of the API, such as `/readyz`.
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
-        self.answer(&self.head("GET", path, "application/json", 0))
+        self.answer(&self.head("GET", path, "application/json", 0, ""))
             .await
     }
 

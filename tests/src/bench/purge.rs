@@ -103,11 +103,16 @@ async fn purge(directory: &Directory, last: u32) -> anyhow::Result<Took> {
         ended["stats"]["deleted"] == json!(PURGED),
         "the purge ended otherwise: {ended}"
     );
-    wait(&mut connection, &search, |list| list["total"] == json!(0)).await?;
+    let head = target.get("/readyz").await?["head"].as_i64();
+    let nobody = json!({"search": people::email(last), "page_size": 1});
+    let nobody = target.request_at("users/list", &nobody, head.context("no head")?);
+    let left = ask(&mut connection, &nobody).await?["total"].clone();
+    let gone = started.elapsed();
+    anyhow::ensure!(left == json!(0), "{left} customers are found after");
     Ok(Took {
         accepted,
         listed,
-        gone: started.elapsed(),
+        gone,
     })
 }
 
