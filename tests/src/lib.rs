@@ -8,6 +8,7 @@ pub mod dump;
 pub mod imports;
 pub mod log;
 pub mod node;
+pub mod purges;
 pub mod schema;
 pub mod server;
 pub mod traces;

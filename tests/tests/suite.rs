@@ -46,6 +46,8 @@ mod projections_fold;
 mod purge_crash;
 #[path = "suite/purge_erasure.rs"]
 mod purge_erasure;
+#[path = "suite/purge_jobs.rs"]
+mod purge_jobs;
 #[path = "suite/purge_routes.rs"]
 mod purge_routes;
 #[path = "suite/read_your_writes.rs"]

@@ -4,13 +4,14 @@
 //! for commands read no views. What is frozen are streams, so somebody who comes later, under whatever id, stays.
 
 mod chunk;
+mod request;
 mod run;
 mod stage;
 mod worker;
 
 use std::collections::HashSet;
-use std::fmt::Write as _;
 use std::future::Future;
+use std::sync::Arc;
 
 use roster_domain::purge::{
     self, LARGEST_PURGE, OpenFilter, Purge, PurgeCommand, PurgeFilter, PurgeRefusal, PurgeStatus,
@@ -21,11 +22,9 @@ use roster_domain::{Personal, Problem};
 use roster_store::{Project, Verdict};
 use uuid::Uuid;
 
+use self::request::{check_ids, fingerprint, text_of, text_of_ids};
 use crate::authority::Operation;
 use crate::{Applied, CommandError, Context, Directory, NotFound, staged};
-
-/// The most customers that one request names.
-const NAMED_LIMIT: usize = 500;
 
 /// A purge of whoever matches a filter.
 #[derive(Clone, Debug, Default)]
@@ -135,9 +134,7 @@ impl Directory {
             })
             .filter(|id| seen.insert(id.clone()))
             .collect();
-        let mut sorted = ids.clone();
-        sorted.sort_unstable();
-        let request = fingerprint(&project, &format!("ids\0{}", sorted.join("\0")));
+        let request = fingerprint(&project, &text_of_ids(&ids));
         if let Some(same) = self.same_purge(&project, &request).await? {
             return Ok(same);
         }
@@ -320,59 +317,5 @@ enum Admitted {
     /// The same request's purge goes on.
     Same(Applied<PurgeStarted>),
     /// The project, and the keyed hash of the request.
-    New(std::sync::Arc<Project>, String),
-}
-
-fn check_ids(ids: &[String]) -> Result<(), CommandError> {
-    if ids.is_empty() || ids.len() > NAMED_LIMIT {
-        let message = format!("expected 1 to {NAMED_LIMIT} ids");
-        return Err(CommandError::invalid(Problem::new(
-            ["customer_user_ids"],
-            "length",
-            message,
-        )));
-    }
-    let blank = ids
-        .iter()
-        .enumerate()
-        .filter(|(_, id)| id.trim().is_empty());
-    let problems: Vec<Problem> = blank
-        .map(|(index, _)| {
-            let loc = ["customer_user_ids".to_owned(), index.to_string()];
-            Problem::new(loc, "value_required", "an id is required")
-        })
-        .collect();
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(CommandError::Invalid(problems))
-    }
-}
-
-/// Everything that makes a request by filter the same one.
-fn text_of(input: &PurgeInput) -> String {
-    let PurgeInput {
-        filter,
-        confirm_project_id,
-        expected_total,
-        limit,
-    } = input;
-    let mut fields = filter.sought.fields.clone();
-    fields.sort_unstable();
-    // The derived form quotes texts, so that no two requests look alike; it is hashed and never kept.
-    format!(
-        "filter\0{:?}\0{:?}\0{fields:?}\0{confirm_project_id:?}\0{expected_total:?}\0{limit:?}",
-        filter.open, filter.sought.search
-    )
-}
-
-/// The hash of a request under the project's own key: it tells nothing without it.
-fn fingerprint(project: &Project, request: &str) -> String {
-    let claim = Purge::request_claim(request);
-    let hash = project.claim_key(&claim);
-    hash.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a text cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    New(Arc<Project>, String),
 }
