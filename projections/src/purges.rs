@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use roster_domain::Timestamp;
-use roster_domain::meta::Principal;
 use roster_domain::purge::{
     OpenFilter, Purge, PurgeCounts, PurgeEvent, PurgeStatus, SOUGHT_PART, Sought,
 };
@@ -18,6 +17,7 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use crate::QueryError;
+use crate::audit::actor;
 use crate::folds::Folds;
 use crate::page::PageError;
 use crate::purge_failures::Failures;
@@ -257,14 +257,6 @@ impl Purges {
     }
 }
 
-fn principal(principal: &Principal) -> String {
-    match principal {
-        Principal::System => "system".into(),
-        Principal::ApiKey(id) => format!("api_key:{id}"),
-        Principal::Token => "token".into(),
-    }
-}
-
 async fn write(
     connection: &mut PgConnection,
     id: Uuid,
@@ -316,7 +308,7 @@ async fn write(
     .bind(purge.status.as_str())
     .bind(filter)
     .bind(purge.is_sought)
-    .bind(principal(&purge.principal))
+    .bind(actor(&purge.principal))
     .bind(number(purge.matched))
     .bind(number(purge.total))
     .bind(number(purge.counts.deleted))

@@ -108,8 +108,11 @@ impl Things {
             | "users/delete-by-filter" => {
                 json!({"search": self.customer})
             }
-            "audit/events/list" => json!({"customer_user_id": self.customer}),
-            "users/get" | "users/delete" | "users/history" | "users/person-export" => {
+            "audit/events/list"
+            | "users/get"
+            | "users/delete"
+            | "users/history"
+            | "users/person-export" => {
                 json!({"customer_user_id": self.customer})
             }
             "users/upsert" => {
