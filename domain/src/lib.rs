@@ -2,9 +2,12 @@
 //!
 //! Pure and synchronous. Time, ids and randomness come in with a command; storage, HTTP and SQL are unknown here.
 
+pub mod access;
 pub mod channel;
+pub mod channel_access;
 pub mod customer;
 pub mod event;
+pub mod identity;
 pub mod import;
 pub mod meta;
 pub mod personal;

@@ -2,8 +2,10 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::channel_access::ChannelAccessEvent;
 use crate::customer::CustomerEvent;
 use crate::event::{EventType, StoredEvent};
+use crate::identity::IdentityEvent;
 use crate::import::ImportEvent;
 use crate::preparation::PreparationEvent;
 use crate::purge::PurgeEvent;
@@ -28,6 +30,8 @@ pub fn all() -> Vec<RegisteredType> {
     collect::<ImportEvent>(&mut types);
     collect::<SuppressionEvent>(&mut types);
     collect::<PurgeEvent>(&mut types);
+    collect::<ChannelAccessEvent>(&mut types);
+    collect::<IdentityEvent>(&mut types);
     types
 }
 
@@ -46,6 +50,8 @@ fn all_types() -> impl Iterator<Item = &'static EventType> {
         ImportEvent::TYPES,
         SuppressionEvent::TYPES,
         PurgeEvent::TYPES,
+        ChannelAccessEvent::TYPES,
+        IdentityEvent::TYPES,
     ];
     all.into_iter().flatten()
 }

@@ -18,6 +18,10 @@ pub mod kind {
     pub const SUPPRESSION: i16 = 5;
     /// One purge.
     pub const PURGE: i16 = 6;
+    /// What everybody may use on one channel.
+    pub const CHANNEL_ACCESS: i16 = 7;
+    /// One connector identity that is bound to nobody.
+    pub const IDENTITY: i16 = 8;
 }
 
 /// The kinds of claim, as stored in `log_claims.kind`; a number is never reused.
@@ -30,6 +34,12 @@ pub mod claim_kind {
     pub const SUPPRESSED: i16 = 3;
     /// A job that has not ended; key is the word of its kind, NUL, its stream id. Also the request of one, hashed.
     pub const OPEN_JOB: i16 = 4;
+    /// A connector identity that is bound to a customer: key is the channel, NUL, the normalised external user id.
+    pub const CONNECTOR_IDENTITY: i16 = 5;
+    /// The wildcard grant of a channel: key is the channel.
+    pub const CHANNEL_ACCESS: i16 = 6;
+    /// What is known of a connector identity apart from customers; key as for the binding.
+    pub const KNOWN_IDENTITY: i16 = 7;
 }
 
 /// A value that only one stream of a project may hold. The store keeps its keyed hash, never the text.
@@ -70,6 +80,37 @@ impl Claim {
             kind: claim_kind::SUPPRESSED,
             key: customer_user_id.into(),
         }
+    }
+
+    /// The claim on a connector identity, whose parts are canonical.
+    pub fn connector_identity(channel: &str, external_user_id: &str) -> Self {
+        Self {
+            kind: claim_kind::CONNECTOR_IDENTITY,
+            key: format!("{channel}\0{external_user_id}"),
+        }
+    }
+
+    /// The claim by which the wildcard grant of a channel is found.
+    pub fn channel_access(channel: &str) -> Self {
+        Self {
+            kind: claim_kind::CHANNEL_ACCESS,
+            key: channel.into(),
+        }
+    }
+
+    /// The claim by which what is known of a connector identity is found.
+    pub fn known_identity(channel: &str, external_user_id: &str) -> Self {
+        Self {
+            kind: claim_kind::KNOWN_IDENTITY,
+            ..Self::connector_identity(channel, external_user_id)
+        }
+    }
+
+    /// The channel of a [`claim_kind::CONNECTOR_IDENTITY`] claim.
+    pub fn channel(&self) -> Option<&str> {
+        (self.kind == claim_kind::CONNECTOR_IDENTITY)
+            .then(|| self.key.split('\0').next())
+            .flatten()
     }
 
     /// The field name of a [`claim_kind::UNIQUE_VALUE`] claim.

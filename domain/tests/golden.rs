@@ -6,8 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use roster_domain::channel_access::ChannelAccessEvent;
 use roster_domain::customer::CustomerEvent;
 use roster_domain::event::{DecodeError, Encoded, StoredEvent};
+use roster_domain::identity::IdentityEvent;
 use roster_domain::import::ImportEvent;
 use roster_domain::preparation::PreparationEvent;
 use roster_domain::purge::PurgeEvent;
@@ -109,6 +111,8 @@ fn every_stored_shape_has_the_bytes_of_its_golden_file() {
     check::<ImportEvent>(&mut files);
     check::<SuppressionEvent>(&mut files);
     check::<PurgeEvent>(&mut files);
+    check::<ChannelAccessEvent>(&mut files);
+    check::<IdentityEvent>(&mut files);
     let present: BTreeSet<String> = fs::read_dir(folder())
         .expect("the golden folder is there")
         .map(|entry| {
@@ -188,4 +192,6 @@ fn damaged_bytes_are_refused_and_erased_parts_decode() {
     check_bytes::<ImportEvent>();
     check_bytes::<SuppressionEvent>();
     check_bytes::<PurgeEvent>();
+    check_bytes::<ChannelAccessEvent>();
+    check_bytes::<IdentityEvent>();
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::DataSource;
 use crate::Timestamp;
+use crate::access::{ConnectorIdentity, LinkedBy, Terms};
 use crate::schema::Schema;
 use crate::value::Value;
 
@@ -19,6 +20,35 @@ pub enum CustomerCommand {
     Upsert(Upsert),
     /// Bring values and claims in line with a schema that is about to take effect.
     ApplySchema(ApplySchema),
+    /// Switch one channel.
+    SetConnectorEnabled {
+        /// When.
+        at: Timestamp,
+        /// The canonical name of the channel.
+        channel: String,
+        /// Whether it is on.
+        enabled: bool,
+    },
+    /// Bind an identity.
+    LinkIdentity {
+        /// When.
+        at: Timestamp,
+        /// Which.
+        identity: ConnectorIdentity,
+        /// Who binds it.
+        linked_by: LinkedBy,
+    },
+    /// Unbind an identity, take its grant and keep rules from binding it again.
+    UnlinkIdentity(UnlinkIdentity),
+    /// Bind an identity through the profile and set its grant.
+    AttachGrant(AttachGrant),
+    /// Take every grant on a channel.
+    RevokeGrants {
+        /// When.
+        at: Timestamp,
+        /// The canonical name of the channel.
+        channel: String,
+    },
     /// Erase the person for ever.
     Erase {
         /// When.
@@ -88,5 +118,53 @@ impl std::fmt::Debug for ApplySchema {
             .debug_struct("ApplySchema")
             .field("at", &self.at)
             .finish_non_exhaustive()
+    }
+}
+
+/// Unbind an identity.
+#[derive(Clone)]
+pub struct UnlinkIdentity {
+    /// When.
+    pub at: Timestamp,
+    /// Which.
+    pub identity: ConnectorIdentity,
+    /// The upsert that clears the bound profile field, where that is wanted. It names nothing else.
+    pub clear: Option<Upsert>,
+}
+
+impl std::fmt::Debug for UnlinkIdentity {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("UnlinkIdentity")
+            .field("at", &self.at)
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Bind an identity and grant agents to it.
+#[derive(Clone, Debug)]
+pub struct AttachGrant {
+    /// Which identity.
+    pub identity: ConnectorIdentity,
+    /// Which agents, and whether.
+    pub terms: Terms,
+    /// The upsert that writes the identity into the bound profile field. It names nothing else.
+    pub upsert: Upsert,
+}
+
+impl CustomerCommand {
+    /// The same command without the claims of a schema that is being prepared.
+    #[must_use]
+    pub fn without_pending(mut self) -> Self {
+        let upsert = match &mut self {
+            Self::Upsert(upsert) => Some(upsert),
+            Self::AttachGrant(attach) => Some(&mut attach.upsert),
+            _ => None,
+        };
+        if let Some(upsert) = upsert {
+            upsert.pending_unique = [].into();
+        }
+        self
     }
 }

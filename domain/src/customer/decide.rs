@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use super::identities::{self, Move};
 use super::{
     ApplySchema, Customer, CustomerCommand, CustomerEvent, CustomerRefusal, DataSource,
     ProfileChange,
 };
 use super::{SourceKind, Status, Tagging, Upsert};
+use crate::access::Access;
 use crate::schema::Schema;
 use crate::value::{Profile, Value};
-use crate::{Personal, Problem};
+use crate::{Personal, Problem, Timestamp};
 
 /// The events that a command causes; none where nothing changes.
 pub fn decide(
@@ -17,18 +19,61 @@ pub fn decide(
     command: &CustomerCommand,
 ) -> Result<Vec<CustomerEvent>, CustomerRefusal> {
     match command {
-        CustomerCommand::Upsert(upsert) if customer.is_active() => update(customer, upsert),
+        CustomerCommand::Upsert(upsert) if customer.is_active() => update(customer, upsert, None),
         // A person who comes back after an erasure is another customer, with a stream of their own.
         CustomerCommand::Upsert(_) if customer.status == Status::Erased => {
             Err(CustomerRefusal::CustomerNotFound)
         }
         CustomerCommand::Upsert(upsert) => register(upsert),
         CustomerCommand::ApplySchema(apply) => Ok(apply_schema(customer, apply)),
-        CustomerCommand::Erase { at } if customer.is_active() => {
-            Ok(vec![CustomerEvent::Erased { at: *at }])
-        }
-        CustomerCommand::Erase { .. } => Err(CustomerRefusal::CustomerNotFound),
+        _ if !customer.is_active() => Err(CustomerRefusal::CustomerNotFound),
+        CustomerCommand::SetConnectorEnabled {
+            at,
+            channel,
+            enabled,
+        } => Ok(switch(customer, channel, *enabled, *at)),
+        CustomerCommand::LinkIdentity {
+            at,
+            identity,
+            linked_by,
+        } => Ok(identities::link(customer, identity, *linked_by, *at)),
+        CustomerCommand::UnlinkIdentity(unlink) => identities::unlink(customer, unlink),
+        CustomerCommand::AttachGrant(attach) => identities::attach(customer, attach),
+        CustomerCommand::RevokeGrants { at, channel } => identities::revoke(customer, channel, *at),
+        CustomerCommand::Erase { at } => Ok(vec![CustomerEvent::Erased { at: *at }]),
     }
+}
+
+fn switch(customer: &Customer, channel: &str, enabled: bool, at: Timestamp) -> Vec<CustomerEvent> {
+    let wanted = BTreeMap::from([(channel.to_owned(), enabled)]);
+    let connector_enabled = changed_switches(customer, &wanted);
+    if connector_enabled.is_empty() {
+        return Vec::new();
+    }
+    vec![CustomerEvent::Updated {
+        at,
+        fields: Vec::new(),
+        change: Personal::new(ProfileChange::default()),
+        enabled: None,
+        connector_enabled,
+        source: None,
+        claimed: customer.claimed.clone(),
+    }]
+}
+
+/// The switches that differ from those the customer has; an absent channel is on.
+fn changed_switches(
+    customer: &Customer,
+    wanted: &BTreeMap<String, bool>,
+) -> BTreeMap<String, bool> {
+    let has = |channel: &String| {
+        let switch = customer.connector_enabled.get(channel);
+        switch.copied().unwrap_or(true)
+    };
+    let changed = wanted.iter().filter(|(channel, on)| has(channel) != **on);
+    changed
+        .map(|(channel, on)| (channel.clone(), *on))
+        .collect()
 }
 
 fn register(upsert: &Upsert) -> Result<Vec<CustomerEvent>, CustomerRefusal> {
@@ -56,7 +101,16 @@ fn register(upsert: &Upsert) -> Result<Vec<CustomerEvent>, CustomerRefusal> {
     let missing = missing_fields(&upsert.schema, &profile, |_| true);
     refuse(missing)?;
     check_size(&upsert.schema, &profile)?;
-    Ok(vec![CustomerEvent::Registered {
+    let identities = Move {
+        schema: &upsert.schema,
+        access: &Access::default(),
+        old: None,
+        new: &profile,
+        at: upsert.at,
+        except: None,
+    }
+    .events();
+    let registered = CustomerEvent::Registered {
         at: upsert.at,
         customer_user_id: Personal::new(upsert.customer_user_id.clone()),
         claimed: claimed_fields(upsert, &profile),
@@ -67,10 +121,16 @@ fn register(upsert: &Upsert) -> Result<Vec<CustomerEvent>, CustomerRefusal> {
             Tagging::Keep => DataSource::manual(),
             Tagging::Set(source) | Tagging::Adopt(source) => source.clone(),
         },
-    }])
+    };
+    Ok(std::iter::once(registered).chain(identities).collect())
 }
 
-fn update(customer: &Customer, upsert: &Upsert) -> Result<Vec<CustomerEvent>, CustomerRefusal> {
+/// `except` is a channel whose new identity the command itself links.
+pub(super) fn update(
+    customer: &Customer,
+    upsert: &Upsert,
+    except: Option<&str>,
+) -> Result<Vec<CustomerEvent>, CustomerRefusal> {
     if upsert
         .expected_version
         .is_some_and(|expected| expected != customer.version)
@@ -107,25 +167,22 @@ fn update(customer: &Customer, upsert: &Upsert) -> Result<Vec<CustomerEvent>, Cu
     let enabled = upsert
         .enabled
         .filter(|enabled| *enabled != customer.enabled);
-    let connector_enabled: BTreeMap<String, bool> = upsert
-        .connector_enabled
-        .iter()
-        .filter(|(channel, on)| {
-            customer
-                .connector_enabled
-                .get(*channel)
-                .copied()
-                .unwrap_or(true)
-                != **on
-        })
-        .map(|(channel, on)| (channel.clone(), *on))
-        .collect();
+    let connector_enabled = changed_switches(customer, &upsert.connector_enabled);
     let source = new_source(customer, &upsert.tagging);
     let fields = changed_fields(&change);
     if fields.is_empty() && enabled.is_none() && connector_enabled.is_empty() && source.is_none() {
         return Ok(Vec::new());
     }
-    Ok(vec![CustomerEvent::Updated {
+    let identities = Move {
+        schema: &upsert.schema,
+        access: &customer.access,
+        old: Some(old),
+        new: &profile,
+        at: upsert.at,
+        except,
+    }
+    .events();
+    let updated = CustomerEvent::Updated {
         at: upsert.at,
         fields,
         change: Personal::new(change),
@@ -133,7 +190,8 @@ fn update(customer: &Customer, upsert: &Upsert) -> Result<Vec<CustomerEvent>, Cu
         connector_enabled,
         source,
         claimed: claimed_fields(upsert, &profile),
-    }])
+    };
+    Ok(std::iter::once(updated).chain(identities).collect())
 }
 
 /// The tag that an update writes, if it differs from the one the row has.
@@ -167,7 +225,16 @@ fn apply_schema(customer: &Customer, apply: &ApplySchema) -> Vec<CustomerEvent> 
     let change = difference(old, &profile);
     let fields = changed_fields(&change);
     if !fields.is_empty() {
-        vec![CustomerEvent::Updated {
+        let identities = Move {
+            schema: &apply.schema,
+            access: &customer.access,
+            old: Some(old),
+            new: &profile,
+            at: apply.at,
+            except: None,
+        }
+        .events();
+        let updated = CustomerEvent::Updated {
             at: apply.at,
             fields,
             change: Personal::new(change),
@@ -175,7 +242,8 @@ fn apply_schema(customer: &Customer, apply: &ApplySchema) -> Vec<CustomerEvent> 
             connector_enabled: BTreeMap::new(),
             source: None,
             claimed,
-        }]
+        };
+        std::iter::once(updated).chain(identities).collect()
     } else if claimed != customer.claimed {
         vec![CustomerEvent::FieldsClaimed {
             at: apply.at,

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use cqrs_es::DomainEvent;
 use serde::{Deserialize, Serialize};
 
+use super::access_shapes;
 use super::source::{DataSource, OpenSourceV1};
+use crate::access::{LinkedBy, Terms};
 use crate::event::{DecodeError, Encoded, EventType, StoredEvent, from_bytes, to_bytes};
 use crate::value::{Profile, Value};
 use crate::{Personal, Timestamp};
@@ -54,6 +56,48 @@ pub enum CustomerEvent {
         at: Timestamp,
         /// The unique fields whose value this customer holds from here on.
         claimed: Vec<String>,
+    },
+    /// A connector identity is bound to the customer from here on.
+    IdentityLinked {
+        /// When.
+        at: Timestamp,
+        /// The channel.
+        channel: String,
+        /// The normalised external user id.
+        external_user_id: Personal<String>,
+        /// Who bound it.
+        linked_by: LinkedBy,
+    },
+    /// The identity is no longer bound, and its grant is gone.
+    IdentityUnlinked {
+        /// When.
+        at: Timestamp,
+        /// The channel.
+        channel: String,
+        /// The normalised external user id.
+        external_user_id: Personal<String>,
+        /// Whether rules leave the two apart from here on.
+        blocks: bool,
+    },
+    /// What the bearer of a bound identity may use was set.
+    GrantSet {
+        /// When.
+        at: Timestamp,
+        /// The channel.
+        channel: String,
+        /// The normalised external user id.
+        external_user_id: Personal<String>,
+        /// Which agents, and whether.
+        terms: Terms,
+    },
+    /// The grant of an identity was taken; the identity stays bound.
+    GrantRevoked {
+        /// When.
+        at: Timestamp,
+        /// The channel.
+        channel: String,
+        /// The normalised external user id.
+        external_user_id: Personal<String>,
     },
     /// The person was erased: claims are released and the key is destroyed.
     Erased {
@@ -171,6 +215,10 @@ impl DomainEvent for CustomerEvent {
             Self::Registered { .. } => "customer.registered",
             Self::Updated { .. } => "customer.updated",
             Self::FieldsClaimed { .. } => "customer.fields_claimed",
+            Self::IdentityLinked { .. } => "customer.identity_linked",
+            Self::IdentityUnlinked { .. } => "customer.identity_unlinked",
+            Self::GrantSet { .. } => "customer.grant_set",
+            Self::GrantRevoked { .. } => "customer.grant_revoked",
             Self::Erased { .. } => "customer.erased",
         }
         .into()
@@ -202,6 +250,26 @@ impl StoredEvent for CustomerEvent {
             type_no: ERASED,
             type_version: 1,
             name: "customer.erased",
+        },
+        EventType {
+            type_no: access_shapes::IDENTITY_LINKED,
+            type_version: 1,
+            name: "customer.identity_linked",
+        },
+        EventType {
+            type_no: access_shapes::IDENTITY_UNLINKED,
+            type_version: 1,
+            name: "customer.identity_unlinked",
+        },
+        EventType {
+            type_no: access_shapes::GRANT_SET,
+            type_version: 1,
+            name: "customer.grant_set",
+        },
+        EventType {
+            type_no: access_shapes::GRANT_REVOKED,
+            type_version: 1,
+            name: "customer.grant_revoked",
         },
     ];
 
@@ -270,6 +338,10 @@ impl StoredEvent for CustomerEvent {
                 None,
             ),
             Self::Erased { at } => (ERASED, to_bytes(&ErasedV1 { at: at.0 }), None),
+            Self::IdentityLinked { .. }
+            | Self::IdentityUnlinked { .. }
+            | Self::GrantSet { .. }
+            | Self::GrantRevoked { .. } => return access_shapes::encode(self),
         };
         Encoded {
             type_no,
@@ -348,12 +420,7 @@ impl StoredEvent for CustomerEvent {
                     at: Timestamp(open.at),
                 }
             }
-            _ => {
-                return Err(DecodeError::UnknownType {
-                    type_no,
-                    type_version,
-                });
-            }
+            _ => return access_shapes::decode(id, open, personal),
         })
     }
 
@@ -394,5 +461,8 @@ impl StoredEvent for CustomerEvent {
             },
             Self::Erased { at },
         ]
+        .into_iter()
+        .chain(access_shapes::samples(at))
+        .collect()
     }
 }

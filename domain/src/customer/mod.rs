@@ -1,10 +1,12 @@
-//! One person in a project: profile, data source, switches.
+//! One person in a project: profile, data source, switches, links and grants.
 //!
-//! Links and grants will be part of this aggregate; agents and channels are other aggregates' business.
+//! What everybody may use on a channel, and what is known of identities that are bound to nobody, are other aggregates.
 
+mod access_shapes;
 mod command;
 mod decide;
 mod event;
+mod identities;
 mod refusal;
 mod source;
 mod state;
@@ -14,7 +16,7 @@ mod tests;
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 
-pub use command::{ApplySchema, CustomerCommand, Tagging, Upsert};
+pub use command::{ApplySchema, AttachGrant, CustomerCommand, Tagging, UnlinkIdentity, Upsert};
 pub use decide::decide;
 pub use event::{CustomerEvent, ProfileChange};
 pub use refusal::CustomerRefusal;

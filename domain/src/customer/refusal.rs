@@ -17,6 +17,15 @@ pub enum CustomerRefusal {
     /// The primary-key value and the id disagree.
     #[error("the primary-key value differs from the customer id")]
     PrimaryKeyMismatch,
+    /// The field must have a value, so it cannot be cleared.
+    #[error("the field {field} cannot be cleared")]
+    FieldRequired {
+        /// The field.
+        field: String,
+    },
+    /// The customer has no grant there.
+    #[error("there is no grant")]
+    GrantNotFound,
     /// Values that the schema does not allow.
     #[error("{} values are invalid", .0.len())]
     Invalid(Vec<Problem>),

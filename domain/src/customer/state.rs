@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{CustomerEvent, DataSource};
+use crate::access::{Access, ConnectorIdentity, Grant, Link};
 use crate::stream::{Claim, Stream, kind};
 use crate::value::Profile;
 use crate::{Personal, Timestamp};
@@ -45,6 +46,8 @@ pub struct Customer {
     pub created_at: Timestamp,
     /// When the record last moved.
     pub updated_at: Timestamp,
+    /// Links and grants.
+    pub access: Access,
 }
 
 impl Default for Customer {
@@ -60,6 +63,7 @@ impl Default for Customer {
             version: 0,
             created_at: Timestamp(0),
             updated_at: Timestamp(0),
+            access: Access::default(),
         }
     }
 }
@@ -93,6 +97,7 @@ impl Customer {
                     version: 1,
                     created_at: at,
                     updated_at: at,
+                    access: Access::default(),
                 };
             }
             CustomerEvent::Updated {
@@ -123,6 +128,53 @@ impl Customer {
                 self.updated_at = at;
             }
             CustomerEvent::FieldsClaimed { at: _, claimed } => self.claimed = claimed,
+            CustomerEvent::IdentityLinked {
+                at,
+                channel,
+                external_user_id,
+                linked_by,
+            } => {
+                if let Some(identity) = identity(channel, external_user_id) {
+                    self.access.bind(Link {
+                        identity,
+                        linked_by,
+                        linked_at: at,
+                    });
+                }
+            }
+            CustomerEvent::IdentityUnlinked {
+                at: _,
+                channel,
+                external_user_id,
+                blocks,
+            } => {
+                if let Some(identity) = identity(channel, external_user_id) {
+                    self.access.unbind(identity, blocks);
+                }
+            }
+            CustomerEvent::GrantSet {
+                at,
+                channel,
+                external_user_id,
+                terms,
+            } => {
+                if let Some(identity) = identity(channel, external_user_id) {
+                    self.access.set(Grant {
+                        identity,
+                        terms,
+                        granted_at: at,
+                    });
+                }
+            }
+            CustomerEvent::GrantRevoked {
+                at: _,
+                channel,
+                external_user_id,
+            } => {
+                if let Some(identity) = identity(channel, external_user_id) {
+                    self.access.revoke(&identity);
+                }
+            }
             CustomerEvent::Erased { at } => {
                 *self = Self {
                     status: Status::Erased,
@@ -142,6 +194,14 @@ impl Customer {
             _ => String::new(),
         }
     }
+}
+
+/// The identity of an event, unless it was erased: the customer's own erasure follows then.
+fn identity(channel: String, external_user_id: Personal<String>) -> Option<ConnectorIdentity> {
+    Some(ConnectorIdentity {
+        channel,
+        external_user_id: external_user_id.into_known()?,
+    })
 }
 
 /// Profile `full_name`, `name`, first and last name, e-mail, else the id.
@@ -164,7 +224,7 @@ pub fn display_name(profile: &Profile, customer_user_id: &str) -> String {
 
 impl Stream for Customer {
     const KIND: i16 = kind::CUSTOMER;
-    const STATE_VERSION: i32 = 1;
+    const STATE_VERSION: i32 = 2;
 
     fn claims(&self) -> Vec<Claim> {
         let (true, Some(id), Some(profile)) = (
@@ -179,8 +239,10 @@ impl Stream for Customer {
                 .get(field)
                 .map(|value| Claim::unique_value(field, value.as_text()))
         });
+        let linked = self.access.links.iter().map(|link| link.identity.claim());
         std::iter::once(Claim::customer_id(id))
             .chain(unique)
+            .chain(linked)
             .collect()
     }
 

@@ -1,5 +1,6 @@
 //! What a customer does.
 
+mod access;
 mod given;
 mod lifecycle;
 mod properties;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use regex::{Regex, RegexBuilder};
 
 use super::definition::{CUSTOMER_USER_ID, Definition, Field, FieldType};
+use crate::access::{ConnectorIdentity, WILDCARD};
 use crate::channel::{self, Channel};
 use crate::value::phone::Region;
 use crate::value::{Input, Profile, Value};
@@ -222,6 +223,36 @@ impl Schema {
             (None, Some(rule)) => rule.field.clone(),
             (None, None) => format!("{channel}_primary_key"),
         }
+    }
+
+    /// Whether a binding makes a field the key of a channel, whose name is canonical.
+    pub fn binds(&self, channel: &str) -> bool {
+        let mut bindings = self.definition.connector_bindings.iter();
+        bindings.any(|binding| binding.channel == channel)
+    }
+
+    /// The identity of texts that someone typed: a number may be national to the region of the bound field.
+    ///
+    /// # Errors
+    /// A problem at `channel` or `external_user_id`; the wildcard is no identity.
+    pub fn identity(
+        &self,
+        channel: &str,
+        external_user_id: &str,
+    ) -> Result<ConnectorIdentity, Problem> {
+        let channel = self.channel(channel)?;
+        let field = self.field(&self.bound_field(&channel));
+        let region = field.and_then(|field| field.region.as_ref());
+        let id = value::identity::typed(&channel, external_user_id, region)
+            .filter(|id| id != WILDCARD)
+            .ok_or_else(|| {
+                let message = "must be an external user id of the channel";
+                Problem::new(["external_user_id"], "identity_invalid", message)
+            })?;
+        Ok(ConnectorIdentity {
+            channel,
+            external_user_id: id,
+        })
     }
 
     /// The customer id of a text: as the type of the primary-key field spells it, then 1 to 256 characters.

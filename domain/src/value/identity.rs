@@ -2,6 +2,7 @@
 //!
 //! Identities arrive at run time and are international: no default region is ever applied to them.
 
+use super::phone::Region;
 use super::{phone, text};
 use crate::channel::{Channel, Fact};
 
@@ -35,12 +36,73 @@ pub fn canonical(channel: &str, external_user_id: &str) -> Option<String> {
     })
 }
 
+/// The canonical external user id as someone typed it: a number without `+` or `00` is national to the region.
+pub fn typed(channel: &str, external_user_id: &str, region: Option<&Region>) -> Option<String> {
+    if Channel::find(channel).is_some_and(|channel| channel.fact == Fact::Phone) {
+        phone::typed(external_user_id, region)
+    } else {
+        canonical(channel, external_user_id)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::canonical;
+    use super::{canonical, typed};
     use crate::channel::CATALOGUE;
+    use crate::value::phone::Region;
+
+    #[test]
+    fn one_number_in_twenty_spellings_is_one_identity() {
+        for spelling in [
+            "+491701234567",
+            "491701234567",
+            "00491701234567",
+            "0000491701234567",
+            "+49 170 1234567",
+            "0049 170 123 45 67",
+            "+49-170-1234567",
+            "+49.170.123.4567",
+            "+49 (170) 1234567",
+            "+49 (0)170 1234567",
+            "(+49) 170/1234567",
+            "[49] 170 1234567",
+            " +49\u{a0}170\u{a0}1234567 ",
+            "+49\u{202f}170\u{2009}1234567",
+            "\u{200e}+49 170 1234567\u{200e}",
+            "+49\u{2011}170\u{2013}1234567",
+            "\u{ff0b}\u{ff14}\u{ff19}\u{ff11}\u{ff17}\u{ff10}1234567",
+            "\u{ff10}\u{ff10}\u{ff14}\u{ff19}\u{ff11}\u{ff17}\u{ff10}\u{ff11}\u{ff12}\u{ff13}4567",
+            "+\u{664}\u{669} 170 1234567",
+            "\t+49\u{feff}1701234567\n",
+        ] {
+            for channel in ["whatsapp", "sms"] {
+                assert_eq!(
+                    canonical(channel, spelling).as_deref(),
+                    Some("+491701234567"),
+                    "{channel} {spelling:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_typed_number_is_national() {
+        let germany = Region::find("DE");
+        assert_eq!(
+            typed("sms", "0170 1234567", germany.as_ref()).as_deref(),
+            Some("+491701234567")
+        );
+        assert_eq!(
+            typed("sms", "+33 6 12 34 56 78", germany.as_ref()).as_deref(),
+            Some("+33612345678")
+        );
+        assert_eq!(
+            typed("telegram", "@Ada", germany.as_ref()).as_deref(),
+            Some("@ada")
+        );
+    }
 
     #[test]
     fn each_channel_has_its_own_spelling() {

@@ -7,16 +7,17 @@ use proptest::prelude::*;
 
 use super::given::{AT, schema};
 use crate::Personal;
+use crate::access::{ConnectorIdentity, LinkedBy, Terms};
 use crate::customer::{
-    ApplySchema, Customer, CustomerCommand, CustomerEvent, DataSource, SourceKind, Tagging, Upsert,
-    decide,
+    ApplySchema, AttachGrant, Customer, CustomerCommand, CustomerEvent, DataSource, SourceKind,
+    Tagging, UnlinkIdentity, Upsert, decide,
 };
 use crate::event::{StoredEvent, from_bytes, to_bytes};
-use crate::schema::Schema;
+use crate::schema::{ConnectorBinding, Schema};
 use crate::stream::{Claim, Stream};
 use crate::value::Value;
 
-static SCHEMAS: LazyLock<[Arc<Schema>; 3]> = LazyLock::new(|| {
+static SCHEMAS: LazyLock<[Arc<Schema>; 4]> = LazyLock::new(|| {
     [
         schema(|_| ()),
         schema(|definition| definition.fields[1].unique = true),
@@ -24,6 +25,15 @@ static SCHEMAS: LazyLock<[Arc<Schema>; 3]> = LazyLock::new(|| {
             definition.fields[1].required = true;
             definition.fields[2].unique = true;
             definition.fields[3].unique = true;
+        }),
+        schema(|definition| {
+            definition.connector_bindings.push(ConnectorBinding {
+                channel: "sms".into(),
+                profile_field: "phone".into(),
+                source: None,
+                required: false,
+                label: None,
+            });
         }),
     ]
 });
@@ -63,7 +73,7 @@ fn any_upsert() -> impl Strategy<Value = Upsert> {
         0..2,
     );
     (
-        0..3_usize,
+        0..4_usize,
         any_changes(),
         any::<bool>(),
         any::<Option<bool>>(),
@@ -98,11 +108,74 @@ fn any_upsert() -> impl Strategy<Value = Upsert> {
 fn any_command() -> impl Strategy<Value = CustomerCommand> {
     prop_oneof![
         12 => any_upsert().prop_map(CustomerCommand::Upsert),
-        3 => (0..3_usize).prop_map(|schema| {
+        3 => (0..4_usize).prop_map(|schema| {
             CustomerCommand::ApplySchema(ApplySchema { schema: Arc::clone(&SCHEMAS[schema]), at: AT })
         }),
+        4 => any_access_command(),
         1 => Just(CustomerCommand::Erase { at: AT }),
     ]
+}
+
+fn any_access_command() -> impl Strategy<Value = CustomerCommand> {
+    let identity = prop_oneof![
+        Just(("sms", "+49301234567")),
+        Just(("sms", "+49307654321")),
+        Just(("line", "x"))
+    ];
+    (identity, 0..4_usize, 0..5_u8).prop_map(|((channel, id), schema, what)| {
+        let identity = ConnectorIdentity::read(channel, id).expect("an identity");
+        let schema = Arc::clone(&SCHEMAS[schema]);
+        let naming = |value: Option<&str>| Upsert {
+            changes: [(
+                schema.bound_field(channel),
+                value.map(|text| Value::Text(text.into())),
+            )]
+            .into(),
+            schema: Arc::clone(&schema),
+            ..super::given::upsert(&[])
+        };
+        match what {
+            0 => CustomerCommand::LinkIdentity {
+                at: AT,
+                identity,
+                linked_by: LinkedBy::Auto,
+            },
+            1 | 2 => CustomerCommand::UnlinkIdentity(UnlinkIdentity {
+                at: AT,
+                identity,
+                clear: (what == 2).then(|| naming(None)),
+            }),
+            3 => CustomerCommand::AttachGrant(AttachGrant {
+                upsert: naming(Some(id)),
+                identity,
+                terms: Terms {
+                    agents: vec!["*".into()],
+                    enabled: true,
+                    expires_at: None,
+                },
+            }),
+            _ => CustomerCommand::RevokeGrants {
+                at: AT,
+                channel: channel.into(),
+            },
+        }
+    })
+}
+
+/// What holds for links, grants and blocks whatever happened.
+fn is_in_order(customer: &Customer) -> bool {
+    let access = &customer.access;
+    access
+        .links
+        .is_sorted_by(|one, next| one.identity < next.identity)
+        && access
+            .grants
+            .iter()
+            .all(|grant| access.link(&grant.identity).is_some())
+        && access
+            .blocked
+            .iter()
+            .all(|blocked| access.link(blocked).is_none())
 }
 
 /// Folds what a command causes, through the stored bytes.
@@ -179,10 +252,12 @@ proptest! {
                 (Personal::Known(id), Personal::Known(profile)) => {
                     prop_assert!(customer.claimed.iter().all(|field| profile.contains_key(field)));
                     let values = customer.claimed.iter().map(|field| Claim::unique_value(field, profile[field].as_text()));
-                    std::iter::once(Claim::customer_id(id)).chain(values).collect()
+                    let links = customer.access.links.iter().map(|link| link.identity.claim());
+                    std::iter::once(Claim::customer_id(id)).chain(values).chain(links).collect()
                 }
                 _ => Vec::new(),
             };
+            prop_assert!(is_in_order(&customer));
             prop_assert_eq!(customer.claims(), expected);
             prop_assert_eq!(from_bytes::<Customer>((0, 0), &to_bytes(&customer)), Ok(customer.clone()));
         }
