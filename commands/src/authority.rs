@@ -36,23 +36,25 @@ impl Verb {
 
 /// The module of the customer directory.
 pub const PROJECT_USERS: &str = "project_users";
+/// The module of links between connectors and customers.
+pub const RUNTIME_IDENTITY: &str = "runtime_identity";
 
 macro_rules! operations {
-    ($($name:ident $verb:ident $route:literal $doc:literal;)*) => {
+    ($($module:ident { $($name:ident $verb:ident $route:literal $doc:literal;)* })*) => {
         /// Everything that a caller may ask for; one for each route.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Operation {
-            $(#[doc = $doc] $name,)*
+            $($(#[doc = $doc] $name,)*)*
         }
 
         /// The permission that each operation needs. There is no other list.
         pub const TABLE: &[Permission] = &[
-            $(Permission {
+            $($(Permission {
                 operation: Operation::$name,
                 route: $route,
-                module: PROJECT_USERS,
+                module: $module,
                 verb: Verb::$verb,
-            },)*
+            },)*)*
         ];
     };
 }
@@ -71,39 +73,47 @@ pub struct Permission {
 }
 
 operations! {
-    GetSchema View "schema/get" "Read the schema.";
-    UpsertSchema Update "schema/upsert" "Replace the schema.";
-    GetPreparation View "schema/preparation/get" "Read the progress of a uniqueness check.";
-    ListCustomers View "users/list" "List and search customers.";
-    GetCustomer View "users/get" "Read one customer.";
-    UpsertCustomer Update "users/upsert" "Create or change one customer.";
-    UpsertCustomers Update "users/upsert-bulk" "Create or change many customers.";
-    EraseCustomer Delete "users/delete" "Erase one customer.";
-    RemoveSuppression Delete "users/suppressions/remove" "Let imports bring an id back.";
-    ListSuppressions View "users/suppressions/list" "List suppressed ids.";
-    PurgeCustomers Delete "users/delete-bulk" "Purge customers by id.";
-    PreviewPurge View "users/delete-preview" "Count what a filter would purge.";
-    PurgeByFilter Delete "users/delete-by-filter" "Purge customers by filter.";
-    GetPurge View "users/purge/get" "Read the progress of a purge.";
-    ListPurges View "users/purge/list" "List purges.";
-    CancelPurge Delete "users/purge/cancel" "Stop a purge.";
-    ListDataSources View "users/data-sources/list" "Count customers by data source.";
-    ImportCsv Execute "users/import-csv" "Import a CSV file.";
-    GetImport View "users/imports/get" "Read the progress of an import.";
-    ListImports View "users/imports/list" "List imports.";
-    GetImportErrors View "users/imports/errors" "Download the failed rows of an import.";
-    CancelImport Execute "users/imports/cancel" "Stop an import.";
-    ExportCsv View "users/export-csv" "Export customers as CSV.";
-    AttachChannelGrant Update "users/attach-channel-grant" "Grant agents on a channel.";
-    RevokeChannelGrant Delete "users/revoke-channel-grant" "Revoke a channel grant.";
-    ListChannelAccess View "users/channel-access/list" "Read what a customer may use.";
-    SetConnectorEnabled Update "users/set-connector-enabled" "Switch a channel of a customer.";
-    GetHistory View "users/history" "Read what happened to a customer.";
-    ExportPerson View "users/person-export" "Export everything about one customer.";
-    ListAuditEvents View "audit/events/list" "Read who changed what.";
-    EnableScim Update "scim/enable" "Switch the SCIM server on.";
-    DisableScim Delete "scim/disable" "Switch the SCIM server off.";
-    GetScimStatus View "scim/status" "Read the state of the SCIM server.";
+    PROJECT_USERS {
+        GetSchema View "schema/get" "Read the schema.";
+        UpsertSchema Update "schema/upsert" "Replace the schema.";
+        GetPreparation View "schema/preparation/get" "Read the progress of a uniqueness check.";
+        ListCustomers View "users/list" "List and search customers.";
+        GetCustomer View "users/get" "Read one customer.";
+        UpsertCustomer Update "users/upsert" "Create or change one customer.";
+        UpsertCustomers Update "users/upsert-bulk" "Create or change many customers.";
+        EraseCustomer Delete "users/delete" "Erase one customer.";
+        RemoveSuppression Delete "users/suppressions/remove" "Let imports bring an id back.";
+        ListSuppressions View "users/suppressions/list" "List suppressed ids.";
+        PurgeCustomers Delete "users/delete-bulk" "Purge customers by id.";
+        PreviewPurge View "users/delete-preview" "Count what a filter would purge.";
+        PurgeByFilter Delete "users/delete-by-filter" "Purge customers by filter.";
+        GetPurge View "users/purge/get" "Read the progress of a purge.";
+        ListPurges View "users/purge/list" "List purges.";
+        CancelPurge Delete "users/purge/cancel" "Stop a purge.";
+        ListDataSources View "users/data-sources/list" "Count customers by data source.";
+        ImportCsv Execute "users/import-csv" "Import a CSV file.";
+        GetImport View "users/imports/get" "Read the progress of an import.";
+        ListImports View "users/imports/list" "List imports.";
+        GetImportErrors View "users/imports/errors" "Download the failed rows of an import.";
+        CancelImport Execute "users/imports/cancel" "Stop an import.";
+        ExportCsv View "users/export-csv" "Export customers as CSV.";
+        AttachChannelGrant Update "users/attach-channel-grant" "Grant agents on a channel.";
+        RevokeChannelGrant Delete "users/revoke-channel-grant" "Revoke a channel grant.";
+        ListChannelAccess View "users/channel-access/list" "Read what a customer may use.";
+        SetConnectorEnabled Update "users/set-connector-enabled" "Switch a channel of a customer.";
+        GetHistory View "users/history" "Read what happened to a customer.";
+        ExportPerson View "users/person-export" "Export everything about one customer.";
+        ListAuditEvents View "audit/events/list" "Read who changed what.";
+        EnableScim Update "scim/enable" "Switch the SCIM server on.";
+        DisableScim Delete "scim/disable" "Switch the SCIM server off.";
+        GetScimStatus View "scim/status" "Read the state of the SCIM server.";
+    }
+    RUNTIME_IDENTITY {
+        LinkIdentity Update "identities/link" "Bind an identity to a customer.";
+        UnlinkIdentity Delete "identities/unlink" "Unbind an identity.";
+        ListIdentities View "identities/list" "Read the identities of a customer.";
+        ListAllIdentities View "identities/list-all" "Read every identity of a project.";
+    }
 }
 
 impl Operation {

@@ -107,6 +107,8 @@ impl From<CustomerRefusal> for CommandError {
             CustomerRefusal::CustomerNotFound => Self::NotFound(NotFound::Customer),
             CustomerRefusal::VersionConflict { current } => Self::VersionConflict { current },
             CustomerRefusal::PrimaryKeyMismatch => Self::PrimaryKeyMismatch,
+            CustomerRefusal::FieldRequired { field } => Self::ProfileFieldRequired { field },
+            CustomerRefusal::GrantNotFound => Self::NotFound(NotFound::Grant),
             CustomerRefusal::Invalid(problems) => Self::Invalid(problems),
         }
     }

@@ -31,6 +31,18 @@ pub enum CommandError {
         /// The customer that holds it, unless that one went in the meantime.
         customer_user_id: Option<String>,
     },
+    /// Another customer holds a connector identity.
+    #[error("the identity is linked to another customer")]
+    IdentityLinkedElsewhere {
+        /// The customer that holds it, unless that one went in the meantime.
+        customer_user_id: Option<String>,
+    },
+    /// A field that must have a value cannot be cleared.
+    #[error("the field {field} cannot be cleared")]
+    ProfileFieldRequired {
+        /// The field.
+        field: String,
+    },
     /// The primary-key value and the id disagree.
     #[error("the primary-key value differs from the customer id")]
     PrimaryKeyMismatch,
@@ -147,6 +159,8 @@ pub enum NotFound {
     Preparation,
     /// A suppressed id.
     Suppression,
+    /// A grant.
+    Grant,
     /// A connection that a data source tag names.
     Connection,
     /// An API key.
@@ -161,6 +175,7 @@ impl fmt::Display for NotFound {
             Self::Purge => "purge",
             Self::Preparation => "preparation",
             Self::Suppression => "suppression",
+            Self::Grant => "grant",
             Self::Connection => "connection",
             Self::ApiKey => "API key",
         })

@@ -3,6 +3,7 @@
 //! Owns authorisation, the retry of lost races, imports, purges and schema preparations. Leaves rules to `roster-domain`, storage
 //! to `roster-store`, reading to `roster-projections` and every transport to the surfaces.
 
+mod access;
 pub mod authority;
 pub mod clock;
 pub mod context;
@@ -22,6 +23,7 @@ mod staged;
 mod suppressions;
 mod sweep;
 
+pub use access::{AttachInput, Grantee, LinkInput, Linked, UnlinkInput, Unlinked};
 pub use context::{Actor, Context, IdempotencyKey};
 pub use customers::{DataSourceInput, Erased, FindBy, UpsertInput, Upserted};
 pub use directory::{Applied, Directory, Limits};

@@ -351,12 +351,17 @@ impl Directory {
                     has_raced = true;
                     continue;
                 };
-                let (Some(field), Some(customer)) = (claim.field(), of.get(index)) else {
+                // An identity that follows a respelled value can be taken too.
+                let field = claim
+                    .field()
+                    .map(str::to_owned)
+                    .or_else(|| Some(schema.bound_field(claim.channel()?)));
+                let (Some(field), Some(customer)) = (field, of.get(index)) else {
                     continue;
                 };
                 if collided.insert(*customer) {
                     collisions.push(Collision {
-                        field: field.to_owned(),
+                        field,
                         customer: *customer,
                         holder,
                     });

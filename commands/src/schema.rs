@@ -1,14 +1,17 @@
 //! The schema of a project: which one commands decide by, and how another one takes effect.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use roster_domain::Timestamp;
+use roster_domain::customer::{Customer, Tagging, Upsert};
 use roster_domain::preparation::{self, Preparation, PreparationCommand};
 use roster_domain::schema::{
     Definition, Pending, PendingStatus, ProjectSchema, Schema, SchemaCommand, SchemaEvent,
     SchemaRefusal, decide,
 };
 use roster_domain::stream::claim_kind;
+use roster_domain::value::Value;
 use roster_store::{ChunkVerdict, Project, Verdict};
 use uuid::Uuid;
 
@@ -48,6 +51,36 @@ pub(crate) struct PendingSchema {
 }
 
 impl ActiveSchema {
+    /// The upsert that changes these values of a customer and nothing else.
+    pub(crate) fn naming(
+        &self,
+        customer: &Customer,
+        mut changes: BTreeMap<String, Option<Value>>,
+        at: Timestamp,
+    ) -> Upsert {
+        let pending_unique = match &self.pending {
+            Some(pending) => {
+                pending.schema.respell(&mut changes);
+                pending.unique.clone()
+            }
+            None => [].into(),
+        };
+        let id = customer.customer_user_id.known();
+        Upsert {
+            schema: self.schema.clone(),
+            pending_unique,
+            at,
+            customer_user_id: id.cloned().unwrap_or_default(),
+            changes,
+            replace: false,
+            enabled: None,
+            connector_enabled: BTreeMap::new(),
+            tagging: Tagging::Keep,
+            expected_version: None,
+            skip_existing: false,
+        }
+    }
+
     fn of(state: &ProjectSchema, stream_version: i32) -> Result<Self, CommandError> {
         let pending = state
             .pending

@@ -37,7 +37,7 @@ fn every_operation_stands_at_its_own_row_with_its_own_route() {
         assert_eq!(row.operation.permission(), row);
         assert!(routes.insert(row.route), "{} twice", row.route);
     }
-    assert_eq!(TABLE.len(), 33);
+    assert_eq!(TABLE.len(), 37);
 }
 
 #[test]
@@ -55,6 +55,14 @@ fn the_verbs_are_the_ones_the_seed_gives() {
         ("users/get", Verb::View),
         ("users/upsert", Verb::Update),
         ("users/delete", Verb::Delete),
+        ("users/attach-channel-grant", Verb::Update),
+        ("users/revoke-channel-grant", Verb::Delete),
+        ("users/channel-access/list", Verb::View),
+        ("users/set-connector-enabled", Verb::Update),
+        ("identities/link", Verb::Update),
+        ("identities/unlink", Verb::Delete),
+        ("identities/list", Verb::View),
+        ("identities/list-all", Verb::View),
         ("users/delete-bulk", Verb::Delete),
         ("users/delete-preview", Verb::View),
         ("users/delete-by-filter", Verb::Delete),

@@ -56,39 +56,34 @@ impl Directory {
                 .await?
                 .ok_or_else(not_found)?;
             current = before.state.version;
-            let erase = self.erasure(&project, &before, &meta)?;
-            let suppression = if suppress {
-                self.suppress(&project, &id, &meta).await?
-            } else {
-                None
+            let access = &before.state.access;
+            let erased = Erased {
+                links: access.links.len() as u64,
+                grants: access.grants.len() as u64,
             };
-            if let Some(position) = self.append_erasure(erase, suppression).await? {
+            let erasure = self.erasure(&project, &before, suppress, &meta).await?;
+            if let Some(position) = self.append_erasure(erasure).await? {
                 self.forget_id(&project, &id);
-                return Ok(Applied::at(Erased::default(), position));
+                return Ok(Applied::at(erased, position));
             }
         }
         Err(CommandError::VersionConflict { current })
     }
 
-    /// Writes an erasure; one with a suppression stands right behind it, which is how the erasure ledger knows. `None` where
-    /// a race was lost.
-    async fn append_erasure(
-        &self,
-        erase: Prepared,
-        suppression: Option<Prepared>,
-    ) -> Result<Option<i64>, CommandError> {
-        let Some(suppression) = suppression else {
-            return Ok(match self.cell().append(erase).await? {
+    /// Writes an erasure with what belongs to it; `None` where a race was lost.
+    async fn append_erasure(&self, mut erasure: Vec<Prepared>) -> Result<Option<i64>, CommandError> {
+        if erasure.len() == 1
+            && let Some(alone) = erasure.pop()
+        {
+            return Ok(match self.cell().append(alone).await? {
                 Verdict::Accepted { position, .. } => Some(position),
                 _ => None,
             });
-        };
-        Ok(
-            match self.cell().append_all(vec![suppression, erase]).await? {
-                ChunkVerdict::Accepted { last_position } => Some(last_position),
-                ChunkVerdict::Lost(_) => None,
-            },
-        )
+        }
+        Ok(match self.cell().append_all(erasure).await? {
+            ChunkVerdict::Accepted { last_position } => Some(last_position),
+            ChunkVerdict::Lost(_) => None,
+        })
     }
 
     /// Erases a person whom the erasure ledger lists, by the stream alone, and with `suppress` as it was done first; where
@@ -112,29 +107,33 @@ impl Directory {
             }
             let before = self.cell().load_fresh::<Customer>(project, stream).await?;
             current = before.state.version;
-            let erase = self.erasure(project, &before, meta)?;
-            let suppression = match before.state.customer_user_id.known() {
-                Some(id) if suppress => self.suppress(project, id, meta).await?,
-                _ => None,
-            };
-            if let Some(position) = self.append_erasure(erase, suppression).await? {
+            let erasure = self.erasure(project, &before, suppress, meta).await?;
+            if let Some(position) = self.append_erasure(erasure).await? {
                 return Ok(Some(position));
             }
         }
         Err(CommandError::VersionConflict { current })
     }
 
-    /// The command that erases a customer, whoever asks for it: a request about one person, or a purge.
+    /// The commands that erase a customer, whoever asks for it: a request about one person, or a purge. What keeps
+    /// identities from the customer ends first; a suppression comes last of that, so that the erasure stands right behind it,
+    /// which is how the erasure ledger knows.
     ///
     /// # Errors
     /// [`CommandError::NotFound`] where the customer is not there any more.
-    pub(crate) fn erasure(
+    pub(crate) async fn erasure(
         &self,
         project: &Project,
         before: &Loaded<Customer>,
+        suppress: bool,
         meta: &Meta,
-    ) -> Result<Prepared, CommandError> {
+    ) -> Result<Vec<Prepared>, CommandError> {
         let events = decide(&before.state, &CustomerCommand::Erase { at: self.now() })?;
-        Ok(self.cell().prepare(project, before, events, meta)?)
+        let mut commands = self.end_blocks(project, meta, before).await?;
+        if let (Some(id), true) = (before.state.customer_user_id.known(), suppress) {
+            commands.extend(self.suppress(project, id, meta).await?);
+        }
+        commands.push(self.cell().prepare(project, before, events, meta)?);
+        Ok(commands)
     }
 }

@@ -26,7 +26,8 @@ impl Directory {
     ///
     /// # Errors
     /// [`CommandError::Invalid`], [`CommandError::PrimaryKeyMismatch`], [`CommandError::UniqueValueTaken`],
-    /// [`CommandError::VersionConflict`], [`CommandError::NotFound`] for the connection of a tag.
+    /// [`CommandError::IdentityLinkedElsewhere`], [`CommandError::VersionConflict`], [`CommandError::NotFound`] for the
+    /// connection of a tag.
     pub async fn upsert_customer(
         &self,
         ctx: &Context,
@@ -185,20 +186,22 @@ impl Directory {
         command: CustomerCommand,
         (claim, holder): (&Claim, Uuid),
     ) -> Result<Option<(Customer, i64)>, CommandError> {
+        if claim.channel().is_some() {
+            return Err(self.linked_elsewhere(project, holder).await?);
+        }
         let Some(field) = claim.field() else {
             return Ok(None);
         };
         let is_unique = active.schema.unique_fields().any(|unique| unique == field);
         let pending = active.pending.as_ref().filter(|_| !is_unique);
-        let (Some(pending), CustomerCommand::Upsert(mut upsert)) = (pending, command) else {
+        let Some(pending) = pending else {
             let customer_user_id = self.id_of(project, holder).await?;
             return Err(CommandError::UniqueValueTaken {
                 field: field.to_owned(),
                 customer_user_id,
             });
         };
-        upsert.pending_unique = [].into();
-        let events = customer::decide(&before.state, &CustomerCommand::Upsert(upsert))?;
+        let events = customer::decide(&before.state, &command.without_pending())?;
         let after = folded(&before.state, &events);
         let prepared = self.cell().prepare(project, before, events, meta)?;
         let mut chunk = vec![prepared.guard(project.schema_stream, active.stream_version)];

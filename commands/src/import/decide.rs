@@ -52,7 +52,7 @@ impl<'a> Person<'a> {
         self.current.as_ref().unwrap_or(self.base)
     }
 
-    /// The unique values that the rows made this customer take.
+    /// The unique values and identities that the rows made this customer take.
     pub(crate) fn new_claims(&self) -> Vec<Claim> {
         let before = self.base.claims();
         self.state()
@@ -218,7 +218,7 @@ fn apply(
     })
 }
 
-/// Moves the unique values of a person from before a row to after it, unless another one has one of them.
+/// Moves the unique values and identities of a person from before a row to after it, unless another one has one of them.
 fn change_owners(
     rules: &Rules,
     person: &Person<'_>,
@@ -238,6 +238,15 @@ fn change_owners(
             .is_none_or(|owner| *owner == person.stream)
         {
             continue;
+        }
+        if let Some(channel) = claim.channel() {
+            let message = "another customer has this value as an identity on a channel";
+            let field = rules.schema.bound_field(channel);
+            return Err(Fault::Refused(Refusal::new(
+                Some(&field),
+                "identity_linked_elsewhere",
+                message,
+            )));
         }
         let field = claim.field().unwrap_or_default();
         let is_unique = rules.schema.unique_fields().any(|unique| unique == field);
@@ -265,8 +274,12 @@ fn change_owners(
     Ok(())
 }
 
+/// Whether rows of one batch can fight for it.
 fn is_value(claim: &Claim) -> bool {
-    claim.kind == claim_kind::UNIQUE_VALUE
+    matches!(
+        claim.kind,
+        claim_kind::UNIQUE_VALUE | claim_kind::CONNECTOR_IDENTITY
+    )
 }
 
 fn refused(refusal: CustomerRefusal) -> Fault {
@@ -282,6 +295,12 @@ fn refused(refusal: CustomerRefusal) -> Fault {
         }
         CustomerRefusal::VersionConflict { .. } => {
             Refusal::new(None, "version_conflict", "the customer has another version")
+        }
+        CustomerRefusal::FieldRequired { field } => {
+            Refusal::new(Some(&field), "value_required", "a value is required")
+        }
+        CustomerRefusal::GrantNotFound => {
+            Refusal::new(None, "grant_not_found", "there is no grant")
         }
     })
 }

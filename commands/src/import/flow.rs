@@ -91,7 +91,7 @@ pub(super) enum Recorded {
 
 /// Why a chunk was not written.
 pub(super) struct Lost {
-    /// Unique values that others have.
+    /// Unique values and identities that others have.
     pub(super) values: Vec<(Claim, Uuid)>,
     /// Whether streams changed since they were read.
     pub(super) has_races: bool,
@@ -105,7 +105,12 @@ impl Lost {
         };
         for (_, verdict) in lost {
             match verdict {
-                Verdict::ClaimTaken { claim, holder } if claim.kind == claim_kind::UNIQUE_VALUE => {
+                Verdict::ClaimTaken { claim, holder }
+                    if matches!(
+                        claim.kind,
+                        claim_kind::UNIQUE_VALUE | claim_kind::CONNECTOR_IDENTITY
+                    ) =>
+                {
                     all.values.push((claim, holder));
                 }
                 _ => all.has_races = true,

@@ -131,16 +131,19 @@ impl Bench {
                 }
                 Step::LookUp(claims) => {
                     task.looks_up = false;
-                    let holders = self.directory.cell().holders(
-                        &self.project,
-                        claim_kind::UNIQUE_VALUE,
-                        &claims,
-                    );
-                    let holders = holders.await?;
-                    let held = claims.into_iter().zip(holders);
-                    task.rules
-                        .taken
-                        .extend(held.filter_map(|(claim, holder)| Some((claim, holder?))));
+                    for kind in [claim_kind::UNIQUE_VALUE, claim_kind::CONNECTOR_IDENTITY] {
+                        let of_kind = claims.iter().filter(|claim| claim.kind == kind);
+                        let of_kind: Vec<Claim> = of_kind.cloned().collect();
+                        if of_kind.is_empty() {
+                            continue;
+                        }
+                        let cell = self.directory.cell();
+                        let holders = cell.holders(&self.project, kind, &of_kind).await?;
+                        let held = of_kind.into_iter().zip(holders);
+                        task.rules
+                            .taken
+                            .extend(held.filter_map(|(claim, holder)| Some((claim, holder?))));
+                    }
                 }
                 Step::Worked(mut worked) => {
                     if let (Some(field), Some(pending), false) =

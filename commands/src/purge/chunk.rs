@@ -48,6 +48,7 @@ pub(super) async fn decide(
         failures: Vec::new(),
     };
     let found = find(directory, project, targets).await?;
+    let mut streams = HashSet::new();
     for (target, found) in targets.iter().zip(found) {
         match found {
             Found::Gone => chunk.counts.not_found += 1,
@@ -57,10 +58,16 @@ pub(super) async fn decide(
                     .failures
                     .push(failure(purge, None, target, UNREADABLE));
             }
-            Found::Here(customer) => match directory.erasure(project, &customer, meta) {
-                Ok(command) => {
+            Found::Here(customer) => match directory
+                .erasure(project, &customer, false, meta)
+                .await
+            {
+                // Two of them were kept from one identity: the second waits for the next chunk.
+                Ok(commands) if commands.iter().any(|own| streams.contains(&own.stream())) => break,
+                Ok(commands) => {
                     chunk.counts.deleted += 1;
-                    chunk.commands.push(command);
+                    streams.extend(commands.iter().map(Prepared::stream));
+                    chunk.commands.extend(commands);
                     chunk.erased.push(target.customer_user_id.clone());
                 }
                 Err(CommandError::NotFound(NotFound::Customer)) => chunk.counts.not_found += 1,

@@ -187,7 +187,7 @@ impl Run {
         };
         Ok(Ready {
             from,
-            count: next.len(),
+            count: usize::try_from(chunk.counts.total()).unwrap_or(next.len()),
             chunk,
         })
     }
