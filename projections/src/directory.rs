@@ -1,9 +1,9 @@
-//! The projection `directory`: customers, data-source counts, field names, schemas, preparations, imports,
+//! The projection `directory`: customers, data-source counts, field names, links, grants, schemas, preparations, imports,
 //! suppressions, purges.
 //!
 //! They are applied in order under one checkpoint, so that an import that reads as completed has its customers listed.
 //! The tables that every customer change touches are written by one autocommit statement that also moves the checkpoint;
-//! a page that touches others too writes those first, in a transaction that ends with the same statement.
+//! a page that touches others too writes them beside it, in one transaction with the same statement.
 
 mod fill;
 
@@ -12,8 +12,10 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use lru::LruCache;
+use roster_domain::channel_access::ChannelAccessEvent;
 use roster_domain::customer::CustomerEvent;
 use roster_domain::event::StoredEvent;
+use roster_domain::identity::IdentityEvent;
 use roster_domain::import::ImportEvent;
 use roster_domain::preparation::PreparationEvent;
 use roster_domain::purge::PurgeEvent;
@@ -27,6 +29,8 @@ use uuid::Uuid;
 use crate::customers::fold::{Change, Folded, Listed, fold, needed};
 use crate::customers::write::{Arrays, present};
 use crate::data_sources::Counts;
+use crate::grants::Grants;
+use crate::identities::Identities;
 use crate::imports::Imports;
 use crate::page::PageError;
 use crate::parked;
@@ -74,6 +78,8 @@ pub(crate) struct Directory {
     imports: Imports,
     suppressions: Suppressions,
     purges: Purges,
+    identities: Identities,
+    grants: Grants,
     /// Counts and field names of a rebuild, which are written when all are known.
     totals: Folded,
 }
@@ -92,6 +98,8 @@ impl Directory {
             imports: Imports::new(),
             suppressions: Suppressions::new(),
             purges: Purges::new(),
+            identities: Identities::default(),
+            grants: Grants::default(),
             totals: Folded::default(),
         }
     }
@@ -103,15 +111,20 @@ impl Directory {
         self.imports.clear();
         self.suppressions.clear();
         self.purges.clear();
+        self.identities.clear();
+        self.grants.clear();
         let mut changes = Vec::with_capacity(page.len());
         for recorded in page {
             let unreadable = |error| PageError::decoding(recorded, error);
             if is::<CustomerEvent>(recorded) {
+                let event = recorded.decode().map_err(unreadable)?;
+                self.identities.collect(recorded, &event);
+                self.grants.collect(recorded, &event);
                 changes.push(Change {
                     position: recorded.position,
                     project_no: recorded.project_no,
                     stream: recorded.stream,
-                    event: recorded.decode().map_err(unreadable)?,
+                    event,
                 });
             } else if is::<ImportEvent>(recorded) {
                 let event = recorded.decode().map_err(unreadable)?;
@@ -125,6 +138,11 @@ impl Directory {
             } else if is::<SchemaEvent>(recorded) {
                 let event = recorded.decode().map_err(unreadable)?;
                 self.schemas.collect(recorded, event);
+            } else if is::<ChannelAccessEvent>(recorded) {
+                let event = recorded.decode().map_err(unreadable)?;
+                self.grants.collect_wildcard(recorded, event);
+            } else if is::<IdentityEvent>(recorded) {
+                // What is known of identities that nobody has is read from their streams.
             } else if is::<PreparationEvent>(recorded) {
                 let event = recorded.decode().map_err(unreadable)?;
                 self.preparations
@@ -159,13 +177,16 @@ impl Directory {
         Ok(rows)
     }
 
-    /// Writes what is not about customers, if there is anything, and leaves the transaction open.
+    /// Writes what is not about customers, if there is anything, and leaves the transaction open: links and grants come
+    /// after the customers.
     async fn write_others(&self) -> Result<Option<Transaction<'static, Postgres>>, PageError> {
         let nothing = self.schemas.is_empty()
             && self.preparations.is_empty()
             && self.imports.is_empty()
             && self.suppressions.is_empty()
-            && self.purges.is_empty();
+            && self.purges.is_empty()
+            && self.identities.is_empty()
+            && self.grants.is_empty();
         if nothing {
             return Ok(None);
         }
@@ -188,6 +209,8 @@ impl Directory {
             .retain(|field| !self.known_fields.contains(field));
         if let Some(mut transaction) = self.write_others().await? {
             advance(&mut *transaction, &folded, step).await?;
+            self.identities.write(&mut transaction, &folded).await?;
+            self.grants.write(&mut transaction).await?;
             transaction.commit().await?;
         } else {
             advance(self.cell.pool(), &folded, step).await?;
@@ -212,15 +235,25 @@ fn is<E: StoredEvent>(recorded: &Recorded) -> bool {
 impl Projection for Directory {
     const NAME: &'static str = "directory";
     const VERSION: i32 = 1;
-    const SCRUB: &'static [(&'static str, &'static str)] = &[(
-        "view_customers",
-        "UPDATE {table}
-            SET customer_user_id = stream_id::text,
-                display_name = '',
-                profile = '{}',
-                source_external_id = NULL
-          WHERE stream_id = ANY ($1)",
-    )];
+    const SCRUB: &'static [(&'static str, &'static str)] = &[
+        (
+            "view_customers",
+            "UPDATE {table}
+                SET customer_user_id = stream_id::text,
+                    display_name = '',
+                    profile = '{}',
+                    source_external_id = NULL
+              WHERE stream_id = ANY ($1)",
+        ),
+        (
+            "view_identities",
+            "DELETE FROM {table} WHERE stream_id = ANY ($1)",
+        ),
+        (
+            "view_grants",
+            "DELETE FROM {table} WHERE stream_id = ANY ($1)",
+        ),
+    ];
     type Item = Recorded;
 
     fn forget(&mut self) {

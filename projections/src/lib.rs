@@ -11,6 +11,8 @@ pub mod data_sources;
 mod directory;
 pub mod erasures;
 mod folds;
+pub mod grants;
+pub mod identities;
 pub mod import_issues;
 pub mod imports;
 mod page;

@@ -1,5 +1,7 @@
 //! From the next targets to commands that are ready to append.
 
+use std::collections::HashSet;
+
 use roster_domain::customer::Customer;
 use roster_domain::meta::Meta;
 use roster_domain::purge::{

@@ -115,8 +115,11 @@ pub(crate) fn needed(changes: &[Change]) -> Vec<(i32, Uuid)> {
                     streams.push((change.project_no, change.stream));
                 }
             }
-            // Claims are no part of the row.
-            CustomerEvent::FieldsClaimed { .. } => {}
+            CustomerEvent::FieldsClaimed { .. }
+            | CustomerEvent::IdentityLinked { .. }
+            | CustomerEvent::IdentityUnlinked { .. }
+            | CustomerEvent::GrantSet { .. }
+            | CustomerEvent::GrantRevoked { .. } => {}
         }
     }
     streams
@@ -145,6 +148,9 @@ pub(crate) fn fold(changes: Vec<Change>, mut present: HashMap<Uuid, Listed>) -> 
         event,
     } in changes
     {
+        if !is_listed(&event) {
+            continue;
+        }
         let entry = entries.entry(stream).or_insert_with(|| {
             order.push(stream);
             let now = present.remove(&stream);
@@ -160,7 +166,6 @@ pub(crate) fn fold(changes: Vec<Change>, mut present: HashMap<Uuid, Listed>) -> 
         });
         collect_fields(&mut folded.fields, project_no, &event);
         match (&mut entry.now, event) {
-            (_, CustomerEvent::FieldsClaimed { .. }) => continue,
             (now, event @ CustomerEvent::Registered { .. }) => {
                 let mut customer = Customer::default();
                 customer.fold(event);
@@ -231,6 +236,16 @@ fn finish(folded: &mut Folded, stream: Uuid, entry: Entry) {
         change.upserted_at = change.upserted_at.max(Some(row.customer.updated_at));
         folded.upserts.push((stream, row));
     }
+}
+
+/// Whether an event changes the row: claims, links and grants are no part of it.
+pub(crate) const fn is_listed(event: &CustomerEvent) -> bool {
+    matches!(
+        event,
+        CustomerEvent::Registered { .. }
+            | CustomerEvent::Updated { .. }
+            | CustomerEvent::Erased { .. }
+    )
 }
 
 fn collect_fields(fields: &mut BTreeSet<(i32, String)>, project_no: i32, event: &CustomerEvent) {

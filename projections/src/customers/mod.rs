@@ -24,10 +24,12 @@ use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
 pub use export::{export, extra_fields};
+pub(crate) use filter::Key;
 pub use filter::{Cursor, Filter, Sort};
 pub use history::{AsOf, Changed, HistoryEntry, history, record_as_of};
 pub use list::{CustomerPage, list};
 pub use matching::{Matching, matching};
+pub(crate) use shape::escape;
 
 use crate::QueryError;
 

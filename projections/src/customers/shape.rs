@@ -235,7 +235,7 @@ impl Shape {
 }
 
 /// The term as `LIKE` takes it literally.
-fn escape(term: &str) -> String {
+pub(crate) fn escape(term: &str) -> String {
     let mut escaped = String::with_capacity(term.len());
     for letter in term.chars() {
         if matches!(letter, '%' | '_' | '\\') {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
+use roster_domain::access::Access;
 use roster_domain::customer::{Customer, DataSource, SourceKind, Status};
 use roster_domain::value::{profile_from_json, profile_json};
 use roster_domain::{Personal, Timestamp};
@@ -117,8 +118,9 @@ fn listed(row: &PgRow) -> Result<(Uuid, Listed), PageError> {
                 .try_get::<Option<DateTime<Utc>>, _>("source_synced_at")?
                 .map(Timestamp::from),
         },
-        // Claims decide writes, and no read model needs them.
+        // Claims decide writes, and links and grants have tables of their own.
         claimed: Vec::new(),
+        access: Access::default(),
         version: row.try_get("version")?,
         created_at: at("created_at")?,
         updated_at: at("updated_at")?,

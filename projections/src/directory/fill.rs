@@ -26,6 +26,8 @@ impl Rebuild for Directory {
         "view_imports",
         "view_import_issues",
         "view_suppressions",
+        "view_identities",
+        "view_grants",
         "view_purges",
         "view_purge_failures",
     ];

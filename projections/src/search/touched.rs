@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use roster_domain::customer::CustomerEvent;
-use roster_domain::event::StoredEvent;
 use roster_store::Recorded;
 use uuid::Uuid;
 
 /// How many are kept, at 40 bytes each.
 const KEPT: usize = 200_000;
+
+/// The events that change a listed customer.
+const LISTED: [&str; 3] = ["customer.registered", "customer.updated", "customer.erased"];
 
 /// What search needs to know of one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +30,7 @@ impl Touch {
             position: recorded.position,
             stream: recorded.stream,
             project_no: recorded.project_no,
-            listed: CustomerEvent::TYPES
-                .iter()
-                .any(|known| known.type_no == recorded.type_no),
+            listed: recorded.name().is_some_and(|name| LISTED.contains(&name)),
             scrubs: recorded.name() == Some("customer.erased"),
         }
     }
