@@ -54,6 +54,7 @@ codes! {
     VersionConflict CONFLICT "version_conflict" "The record has another version.";
     UniqueValueTaken CONFLICT "unique_value_taken" "Another customer holds the value.";
     IdentityLinkedElsewhere CONFLICT "identity_linked_elsewhere" "Another customer holds the identity.";
+    ProfileFieldRequired CONFLICT "profile_field_required" "The field must have a value.";
     PrimaryKeyMismatch CONFLICT "primary_key_mismatch" "The id and the primary-key value differ.";
     TooManyMatches CONFLICT "too_many_matches" "More customers match than one purge takes.";
     TotalChanged CONFLICT "total_changed" "Another number of customers matches now.";
@@ -108,6 +109,7 @@ mod tests {
         409 version_conflict
         409 unique_value_taken
         409 identity_linked_elsewhere
+        409 profile_field_required
         409 primary_key_mismatch
         409 too_many_matches
         409 total_changed

@@ -240,6 +240,7 @@ impl From<NotFound> for ApiError {
             NotFound::Purge => Code::PurgeNotFound,
             NotFound::Preparation => Code::PreparationNotFound,
             NotFound::Suppression => Code::SuppressionNotFound,
+            NotFound::Grant => Code::GrantNotFound,
             NotFound::Connection => Code::ConnectionNotFound,
             NotFound::ApiKey => Code::NotFound,
         };
@@ -287,6 +288,13 @@ impl From<CommandError> for ApiError {
             } => Self::new(Code::UniqueValueTaken, text)
                 .with("field", field)
                 .with("customer_user_id", customer_user_id),
+            CommandError::IdentityLinkedElsewhere { customer_user_id } => {
+                Self::new(Code::IdentityLinkedElsewhere, text)
+                    .with("customer_user_id", customer_user_id)
+            }
+            CommandError::ProfileFieldRequired { field } => {
+                Self::new(Code::ProfileFieldRequired, text).with("field", field)
+            }
             CommandError::PrimaryKeyMismatch => Self::new(Code::PrimaryKeyMismatch, text),
             CommandError::PrimaryKeyFixed => Self::new(Code::SchemaConflict, text),
             CommandError::Invalid(problems) => Self::bodies(problems),

@@ -3,10 +3,12 @@
 //! Owns shapes and paths, one endpoint a file. Leaves rules to the domain, permissions to the table of `roster-commands`,
 //! and what all surfaces share to `roster-http`.
 
+mod access;
 mod audit;
 mod csv_file;
 mod fields;
 mod filters;
+mod identities;
 mod keys;
 mod page;
 mod record;
@@ -16,4 +18,4 @@ mod scim;
 mod users;
 mod whom;
 
-pub use routes::{BASE, all, surface};
+pub use routes::{BASE, RUNTIME_BASE, all, base_of, surface};

@@ -1,25 +1,48 @@
 //! The table of routes: the router, the documentation and the authorisation-coverage test all come from it.
 
-use roster_http::{App, Effect, RouteInfo, Surface};
+use roster_commands::authority::{Operation, RUNTIME_IDENTITY};
+use roster_http::{App, Effect, Endpoint, RouteInfo, Surface};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 /// Where the routes of the directory are.
 pub const BASE: &str = "/directory-sync/internal/volt/project-users";
+/// Where the routes of runtime identity are.
+pub const RUNTIME_BASE: &str = "/volt-engine/internal/volt/project-users";
+
+/// Where an operation's route is.
+pub fn base_of(operation: Operation) -> &'static str {
+    if operation.permission().module == RUNTIME_IDENTITY {
+        RUNTIME_BASE
+    } else {
+        BASE
+    }
+}
+
+fn info<E: Endpoint>() -> RouteInfo {
+    RouteInfo::of::<E>(base_of(E::OPERATION))
+}
 
 macro_rules! endpoints {
-    ($($first:ident $(:: $rest:ident)*;)*) => {
-        fn handlers() -> OpenApiRouter<App> {
+    ($handlers:ident $table:ident: $($first:ident $(:: $rest:ident)*;)*) => {
+        fn $handlers() -> OpenApiRouter<App> {
             OpenApiRouter::new()$(.routes(routes!(crate::$first $(::$rest)* ::handler)))*
         }
 
-        fn table() -> Vec<RouteInfo> {
-            vec![$(RouteInfo::of::<crate::$first $(::$rest)* ::Request>(BASE),)*]
+        fn $table() -> Vec<RouteInfo> {
+            vec![$(info::<crate::$first $(::$rest)* ::Request>(),)*]
         }
     };
 }
 
-endpoints! {
+endpoints! { runtime_handlers runtime_table:
+    identities::link;
+    identities::unlink;
+    identities::list;
+    identities::list_all;
+}
+
+endpoints! { handlers table:
     schema::get;
     schema::upsert;
     schema::preparation;
@@ -46,6 +69,10 @@ endpoints! {
     users::history;
     users::person_export;
     audit::events::list;
+    users::attach_channel_grant;
+    users::revoke_channel_grant;
+    users::channel_access;
+    users::set_connector_enabled;
     scim::enable;
     scim::disable;
     scim::status;
@@ -59,13 +86,15 @@ pub fn all() -> Vec<RouteInfo> {
         operation: None,
         effect: Effect::Reads,
     };
-    table().into_iter().chain([validate]).collect()
+    let guarded = table().into_iter().chain(runtime_table());
+    guarded.chain([validate]).collect()
 }
 
 /// The surface, ready for the router of `roster-http`.
 pub fn surface() -> Surface {
     let router = OpenApiRouter::new()
         .nest(BASE, handlers())
+        .nest(RUNTIME_BASE, runtime_handlers())
         .routes(routes!(crate::keys::validate::handler));
     Surface {
         router,
@@ -81,15 +110,7 @@ mod tests {
 
     use roster_http::openapi;
 
-    use super::{all, surface};
-
-    /// Rows of the table whose routes come with later surfaces.
-    const LATER: [Operation; 4] = [
-        Operation::AttachChannelGrant,
-        Operation::RevokeChannelGrant,
-        Operation::ListChannelAccess,
-        Operation::SetConnectorEnabled,
-    ];
+    use super::{all, base_of, surface};
 
     #[test]
     fn every_documented_path_is_in_the_table() {
@@ -107,14 +128,25 @@ mod tests {
     }
 
     #[test]
+    fn each_module_has_its_own_base() {
+        assert_eq!(
+            base_of(Operation::LinkIdentity),
+            "/volt-engine/internal/volt/project-users"
+        );
+        assert_eq!(
+            base_of(Operation::AttachChannelGrant),
+            "/directory-sync/internal/volt/project-users"
+        );
+    }
+
+    #[test]
     fn every_operation_has_one_route() {
         for permission in TABLE {
             let routes = all()
                 .iter()
                 .filter(|route| route.operation == Some(permission.operation))
                 .count();
-            let expected = usize::from(!LATER.contains(&permission.operation));
-            assert_eq!(routes, expected, "{}", permission.route);
+            assert_eq!(routes, 1, "{}", permission.route);
         }
     }
 

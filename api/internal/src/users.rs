@@ -1,5 +1,7 @@
 //! The customers of a project.
 
+pub(crate) mod attach_channel_grant;
+pub(crate) mod channel_access;
 pub(crate) mod data_sources;
 pub(crate) mod delete;
 pub(crate) mod delete_bulk;
@@ -13,6 +15,8 @@ pub(crate) mod imports;
 pub(crate) mod list;
 pub(crate) mod person_export;
 pub(crate) mod purge;
+pub(crate) mod revoke_channel_grant;
+pub(crate) mod set_connector_enabled;
 pub(crate) mod suppressions;
 pub(crate) mod upsert;
 pub(crate) mod upsert_bulk;

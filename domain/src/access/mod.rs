@@ -15,7 +15,7 @@ pub use decision::{Decision, GrantSource, Grants, Holder, Reason, access};
 pub use identity::{ConnectorIdentity, WILDCARD};
 pub use matching::{Facts, Hits, Lookup, Matched, Outcome, Sighting, Trust, UsedRule, Via, find};
 pub use message::message;
-pub use rows::{ChannelRow, GrantRow, Person, channel_row, channel_rows};
+pub use rows::{ChannelRow, GrantRow, Person, channel_row, channel_rows, channels};
 pub use state::{Access, Grant, Link, LinkedBy};
 pub use terms::{GrantStatus, Terms};
 

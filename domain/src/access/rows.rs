@@ -65,19 +65,23 @@ impl GrantRow {
     }
 }
 
-/// A row for every channel of the schema and every one that the customer is linked on, by name.
+/// The channels of the schema and those that a customer is linked on, by name.
+pub fn channels<'a>(schema: &'a Schema, access: &'a Access) -> BTreeSet<&'a str> {
+    let linked = access.links.iter();
+    schema
+        .channels()
+        .chain(linked.map(|link| link.identity.channel.as_str()))
+        .collect()
+}
+
+/// A row for each of the customer's [`channels`].
 pub fn channel_rows(
     schema: &Schema,
     person: &Person<'_>,
     wildcards: &BTreeMap<String, Terms>,
     now: Timestamp,
 ) -> Vec<ChannelRow> {
-    let linked = person.access.links.iter();
-    let channels: BTreeSet<&str> = schema
-        .channels()
-        .chain(linked.map(|link| link.identity.channel.as_str()))
-        .collect();
-    channels
+    channels(schema, person.access)
         .into_iter()
         .map(|channel| channel_row(schema, person, wildcards.get(channel), channel, now))
         .collect()

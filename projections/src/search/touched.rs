@@ -26,12 +26,13 @@ pub(crate) struct Touch {
 
 impl Touch {
     pub(crate) fn of(recorded: &Recorded) -> Self {
+        let name = recorded.name();
         Self {
             position: recorded.position,
             stream: recorded.stream,
             project_no: recorded.project_no,
-            listed: recorded.name().is_some_and(|name| LISTED.contains(&name)),
-            scrubs: recorded.name() == Some("customer.erased"),
+            listed: name.is_some_and(|name| LISTED.contains(&name)),
+            scrubs: name == Some("customer.erased"),
         }
     }
 }

@@ -10,6 +10,7 @@ use roster_projections::customers::{self, AsOf};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::access::{AccessRow, Identity, of_customer};
 use crate::fields::{self, Values};
 use crate::record::Record;
 
@@ -70,11 +71,9 @@ pub(crate) struct Answer {
     display_name: String,
     user: Record,
     /// Connector identities that are linked to the customer.
-    #[schema(value_type = Vec<Object>)]
-    identities: [(); 0],
+    identities: Vec<Identity>,
     /// What the customer may use on which channel.
-    #[schema(value_type = Vec<Object>)]
-    channel_access: [(); 0],
+    channel_access: Vec<AccessRow>,
 }
 
 /// Read one customer
@@ -122,13 +121,14 @@ pub(crate) async fn handler(
         }
     };
     let row = row.ok_or(NotFound::Customer)?;
+    let (identities, channel_access) = of_customer(&app, project.no, &row, &schema).await?;
     Ok(respond::ok(&Answer {
         customer_user_id: row.customer_user_id.clone(),
         customer_enabled: row.enabled,
         display_name: row.display_name.clone(),
         user: Record::of_row(row, &schema)?,
-        identities: [],
-        channel_access: [],
+        identities,
+        channel_access,
     }))
 }
 

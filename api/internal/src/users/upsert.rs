@@ -106,7 +106,8 @@ pub(crate) struct Answer {
     request_body = Request,
     responses(
         (status = 200, description = "The customer", body = Answer),
-        (status = 409, description = "`version_conflict`, `unique_value_taken`, `primary_key_mismatch`"),
+        (status = 409, description = "`version_conflict`, `unique_value_taken`, \
+            `identity_linked_elsewhere`, `primary_key_mismatch`"),
     )
 )]
 pub(crate) async fn handler(
