@@ -88,11 +88,25 @@ fn terms(row: &PgRow) -> Result<Terms, QueryError> {
     })
 }
 
+/// What becomes of one identity. People of one chunk may exchange identities, so that one's loss comes after another's
+/// gain: a loss only ever concerns the stream that it is of.
+#[derive(Default)]
 struct Change {
+    lost_by: Vec<Uuid>,
+    gained: Option<Gained>,
+}
+
+impl Change {
+    fn is_before(&self, position: i64) -> bool {
+        let gained = self.gained.as_ref();
+        gained.is_none_or(|gained| gained.position < position)
+    }
+}
+
+struct Gained {
     stream: Uuid,
     position: i64,
-    /// The terms and when they were set; `None` where the grant goes.
-    grant: Option<(Terms, Timestamp)>,
+    grant: (Terms, Timestamp),
 }
 
 /// What a page does to grants: one change per identity, after the rows of streams that lose all theirs went.
@@ -157,18 +171,30 @@ impl Grants {
         id: &str,
         grant: Option<(Terms, Timestamp)>,
     ) {
-        self.changes.insert(
-            Key::new(recorded.project_no, channel, id),
-            Change {
-                stream: recorded.stream,
-                position: recorded.position,
-                grant,
-            },
-        );
+        let (stream, position) = (recorded.stream, recorded.position);
+        let key = Key::new(recorded.project_no, channel, id);
+        let change = self.changes.entry(key).or_default();
+        match grant {
+            // A rebuild reads stream by stream, so an earlier owner can come later.
+            Some(grant) if change.is_before(position) => {
+                change.gained = Some(Gained {
+                    stream,
+                    position,
+                    grant,
+                });
+            }
+            Some(_) => {}
+            None => {
+                change.lost_by.push(stream);
+                change.gained.take_if(|gained| gained.stream == stream);
+            }
+        }
     }
 
     fn lose(&mut self, stream: Uuid) {
-        self.changes.retain(|_, change| change.stream != stream);
+        for change in self.changes.values_mut() {
+            change.gained.take_if(|gained| gained.stream == stream);
+        }
         self.gone.insert(stream);
     }
 
@@ -187,11 +213,11 @@ impl Grants {
     async fn remove(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let (mut project, mut channel, mut id, mut stream) = (vec![], vec![], vec![], vec![]);
         for (key, change) in &self.changes {
-            if change.grant.is_none() {
+            for loser in &change.lost_by {
                 project.push(key.project_no);
                 channel.push(key.channel.as_str());
                 id.push(key.external_user_id.as_str());
-                stream.push(change.stream);
+                stream.push(*loser);
             }
         }
         if project.is_empty() {
@@ -220,18 +246,19 @@ impl Grants {
         let (mut agents, mut enabled) = (vec![], vec![]);
         let (mut expires_at, mut granted_at, mut position) = (vec![], vec![], vec![]);
         for (key, change) in &self.changes {
-            let Some((terms, at)) = &change.grant else {
+            let Some(gained) = &change.gained else {
                 continue;
             };
+            let (terms, at) = &gained.grant;
             project.push(key.project_no);
             channel.push(key.channel.as_str());
             id.push(key.external_user_id.as_str());
-            stream.push(change.stream);
+            stream.push(gained.stream);
             agents.push(serde_json::Value::from(terms.agents.as_slice()).to_string());
             enabled.push(terms.enabled);
             expires_at.push(terms.expires_at.map(Timestamp::to_utc));
             granted_at.push(at.to_utc());
-            position.push(change.position);
+            position.push(gained.position);
         }
         if project.is_empty() {
             return Ok(());

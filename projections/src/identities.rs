@@ -2,7 +2,7 @@
 
 mod list;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use roster_domain::Timestamp;
@@ -17,6 +17,7 @@ use uuid::Uuid;
 pub use list::{IdentityFilter, IdentityPage, IdentityRow, list};
 
 use crate::QueryError;
+use crate::customers::fold::Folded;
 
 /// The links of a customer, in the order of their identities.
 pub async fn of_customer(pool: &PgPool, customer_ref: Uuid) -> Result<Vec<Link>, QueryError> {
@@ -75,11 +76,25 @@ impl Key {
     }
 }
 
+/// What becomes of one identity. People of one chunk may exchange identities, so that one's loss comes after another's
+/// gain: a loss only ever concerns the stream that it is of.
+#[derive(Default)]
 struct Change {
+    lost_by: Vec<Uuid>,
+    gained: Option<Gained>,
+}
+
+impl Change {
+    fn is_before(&self, position: i64) -> bool {
+        let gained = self.gained.as_ref();
+        gained.is_none_or(|gained| gained.position < position)
+    }
+}
+
+struct Gained {
     stream: Uuid,
     position: i64,
-    /// Who bound it and when; `None` where the link goes.
-    link: Option<(LinkedBy, Timestamp)>,
+    link: (LinkedBy, Timestamp),
 }
 
 /// What a page does to links: one change per identity, after the rows of people who were erased went.
@@ -119,23 +134,66 @@ impl Identities {
         let Some(id) = id.known() else {
             return self.lose(recorded.stream);
         };
-        self.changes.insert(
-            Key::new(recorded.project_no, channel, id),
-            Change {
-                stream: recorded.stream,
-                position: recorded.position,
-                link,
-            },
-        );
+        let (stream, position) = (recorded.stream, recorded.position);
+        let key = Key::new(recorded.project_no, channel, id);
+        let change = self.changes.entry(key).or_default();
+        match link {
+            // A rebuild reads stream by stream, so an earlier owner can come later.
+            Some(link) if change.is_before(position) => {
+                change.gained = Some(Gained {
+                    stream,
+                    position,
+                    link,
+                });
+            }
+            Some(_) => {}
+            None => {
+                change.lost_by.push(stream);
+                change.gained.take_if(|gained| gained.stream == stream);
+            }
+        }
     }
 
     fn lose(&mut self, stream: Uuid) {
-        self.changes.retain(|_, change| change.stream != stream);
+        for change in self.changes.values_mut() {
+            change.gained.take_if(|gained| gained.stream == stream);
+        }
         self.gone.insert(stream);
     }
 
-    /// Writes after the customers of the same page: a link of somebody who is not listed is none.
-    pub(crate) async fn write(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    /// Writes after the customers of the same page, who need no look-up: a link of somebody who is not listed is none.
+    pub(crate) async fn write(
+        &self,
+        connection: &mut PgConnection,
+        page: &Folded,
+    ) -> Result<(), sqlx::Error> {
+        let mut owners = known(page);
+        let missing: Vec<Uuid> = self
+            .changes
+            .values()
+            .filter_map(|change| Some(change.gained.as_ref()?.stream))
+            .filter(|stream| !owners.contains_key(stream))
+            .collect();
+        if !missing.is_empty() {
+            owners.extend(stored(connection, &missing).await?);
+        }
+        self.write_of(connection, &owners).await
+    }
+
+    /// Writes where every customer who is there is on the page.
+    pub(crate) async fn fill(
+        &self,
+        connection: &mut PgConnection,
+        page: &Folded,
+    ) -> Result<(), sqlx::Error> {
+        self.write_of(connection, &known(page)).await
+    }
+
+    async fn write_of(
+        &self,
+        connection: &mut PgConnection,
+        owners: &HashMap<Uuid, String>,
+    ) -> Result<(), sqlx::Error> {
         if !self.gone.is_empty() {
             let gone: Vec<Uuid> = self.gone.iter().copied().collect();
             sqlx::query("DELETE FROM view_identities WHERE stream_id = ANY ($1)")
@@ -144,17 +202,17 @@ impl Identities {
                 .await?;
         }
         self.remove(connection).await?;
-        self.upsert(connection).await
+        self.upsert(connection, owners).await
     }
 
     async fn remove(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let (mut project, mut channel, mut id, mut stream) = (vec![], vec![], vec![], vec![]);
         for (key, change) in &self.changes {
-            if change.link.is_none() {
+            for loser in &change.lost_by {
                 project.push(key.project_no);
                 channel.push(key.channel.as_str());
                 id.push(key.external_user_id.as_str());
-                stream.push(change.stream);
+                stream.push(*loser);
             }
         }
         if project.is_empty() {
@@ -178,27 +236,31 @@ impl Identities {
         Ok(())
     }
 
-    async fn upsert(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    async fn upsert(
+        &self,
+        connection: &mut PgConnection,
+        owners: &HashMap<Uuid, String>,
+    ) -> Result<(), sqlx::Error> {
         let (mut project, mut channel, mut id, mut stream) = (vec![], vec![], vec![], vec![]);
         let (mut linked_by, mut linked_at) = (vec![], vec![]);
         let (mut position, mut haystack) = (vec![], vec![]);
         for (key, change) in &self.changes {
-            let Some((by, at)) = change.link else {
+            let Some(gained) = &change.gained else {
                 continue;
             };
+            let (by, at) = gained.link;
             project.push(key.project_no);
             channel.push(key.channel.as_str());
             id.push(key.external_user_id.as_str());
-            stream.push(change.stream);
+            stream.push(gained.stream);
             linked_by.push(by.number());
             linked_at.push(at.to_utc());
-            position.push(change.position);
+            position.push(gained.position);
             haystack.push(key.haystack());
         }
         if project.is_empty() {
             return Ok(());
         }
-        let owners = self.owners(connection, &stream).await?;
         let (customer, haystack): (Vec<Option<&str>>, Vec<String>) = stream
             .iter()
             .zip(haystack)
@@ -246,27 +308,33 @@ impl Identities {
         .await?;
         Ok(())
     }
+}
 
-    /// The ids of the customers who are listed.
-    async fn owners(
-        &self,
-        connection: &mut PgConnection,
-        streams: &[Uuid],
-    ) -> Result<BTreeMap<Uuid, String>, sqlx::Error> {
-        let rows: Vec<(Uuid, String)> = sqlx::query_as(
-            "SELECT c.stream_id,
-                    c.customer_user_id
-               FROM unnest($1::uuid[]) AS wanted(stream_id)
-              CROSS JOIN LATERAL (
-                    SELECT v.stream_id,
-                           v.customer_user_id
-                      FROM view_customers v
-                     WHERE v.stream_id = wanted.stream_id
-                    OFFSET 0) c",
-        )
-        .bind(streams)
-        .fetch_all(connection)
-        .await?;
-        Ok(rows.into_iter().collect())
-    }
+/// The ids of the customers whom a page writes.
+fn known(page: &Folded) -> HashMap<Uuid, String> {
+    let rows = page.upserts.iter();
+    rows.map(|(stream, row)| (*stream, row.id().to_owned()))
+        .collect()
+}
+
+/// The ids of the customers who are listed.
+async fn stored(
+    connection: &mut PgConnection,
+    streams: &[Uuid],
+) -> Result<HashMap<Uuid, String>, sqlx::Error> {
+    let rows: Vec<(Uuid, String)> = sqlx::query_as(
+        "SELECT c.stream_id,
+                c.customer_user_id
+           FROM unnest($1::uuid[]) AS wanted(stream_id)
+          CROSS JOIN LATERAL (
+                SELECT v.stream_id,
+                       v.customer_user_id
+                  FROM view_customers v
+                 WHERE v.stream_id = wanted.stream_id
+                OFFSET 0) c",
+    )
+    .bind(streams)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().collect())
 }

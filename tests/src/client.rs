@@ -7,8 +7,9 @@ use std::fmt::Display;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Body, Method};
+use roster_commands::authority::TABLE;
 use roster_domain::Scope;
-use roster_internal::BASE;
+use roster_internal::{BASE, base_of};
 use serde_json::{Value, json};
 
 use crate::server::{JWT_SECRET, Server};
@@ -150,7 +151,7 @@ impl Client {
         format!("account_id={account_id}&org_id={org_id}&project_id={project_id}")
     }
 
-    /// A JSON request to a route of the project users API, or to a path that begins with `/`.
+    /// A JSON request to a route of the project users or runtime identity API, or to a path that begins with `/`.
     pub async fn post(&self, route: &str, members: Value) -> Answer {
         self.post_text(route, self.body(&members).to_string()).await
     }
@@ -189,7 +190,10 @@ impl Client {
         let path = if route.starts_with('/') {
             route.to_owned()
         } else {
-            format!("{BASE}/{route}")
+            let name = route.split('?').next().unwrap_or_default();
+            let known = TABLE.iter().find(|row| row.route == name);
+            let base = known.map_or(BASE, |row| base_of(row.operation));
+            format!("{base}/{route}")
         };
         let mut request = self
             .http

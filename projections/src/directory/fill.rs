@@ -48,7 +48,10 @@ impl Rebuild for Directory {
         while let Some(page) = pages.try_next().await? {
             let events: Vec<&Recorded> = page.iter().collect();
             let changes = self.sort(&events).await?;
-            if let Some(transaction) = self.write_others().await? {
+            let folded = fold(changes, HashMap::new());
+            if let Some(mut transaction) = self.write_others().await? {
+                self.identities.fill(&mut transaction, &folded).await?;
+                self.grants.write(&mut transaction).await?;
                 transaction.commit().await?;
             }
             // Nothing is there yet that could go.
@@ -57,7 +60,7 @@ impl Rebuild for Directory {
                 deletes: _,
                 counts,
                 fields,
-            } = fold(changes, HashMap::new());
+            } = folded;
             for (stream, listed) in &upserts {
                 copy::write(&mut copier.rows, *stream, listed);
             }

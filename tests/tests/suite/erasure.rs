@@ -44,6 +44,12 @@ const SUPPRESSED: [&str; 3] = [
     "Süppressed Plañted Ñame",
     "suppressed.planted@example-suppress.org",
 ];
+/// External user ids: linked by hand, granted, and unlinked again.
+const IDENTITIES: [&str; 3] = [
+    "Identity-Plañted-7001",
+    "@handle_planted_7002",
+    "Unlinked-Plañted-7003",
+];
 /// What imported values became.
 const CANONICAL: [&str; 1] = ["+491705550133"];
 /// Written through no door that lists: a failed row about nobody, and the subject of a token.
@@ -66,6 +72,7 @@ fn erased() -> impl Iterator<Item = &'static str> {
         .chain(IMPORTED)
         .chain(CANONICAL)
         .chain(SUPPRESSED)
+        .chain(IDENTITIES)
 }
 
 fn schema() -> Value {
@@ -158,7 +165,26 @@ async fn plant(client: &Client) -> Value {
     client
         .ok("users/import-csv", json!({"csv": restored}))
         .await;
+    plant_identities(&keyed).await;
     json!({"import_id": result["import_id"]})
+}
+
+/// Links, grants and a block of the first person.
+async fn plant_identities(client: &Client) {
+    let [linked, granted, unlinked] = IDENTITIES;
+    for id in [linked, unlinked] {
+        let link =
+            json!({"customer_user_id": UPSERTED[0], "channel": "line", "external_user_id": id});
+        client.ok("identities/link", link).await;
+    }
+    let grant = json!({"customer_user_id": UPSERTED[0], "channel": "telegram", "external_user_id": granted,
+        "agents": ["sales"]});
+    client.ok("users/attach-channel-grant", grant).await;
+    let unlink = json!({"channel": "line", "external_user_id": unlinked});
+    assert_eq!(
+        client.ok("identities/unlink", unlink).await["unlinked"],
+        true
+    );
 }
 
 /// Puts the control values where an unsealed value could stand, each form in a row of its own.
@@ -257,6 +283,8 @@ async fn nothing_of_an_erased_person_is_left_in_any_form() {
         BULK[1],
         IMPORTED[1],
         IMPORTED[4],
+        IDENTITIES[0],
+        IDENTITIES[1],
     ] {
         assert!(
             !before.forms_of(value).is_empty(),
@@ -268,6 +296,7 @@ async fn nothing_of_an_erased_person_is_left_in_any_form() {
         .iter()
         .chain(&IMPORTED[5..])
         .chain(&NEVER_LISTED)
+        .chain(&IDENTITIES[2..])
         .copied();
     assert_nothing("a dump before the erasure", &before, sealed);
 
@@ -334,6 +363,16 @@ async fn nothing_of_an_erased_person_is_left_in_any_form() {
     .await
     .expect("a count");
     assert_eq!(keyless, 4, "the closed streams stay, without key and state");
+    let identities: Vec<bool> =
+        sqlx::query_scalar("SELECT key IS NULL AND state IS NULL FROM log_streams WHERE kind = 8")
+            .fetch_all(&mut connection)
+            .await
+            .expect("the streams of identities");
+    assert_eq!(
+        identities,
+        [true],
+        "what was known of an unlinked identity is gone too"
+    );
     let staged: i64 = sqlx::query_scalar("SELECT count(*) FROM job_chunks")
         .fetch_one(&mut connection)
         .await

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use roster_commands::Limits;
-use roster_commands::authority::{PROJECT_USERS, Verb};
+use roster_commands::authority::{PROJECT_USERS, RUNTIME_IDENTITY, Verb};
 use roster_commands::clock::SystemClock;
 use roster_commands::keys::{Keys, NewKey};
 use roster_http::{App, AppParts, Bus};
@@ -33,6 +33,9 @@ impl Things {
         client
             .upsert("here", json!({"email": "ada@example.org"}))
             .await;
+        let grant = json!({"customer_user_id": "here", "channel": "line", "external_user_id": "U-here",
+            "agents": ["sales"]});
+        client.ok("users/attach-channel-grant", grant).await;
         client.upsert("gone", json!({})).await;
         client
             .ok(
@@ -105,16 +108,34 @@ impl Things {
             "users/list"
             | "users/export-csv"
             | "users/delete-preview"
-            | "users/delete-by-filter" => {
-                json!({"search": self.customer})
-            }
-            "audit/events/list"
-            | "users/get"
+            | "users/delete-by-filter" => json!({"search": self.customer}),
+            "audit/events/list" => json!({"customer_user_id": self.customer}),
+            "users/get"
             | "users/delete"
             | "users/history"
-            | "users/person-export" => {
+            | "users/person-export"
+            | "users/channel-access/list"
+            | "identities/list" => {
                 json!({"customer_user_id": self.customer})
             }
+            "users/attach-channel-grant" => json!({
+                "customer_user_id": self.customer, "channel": "line",
+                "external_user_id": format!("U-{}", self.customer), "agents": ["*"],
+            }),
+            "users/revoke-channel-grant" => {
+                json!({"customer_user_id": self.customer, "channel": "line"})
+            }
+            "users/set-connector-enabled" => {
+                json!({"customer_user_id": self.customer, "channel": "line", "enabled": false})
+            }
+            "identities/link" => json!({
+                "channel": "line", "external_user_id": format!("U-{}", self.customer),
+                "customer_user_id": self.customer,
+            }),
+            "identities/unlink" => {
+                json!({"channel": "line", "external_user_id": format!("U-{}", self.customer)})
+            }
+            "identities/list-all" => json!({"search": self.customer}),
             "users/upsert" => {
                 json!({"customer_user_id": self.customer, "profile": {"city": "London"}})
             }
@@ -153,10 +174,10 @@ fn verb_of(route: &str) -> Verb {
 }
 
 fn permissions(verbs: impl IntoIterator<Item = Verb>) -> Vec<String> {
-    verbs
-        .into_iter()
-        .map(|verb| format!("{PROJECT_USERS}:{}", verb.as_str()))
-        .collect()
+    let of = |verb: Verb| {
+        [PROJECT_USERS, RUNTIME_IDENTITY].map(|module| format!("{module}:{}", verb.as_str()))
+    };
+    verbs.into_iter().flat_map(of).collect()
 }
 
 /// A client whose key allows these verbs and nothing else.
@@ -276,6 +297,25 @@ async fn no_route_says_anything_to_a_caller_who_may_not_use_it() {
             .refused(status, refusal);
     }
     assert_eq!(owner.head().await, before, "a refused request was written");
+
+    // The permissions of one module say nothing about the other.
+    for (module, foreign) in [
+        (PROJECT_USERS, RUNTIME_IDENTITY),
+        (RUNTIME_IDENTITY, PROJECT_USERS),
+    ] {
+        let scope = format!("{foreign}:*");
+        let key = server.key(ACCOUNT, &[&scope]).await.expect("a key");
+        let unable = owner.with_credential(Credential::Bearer(key));
+        let own = all().into_iter().filter_map(|info| info.operation);
+        for permission in own.map(|operation| operation.permission()) {
+            if permission.module == module {
+                let answer = unable
+                    .post(permission.route, existing.members(permission.route))
+                    .await;
+                answer.refused(403, "permission_denied");
+            }
+        }
+    }
 
     for verb in VERBS {
         let able = allowed(&server, &owner, &[verb]).await;

@@ -1,7 +1,7 @@
 //! A request that comes again: SDKs resend POSTs and may send one `Idempotency-Key` with everything.
 
 use roster_domain::Scope;
-use roster_internal::{BASE, all};
+use roster_internal::all;
 use roster_tests::client::{ACCOUNT, Answer, Client, Credential, ids, project};
 use roster_tests::server::Server;
 use roster_tests::until::until;
@@ -9,17 +9,12 @@ use serde_json::{Value, json};
 
 const KEY: &str = "idempotency-key";
 
-/// The mutations of the surface, below its base.
-fn mutations() -> Vec<String> {
+/// The mutations of the surface, below its bases.
+fn mutations() -> Vec<&'static str> {
     let routes = all().into_iter().filter(roster_http::RouteInfo::mutates);
-    routes
-        .map(|route| {
-            route
-                .path
-                .trim_start_matches(BASE)
-                .trim_start_matches('/')
-                .to_owned()
-        })
+    let operations = routes.filter_map(|route| route.operation);
+    operations
+        .map(|operation| operation.permission().route)
         .collect()
 }
 
@@ -32,7 +27,19 @@ async fn state(client: &Client) -> Value {
             .expect("a source")
             .remove("last_upserted_at");
     }
+    let mut access = Vec::new();
+    for id in ["c1", "c2"] {
+        let members = json!({"customer_user_id": id});
+        access.push(
+            client
+                .post("users/channel-access/list", members)
+                .await
+                .json(),
+        );
+    }
     json!({
+        "identities": client.ok("identities/list-all", json!({})).await,
+        "access": access,
         "schema": client.ok("schema/get", json!({})).await,
         "customers": client.ok("users/list", json!({"page_size": 200})).await,
         "suppressions": client.ok("users/suppressions/list", json!({})).await,
@@ -89,6 +96,21 @@ async fn prepare(client: &Client, route: &str) -> Value {
             json!({"purge_id": purge["purge_id"]})
         }
         "scim/enable" | "scim/disable" => json!({}),
+        "users/attach-channel-grant" => json!({
+            "customer_user_id": "c1", "channel": "sms", "external_user_id": "+49 170 1234567",
+            "agents": ["Sales"], "expires_at": "2100-01-01T00:00:00Z",
+        }),
+        "users/revoke-channel-grant" | "identities/unlink" => {
+            let grant = json!({"customer_user_id": "c1", "channel": "line", "external_user_id": "U1", "agents": ["*"]});
+            client.ok("users/attach-channel-grant", grant).await;
+            json!({"customer_user_id": "c1", "channel": "line"})
+        }
+        "users/set-connector-enabled" => {
+            json!({"customer_user_id": "c1", "channel": "line", "enabled": false})
+        }
+        "identities/link" => {
+            json!({"customer_user_id": "c1", "channel": "line", "external_user_id": "U1"})
+        }
         other => panic!("{other} is a new mutation: say here what a request to it looks like"),
     }
 }
@@ -108,10 +130,10 @@ async fn a_mutation_that_is_sent_again_does_no_harm() {
     for route in mutations() {
         let scope = project(&format!("again-{}", route.replace('/', "-")));
         let client = Client::new(&server, scope, Credential::Bearer(key.clone()));
-        let members = prepare(&client, &route).await;
+        let members = prepare(&client, route).await;
         let first = client
             .with_header(KEY, "one")
-            .post(&route, members.clone())
+            .post(route, members.clone())
             .await;
         let is_away = route.starts_with("scim/");
         let expected = match route.as_str() {
@@ -129,10 +151,10 @@ async fn a_mutation_that_is_sent_again_does_no_harm() {
             client.clone(),
         ];
         for caller in again {
-            let answer = caller.post(&route, members.clone()).await;
+            let answer = caller.post(route, members.clone()).await;
             // What is gone is not found a second time, and that is all.
-            let expected = match route.as_str() {
-                "users/delete" | "users/suppressions/remove" => 404,
+            let expected = match route {
+                "users/delete" | "users/suppressions/remove" | "users/revoke-channel-grant" => 404,
                 _ => first.status,
             };
             assert_eq!(answer.status, expected, "{answer}");

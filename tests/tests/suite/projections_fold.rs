@@ -1,6 +1,8 @@
 //! Many writers on few customers, with schema changes meanwhile: the read models are a fold of the log, and nobody is
 //! without the claims that the schema asks for. Also with two servers.
 
+#[path = "projections_fold/access.rs"]
+mod access;
 #[path = "projections_fold/log.rs"]
 mod log;
 #[path = "projections_fold/tables.rs"]
@@ -13,10 +15,11 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 use roster_commands::{
-    CommandError, DataSourceInput, Directory, Limits, NotFound, SchemaInput, UpsertInput,
+    AttachInput, CommandError, Context, DataSourceInput, Directory, Grantee, Limits, LinkInput,
+    NotFound, SchemaInput, UnlinkInput, UpsertInput,
 };
 use roster_domain::customer::{Customer, SourceKind};
-use roster_domain::schema::{Definition, Field, FieldType, ProjectSchema};
+use roster_domain::schema::{ConnectorBinding, Definition, Field, FieldType, ProjectSchema};
 use roster_domain::stream::{Claim, Stream, claim_kind, kind};
 use roster_domain::value::Input;
 use roster_domain::{Personal, Timestamp};
@@ -32,6 +35,8 @@ use log::Log;
 
 const WRITERS: usize = 64;
 const CUSTOMERS: u32 = 1_000;
+/// Fewer identities than customers, for the same reason.
+const IDENTITIES: u32 = 300;
 /// Fewer addresses than customers, so that claims are fought for and change hands.
 const ADDRESSES: u32 = 700;
 /// So many badges that a schema that makes them unique is sometimes kept out by a duplicate, and sometimes not.
@@ -68,6 +73,8 @@ async fn the_read_models_of_two_servers_are_a_fold_of_the_log() {
 struct Tally {
     written: AtomicU64,
     taken: AtomicU64,
+    linked: AtomicU64,
+    linked_elsewhere: AtomicU64,
     erased: AtomicU64,
     purged: AtomicU64,
     asked_schemas: AtomicU64,
@@ -142,6 +149,8 @@ async fn hammer(servers: usize, rebuilt: bool) {
     let happened = [
         count(&tally.written),
         count(&tally.taken),
+        count(&tally.linked),
+        count(&tally.linked_elsewhere),
         count(&tally.erased),
         count(&tally.purged),
         count(&tally.schemas) + count(&tally.refused_schemas),
@@ -176,6 +185,15 @@ fn definition(unique_badge: bool, region: Option<&str>) -> Definition {
         Field::new("score", FieldType::Number),
         Field::new("vip", FieldType::Boolean),
     ]);
+    definition.connector_bindings = ["sms", "whatsapp"]
+        .map(|channel| ConnectorBinding {
+            channel: channel.into(),
+            profile_field: "phone".into(),
+            source: None,
+            required: false,
+            label: None,
+        })
+        .into();
     definition
 }
 
@@ -239,6 +257,9 @@ async fn write_once(directory: &Directory, tally: &Tally) {
             }
             return;
         }
+        24..54 => change_access(directory, &ctx, id, dice)
+            .await
+            .map(|()| &tally.linked),
         _ => directory
             .upsert_customer(&ctx, random_input(Some(id)))
             .await
@@ -251,13 +272,102 @@ fn random_id() -> String {
     format!("Customer-{}", rand::rng().random_range(0..CUSTOMERS))
 }
 
+/// One random command on links and grants.
+async fn change_access(
+    directory: &Directory,
+    ctx: &Context,
+    id: String,
+    dice: u32,
+) -> Result<(), CommandError> {
+    let (identity, agent, flag, channel) = {
+        let mut random = rand::rng();
+        (
+            format!("U{}", random.random_range(0..IDENTITIES)),
+            format!("agent \"{}\"", random.random_range(0..3)),
+            random.random(),
+            ["line", "telegram", "sms"][random.random_range(0..3)].to_owned(),
+        )
+    };
+    let line = || String::from("line");
+    match dice {
+        24..32 => {
+            let input = LinkInput {
+                channel: line(),
+                external_user_id: identity,
+                customer_user_id: id,
+            };
+            directory.link_identity(ctx, input).await.map(|_| ())
+        }
+        32..36 => {
+            let input = UnlinkInput {
+                channel: line(),
+                external_user_id: Some(identity),
+                customer_user_id: None,
+                clear_profile_field: flag,
+            };
+            directory.unlink_identity(ctx, input).await.map(|_| ())
+        }
+        36..39 => {
+            let input = UnlinkInput {
+                channel,
+                external_user_id: None,
+                customer_user_id: Some(id),
+                clear_profile_field: flag,
+            };
+            directory.unlink_identity(ctx, input).await.map(|_| ())
+        }
+        39..48 => {
+            // Most have a number that is bound to sms, and some of them do not.
+            let external_user_id = (channel != "sms").then_some(identity);
+            let grantee = if dice < 41 {
+                Grantee::Everybody
+            } else {
+                Grantee::Customer {
+                    customer_user_id: id,
+                    external_user_id,
+                }
+            };
+            let input = AttachInput {
+                grantee,
+                channel,
+                agents: vec![agent, "*".to_owned()].split_off(usize::from(flag)),
+                enabled: flag,
+                expires_at: flag.then_some(Timestamp(1_767_225_600_000_000)),
+            };
+            match directory.attach_channel_grant(ctx, input).await {
+                Err(CommandError::Invalid(problems)) if problems[0].kind == "missing" => Ok(()),
+                ended => ended.map(|_| ()),
+            }
+        }
+        48..51 => {
+            let grantee = if flag {
+                Grantee::Everybody
+            } else {
+                Grantee::Customer {
+                    customer_user_id: id,
+                    external_user_id: None,
+                }
+            };
+            let revoked = directory.revoke_channel_grant(ctx, &grantee, &channel);
+            revoked.await.map(|_| ())
+        }
+        _ => {
+            let switched = directory.set_connector_enabled(ctx, &id, &channel, flag);
+            switched.await.map(|_| ())
+        }
+    }
+}
+
 fn note(ended: Result<&AtomicU64, CommandError>, tally: &Tally) {
     match ended {
         Ok(counter) => counter.fetch_add(1, Ordering::Relaxed),
         Err(CommandError::UniqueValueTaken { .. }) => tally.taken.fetch_add(1, Ordering::Relaxed),
+        Err(CommandError::IdentityLinkedElsewhere { .. }) => {
+            tally.linked_elsewhere.fetch_add(1, Ordering::Relaxed)
+        }
         Err(
             CommandError::VersionConflict { .. }
-            | CommandError::NotFound(NotFound::Customer | NotFound::Suppression),
+            | CommandError::NotFound(NotFound::Customer | NotFound::Suppression | NotFound::Grant),
         ) => 0,
         Err(error) => panic!("a command failed: {error}"),
     };
@@ -354,6 +464,9 @@ async fn check(database: &Database, head: i64) {
     tables::check_data_sources(&mut connection, &project, &log, head).await;
     tables::check_small_tables(&mut connection, &log, &schema).await;
     tables::check_purges(&mut connection, &project, &log).await;
+    access::check_identities(&mut connection, &project, &log).await;
+    access::check_grants(&mut connection, &project, &log).await;
+    access::check_blocks(&log);
     for (stream, folded) in log.active() {
         let loaded = cell
             .load::<Customer>(&project, *stream)
@@ -391,6 +504,12 @@ async fn check_claims(
     log.suppressions
         .iter()
         .for_each(|(stream, suppression)| add(suppression.claims(), *stream));
+    log.channels
+        .iter()
+        .for_each(|(stream, (access, _))| add(access.claims(), *stream));
+    log.identities
+        .iter()
+        .for_each(|(stream, identity)| add(identity.claims(), *stream));
     let stored: Vec<(i16, Vec<u8>, Uuid)> =
         sqlx::query_as("SELECT kind, key, stream_id FROM log_claims WHERE kind <> $1")
             .bind(claim_kind::OPEN_JOB)

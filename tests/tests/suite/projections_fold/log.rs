@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use roster_domain::Timestamp;
+use roster_domain::access::ConnectorIdentity;
+use roster_domain::channel_access::{ChannelAccess, ChannelAccessEvent};
 use roster_domain::customer::{Customer, CustomerEvent};
 use roster_domain::event::StoredEvent;
 use roster_domain::purge::{Purge, PurgeEvent};
+use roster_domain::identity::{Identity, IdentityEvent};
 use roster_domain::suppression::{Suppression, SuppressionEvent};
+use roster_domain::{Personal, Timestamp};
 use roster_store::Cell;
 use uuid::Uuid;
 
@@ -25,6 +28,12 @@ pub(super) struct Log {
     pub(super) customers: HashMap<Uuid, Folded>,
     pub(super) suppressions: HashMap<Uuid, Suppression>,
     pub(super) purges: HashMap<Uuid, (i64, Purge)>,
+    /// The wildcards of channels, each with the position of its last event.
+    pub(super) channels: HashMap<Uuid, (ChannelAccess, i64)>,
+    pub(super) identities: HashMap<Uuid, Identity>,
+    /// Positions of the last link and of the last grant of an identity of a customer.
+    pub(super) linked: HashMap<(Uuid, ConnectorIdentity), i64>,
+    pub(super) granted: HashMap<(Uuid, ConnectorIdentity), i64>,
     versions: HashMap<Uuid, i32>,
     /// By data source, the newest time of an event of one of its customers.
     pub(super) written: BTreeMap<(i16, String, String), Timestamp>,
@@ -51,8 +60,32 @@ impl Log {
                     let event: CustomerEvent = recorded.decode().expect("it decodes");
                     let folded = log.customers.entry(recorded.stream).or_default();
                     folded.version = recorded.version;
-                    if !matches!(event, CustomerEvent::FieldsClaimed { .. }) {
+                    if matches!(
+                        event,
+                        CustomerEvent::Registered { .. }
+                            | CustomerEvent::Updated { .. }
+                            | CustomerEvent::Erased { .. }
+                    ) {
                         folded.position = recorded.position;
+                    }
+                    match &event {
+                        CustomerEvent::IdentityLinked {
+                            channel,
+                            external_user_id,
+                            ..
+                        } => {
+                            let key = identity(recorded.stream, channel, external_user_id);
+                            log.linked.insert(key, recorded.position);
+                        }
+                        CustomerEvent::GrantSet {
+                            channel,
+                            external_user_id,
+                            ..
+                        } => {
+                            let key = identity(recorded.stream, channel, external_user_id);
+                            log.granted.insert(key, recorded.position);
+                        }
+                        _ => {}
                     }
                     let is_write = matches!(
                         event,
@@ -68,6 +101,15 @@ impl Log {
                     let (position, purge) = log.purges.entry(recorded.stream).or_default();
                     *position = recorded.position;
                     purge.fold(recorded.decode().expect("it decodes"));
+                } else if is::<ChannelAccessEvent>(recorded.type_no) {
+                    let event = recorded.decode().expect("it decodes");
+                    let (access, position) = log.channels.entry(recorded.stream).or_default();
+                    access.fold(event);
+                    *position = recorded.position;
+                } else if is::<IdentityEvent>(recorded.type_no) {
+                    let event = recorded.decode().expect("it decodes");
+                    let known = log.identities.entry(recorded.stream).or_default();
+                    known.fold(event);
                 } else if is::<SuppressionEvent>(recorded.type_no) {
                     let event = recorded.decode().expect("it decodes");
                     log.suppressions
@@ -84,6 +126,15 @@ impl Log {
             .iter()
             .filter(|(_, folded)| folded.customer.is_active())
     }
+}
+
+/// An identity of a stream; all of an erased person have one name.
+fn identity(stream: Uuid, channel: &str, id: &Personal<String>) -> (Uuid, ConnectorIdentity) {
+    let identity = ConnectorIdentity {
+        channel: channel.to_owned(),
+        external_user_id: id.known().cloned().unwrap_or_default(),
+    };
+    (stream, identity)
 }
 
 pub(super) fn source_of(customer: &Customer) -> (i16, String, String) {

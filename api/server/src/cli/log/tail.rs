@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use chrono::SecondsFormat;
 use clap::Parser;
+use roster_domain::channel_access::ChannelAccessEvent;
 use roster_domain::customer::CustomerEvent;
 use roster_domain::event::StoredEvent;
+use roster_domain::identity::IdentityEvent;
 use roster_domain::import::ImportEvent;
 use roster_domain::preparation::PreparationEvent;
 use roster_domain::purge::PurgeEvent;
@@ -101,6 +103,8 @@ fn decoded(recorded: &Recorded) -> Result<Value, StoreError> {
         event::<ImportEvent>(recorded),
         event::<SuppressionEvent>(recorded),
         event::<PurgeEvent>(recorded),
+        event::<ChannelAccessEvent>(recorded),
+        event::<IdentityEvent>(recorded),
     ]
     .into_iter()
     .flatten()
