@@ -167,6 +167,9 @@ impl Identities {
         connection: &mut PgConnection,
         page: &Folded,
     ) -> Result<(), sqlx::Error> {
+        if self.is_empty() {
+            return Ok(());
+        }
         let mut owners = known(page);
         let missing: Vec<Uuid> = self
             .changes

@@ -114,16 +114,11 @@ impl AccessRow {
     }
 }
 
-/// The links of a customer and what they come to, as reads show them.
-pub(crate) async fn of_customer(
-    app: &App,
-    project_no: i32,
-    row: &CustomerRow,
-    schema: &Schema,
-) -> Result<(Vec<Identity>, Vec<AccessRow>), ApiError> {
+/// The links and grants of a customer, as reads show them.
+pub(crate) async fn stored(app: &App, row: &CustomerRow) -> Result<Access, ApiError> {
     let pool = app.directory().cell().pool();
     let links = identities::of_customer(pool, row.customer_ref).await?;
-    let access = Access {
+    Ok(Access {
         // A grant is of a linked identity.
         grants: if links.is_empty() {
             Vec::new()
@@ -132,8 +127,19 @@ pub(crate) async fn of_customer(
         },
         links,
         blocked: Vec::new(),
-    };
+    })
+}
+
+/// Links, and what they come to under the wildcards of now.
+pub(crate) async fn shown(
+    app: &App,
+    project_no: i32,
+    row: &CustomerRow,
+    access: Access,
+    schema: &Schema,
+) -> Result<(Vec<Identity>, Vec<AccessRow>), ApiError> {
     let names: Vec<&str> = channels(schema, &access).into_iter().collect();
+    let pool = app.directory().cell().pool();
     let wildcards = grants::wildcards(pool, project_no, &names).await?;
     let profile = profile_from_json(&row.profile).unwrap_or_default();
     let person = Person {

@@ -120,7 +120,7 @@ pub struct Decision<'a> {
     pub source: Option<GrantSource>,
 }
 
-impl<'a> Decision<'a> {
+impl Decision<'_> {
     /// The decision about somebody who is no known customer.
     pub const fn nobody(reason: Reason) -> Self {
         Self {

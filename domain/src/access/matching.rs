@@ -6,7 +6,7 @@
 
 use super::{ConnectorIdentity, Reason};
 use crate::channel::{Channel, Fact};
-use crate::schema::{FieldType, MatchRule, Schema};
+use crate::schema::{CompiledField, FieldType, MatchRule, Schema};
 use crate::value::{email, number, phone, text};
 
 /// What a channel tells of a person beside the identity.
@@ -264,7 +264,7 @@ fn value(schema: &Schema, field: &str, source: Fact, sighting: Sighting<'_>) -> 
         Fact::Email => email::canonical(fact)?,
         Fact::Username | Fact::ExternalUserId => text::canonical(fact)?.to_owned(),
     };
-    let spelled = match schema.field(field).map(|field| field.field_type()) {
+    let spelled = match schema.field(field).map(CompiledField::field_type) {
         Some(FieldType::Phone) => phone::international(&fact)?,
         Some(FieldType::Email) => email::canonical(&fact)?,
         Some(FieldType::Number) => number::canonical(&fact)?,

@@ -6,7 +6,7 @@ use super::decision::{Pick, pick};
 use super::{Access, ConnectorIdentity, GrantSource, GrantStatus, Grants, Link, Terms};
 use crate::Timestamp;
 use crate::schema::Schema;
-use crate::value::Profile;
+use crate::value::{Profile, Value};
 
 /// The customer whose access is shown.
 #[derive(Clone, Copy, Debug)]
@@ -97,10 +97,7 @@ pub fn channel_row(
 ) -> ChannelRow {
     let access = person.access;
     let profile_field = schema.bound_field(channel);
-    let connector_value = person
-        .profile
-        .get(&profile_field)
-        .map(|value| value.as_text());
+    let connector_value = person.profile.get(&profile_field).map(Value::as_text);
     let bound = connector_value.and_then(|text| ConnectorIdentity::read(channel, text));
     let newest = || access.links_on(channel).max_by_key(|link| link.linked_at);
     let link = bound

@@ -11,10 +11,6 @@ use crate::value::Value;
 
 /// A command on one customer.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every command is an upsert"
-)]
 pub enum CustomerCommand {
     /// Create the customer or change the record.
     Upsert(Upsert),

@@ -132,7 +132,7 @@ pub(super) fn unlink(
         return Ok(events);
     };
     let schema = &clear.schema;
-    for (field, _) in &clear.changes {
+    for field in clear.changes.keys() {
         let has_value = customer
             .profile
             .known()

@@ -1,6 +1,7 @@
 //! The past of one customer, folded from the events of the stream: nothing of it is stored twice.
 
 use chrono::{DateTime, Utc};
+use roster_domain::access::Access;
 use roster_domain::customer::{Customer, CustomerEvent};
 use roster_domain::event::StoredEvent;
 use roster_domain::value::Value;
@@ -103,13 +104,13 @@ pub async fn history(
     Ok(entries)
 }
 
-/// The record as it was; `None` where the customer was not there then, or was erased since.
+/// The record as it was, with links and grants; `None` where the customer was not there then, or was erased since.
 pub async fn record_as_of(
     cell: &Cell,
     project: &Project,
     customer_ref: Uuid,
     as_of: AsOf,
-) -> Result<Option<CustomerRow>, QueryError> {
+) -> Result<Option<(CustomerRow, Access)>, QueryError> {
     let mut customer = Customer::default();
     let mut position = 0;
     for recorded in events(cell, project, customer_ref).await? {
@@ -119,7 +120,8 @@ pub async fn record_as_of(
         position = recorded.position;
         customer.fold(recorded.decode()?);
     }
-    Ok(CustomerRow::of_customer(customer_ref, &customer, position))
+    let row = CustomerRow::of_customer(customer_ref, &customer, position);
+    Ok(row.map(|row| (row, customer.access)))
 }
 
 async fn events(
@@ -161,7 +163,14 @@ fn touched(event: &CustomerEvent) -> Vec<String> {
             source,
             ..
         } => paths(fields, *enabled, connector_enabled, source.as_ref()),
-        _ => Vec::new(),
+        CustomerEvent::IdentityLinked { channel, .. } => vec![format!("identities.{channel}")],
+        CustomerEvent::IdentityUnlinked { channel, .. } => {
+            vec![format!("identities.{channel}"), format!("grants.{channel}")]
+        }
+        CustomerEvent::GrantSet { channel, .. } | CustomerEvent::GrantRevoked { channel, .. } => {
+            vec![format!("grants.{channel}")]
+        }
+        CustomerEvent::FieldsClaimed { .. } | CustomerEvent::Erased { .. } => Vec::new(),
     }
 }
 
@@ -176,6 +185,17 @@ fn value(customer: &Customer, path: &str) -> Option<Value> {
             let switch = customer.connector_enabled.get(channel)?;
             Some(Value::Bool(*switch))
         }
+        Some(("identities", channel)) => {
+            let links = customer.access.links_on(channel);
+            joined(links.map(|link| link.identity.external_user_id.clone()))
+        }
+        Some(("grants", channel)) => {
+            let grants = customer.access.grants_on(channel);
+            joined(grants.map(|grant| {
+                let switch = if grant.terms.enabled { "" } else { " (off)" };
+                format!("{}{switch}", grant.terms.agents.join(" "))
+            }))
+        }
         None if path == "enabled" => Some(Value::Bool(customer.enabled)),
         _ => {
             let source = &customer.source;
@@ -188,6 +208,12 @@ fn value(customer: &Customer, path: &str) -> Option<Value> {
             Some(Value::Text(parts.join("/")))
         }
     }
+}
+
+/// Texts in one; `None` where there are none.
+fn joined(texts: impl Iterator<Item = String>) -> Option<Value> {
+    let texts: Vec<String> = texts.collect();
+    (!texts.is_empty()).then(|| Value::Text(texts.join(", ")))
 }
 
 impl CustomerRow {

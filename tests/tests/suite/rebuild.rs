@@ -50,6 +50,37 @@ async fn populate(client: &Client) {
     let tag = json!({"kind": "scim", "provider": "okta", "external_id": "E-7", "synced_at": "2026-01-02T03:04:05Z"});
     let members = json!({"customer_user_id": "c013", "profile": {}, "data_source": tag});
     client.ok("users/upsert", members).await;
+    populate_access(client).await;
+}
+
+/// Links and grants, of which some change hands and some go.
+async fn populate_access(client: &Client) {
+    for number in 20..40 {
+        let members = json!({
+            "customer_user_id": format!("c{number:03}"), "channel": "telegram", "external_user_id": format!("@u{number}"),
+            "agents": ["sales", "support"], "enabled": number % 3 != 0,
+        });
+        client.ok("users/attach-channel-grant", members).await;
+    }
+    // The later owner may be folded before the earlier one, or behind.
+    for (from, to) in [(20, 30), (31, 21)] {
+        let identity = json!({"channel": "telegram", "external_user_id": format!("@u{from}")});
+        client.ok("identities/unlink", identity).await;
+        let link = json!({
+            "customer_user_id": format!("c{to:03}"), "channel": "telegram", "external_user_id": format!("@u{from}"),
+        });
+        client.ok("identities/link", link).await;
+    }
+    let members = json!({"customer_user_id": "c022"});
+    client.ok("users/delete", members).await;
+    for channel in ["telegram", "line"] {
+        let members = json!({"channel": channel, "external_user_id": "*", "agents": ["*"]});
+        client.ok("users/attach-channel-grant", members).await;
+    }
+    let members = json!({"channel": "line", "external_user_id": "*"});
+    client.ok("users/revoke-channel-grant", members).await;
+    let members = json!({"customer_user_id": "c023", "channel": "telegram"});
+    client.ok("users/revoke-channel-grant", members).await;
 }
 
 /// Waits until every projection runs and has the whole log.

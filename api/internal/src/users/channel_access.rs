@@ -9,7 +9,7 @@ use roster_projections::customers;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::access::{AccessRow, of_customer};
+use crate::access::{AccessRow, shown, stored};
 
 /// Whose.
 #[derive(Deserialize, ToSchema)]
@@ -60,6 +60,7 @@ pub(crate) async fn handler(
         .map_err(ApiError::body)?;
     let row = customers::get(cell.pool(), project.no, &id).await?;
     let row = row.ok_or(NotFound::Customer)?;
-    let (_, items) = of_customer(&app, project.no, &row, &schema).await?;
+    let access = stored(&app, &row).await?;
+    let (_, items) = shown(&app, project.no, &row, access, &schema).await?;
     Ok(respond::ok(&Answer { items }))
 }

@@ -10,7 +10,7 @@ use roster_projections::customers::{self, AsOf};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::access::{AccessRow, Identity, of_customer};
+use crate::access::{AccessRow, Identity, shown, stored};
 use crate::fields::{self, Values};
 use crate::record::Record;
 
@@ -100,13 +100,15 @@ pub(crate) async fn handler(
         .map_err(CommandError::from)?;
     let project = project.ok_or(NotFound::Customer)?;
     let schema = app.schema(Some(project.no)).await?;
+    let mut past = None;
     let row = match (as_of, by) {
         (Some(as_of), by) => {
             let found = app.directory().find_customer(&call.context, by).await;
-            match found.map_err(about_fields)? {
-                Some(stream) => customers::record_as_of(cell, &project, stream, as_of).await?,
-                None => None,
-            }
+            let stream = found.map_err(about_fields)?.ok_or(NotFound::Customer)?;
+            let record = customers::record_as_of(cell, &project, stream, as_of).await?;
+            let (row, access) = record.ok_or(NotFound::Customer)?;
+            past = Some(access);
+            Some(row)
         }
         (None, FindBy::Id(id)) => {
             let id = schema.canonical_id(&id).map_err(ApiError::body)?;
@@ -121,7 +123,11 @@ pub(crate) async fn handler(
         }
     };
     let row = row.ok_or(NotFound::Customer)?;
-    let (identities, channel_access) = of_customer(&app, project.no, &row, &schema).await?;
+    let access = match past {
+        Some(access) => access,
+        None => stored(&app, &row).await?,
+    };
+    let (identities, channel_access) = shown(&app, project.no, &row, access, &schema).await?;
     Ok(respond::ok(&Answer {
         customer_user_id: row.customer_user_id.clone(),
         customer_enabled: row.enabled,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::history::Item;
+use crate::access::{AccessRow, Identity, shown};
 use crate::record::Record;
 
 /// Whom.
@@ -35,6 +36,10 @@ pub(crate) struct Answer {
     exported_at: Timestamp,
     /// The record as it is.
     record: Record,
+    /// Connector identities that are linked to the person.
+    identities: Vec<Identity>,
+    /// What the person may use on which channel.
+    channel_access: Vec<AccessRow>,
     /// Everything that happened, the first thing first.
     history: Vec<Item>,
 }
@@ -67,10 +72,14 @@ pub(crate) async fn handler(
     let entries = customers::history(cell, &project, stream).await?;
     let last = entries.last().map_or(0, |entry| entry.position);
     let record = customers::record_as_of(cell, &project, stream, AsOf::Position(last)).await?;
+    let (row, access) = record.ok_or(NotFound::Customer)?;
+    let (identities, channel_access) = shown(&app, project.no, &row, access, &schema).await?;
     let history = entries.into_iter().map(Item::of);
     Ok(respond::ok(&Answer {
         exported_at: app.clock().now(),
-        record: Record::of_row(record.ok_or(NotFound::Customer)?, &schema)?,
+        record: Record::of_row(row, &schema)?,
+        identities,
+        channel_access,
         history: history.collect::<Result<_, _>>()?,
     }))
 }
