@@ -12,6 +12,9 @@ use super::CustomerRow;
 use crate::QueryError;
 use crate::audit::{actor, paths};
 
+/// How the path of a channel's grants begins.
+const GRANTS: &str = "grants.";
+
 /// One thing that happened to a customer.
 #[derive(Clone)]
 pub struct HistoryEntry {
@@ -98,6 +101,8 @@ pub async fn history(
                     new: value(&customer, &field),
                     field,
                 })
+                // Unlinking takes the grant along, if there is one.
+                .filter(|change| change.old != change.new || !change.field.starts_with(GRANTS))
                 .collect(),
         });
     }
@@ -165,10 +170,13 @@ fn touched(event: &CustomerEvent) -> Vec<String> {
         } => paths(fields, *enabled, connector_enabled, source.as_ref()),
         CustomerEvent::IdentityLinked { channel, .. } => vec![format!("identities.{channel}")],
         CustomerEvent::IdentityUnlinked { channel, .. } => {
-            vec![format!("identities.{channel}"), format!("grants.{channel}")]
+            vec![
+                format!("identities.{channel}"),
+                format!("{GRANTS}{channel}"),
+            ]
         }
         CustomerEvent::GrantSet { channel, .. } | CustomerEvent::GrantRevoked { channel, .. } => {
-            vec![format!("grants.{channel}")]
+            vec![format!("{GRANTS}{channel}")]
         }
         CustomerEvent::FieldsClaimed { .. } | CustomerEvent::Erased { .. } => Vec::new(),
     }

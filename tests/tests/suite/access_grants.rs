@@ -398,3 +398,57 @@ async fn a_channel_and_a_customer_are_switched_without_losing_grants() {
             .await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_past_tells_links_and_grants() {
+    let server = Server::start().await.expect("a server");
+    let client = Client::of_project(&server, "past").await.expect("a client");
+    client.upsert("c1", json!({})).await;
+    let attach = with(grant("c1", "line", &["sales"]), "external_user_id", "U1");
+    let then = client
+        .post("users/attach-channel-grant", attach)
+        .await
+        .position();
+    let unlink = json!({"channel": "line", "external_user_id": "U1"});
+    client.ok("identities/unlink", unlink).await;
+
+    let whom = json!({"customer_user_id": "c1"});
+    let history = client.ok("users/history", whom.clone()).await;
+    let items = history["items"].as_array().expect("items");
+    let told: Vec<(&Value, &Value)> = items
+        .iter()
+        .map(|item| (&item["type"], &item["changes"]))
+        .collect();
+    let change =
+        |field: &str, old: Value, new: Value| json!({"field": field, "old": old, "new": new});
+    let (nothing, id) = (Value::Null, json!("U1"));
+    assert_eq!(
+        told[..3],
+        [
+            (
+                &json!("customer.identity_unlinked"),
+                &json!([
+                    change("identities.line", id.clone(), nothing.clone()),
+                    change("grants.line", json!("sales"), nothing.clone()),
+                ])
+            ),
+            (
+                &json!("customer.grant_set"),
+                &json!([change("grants.line", nothing.clone(), json!("sales"))])
+            ),
+            (
+                &json!("customer.identity_linked"),
+                &json!([change("identities.line", nothing, id)])
+            ),
+        ]
+    );
+    let past = with(whom.clone(), "as_of", then);
+    let past = client.ok("users/get", past).await;
+    assert_eq!(past["identities"][0]["external_user_id"], "U1", "{past}");
+    assert_eq!(past["channel_access"][0]["grant"]["status"], "active");
+    let export = client.ok("users/person-export", whom).await;
+    assert_eq!(
+        (&export["identities"], &export["channel_access"]),
+        (&json!([]), &json!([]))
+    );
+}
