@@ -21,40 +21,30 @@ use uuid::Uuid;
 pub use list::{AuditFilter, AuditPage, AuditRow, list};
 
 use crate::bucket::in_project;
+use crate::pace::Pace;
 use crate::page::PageError;
 use crate::runner::{IDLE, LEASE_SECONDS, Projection, Step};
 use crate::status::Shared;
 
-/// How far the directory may lag before the audit log leaves the machine to it, in events.
-const DIRECTORY_LAG: i64 = 2_000;
 /// How long events are gathered when they trickle.
 const GATHER: Duration = Duration::from_millis(200);
-/// How often a gathering runner looks whether somebody waits for it.
-const STEP: Duration = Duration::from_millis(10);
-/// From this many on, events are not gathered any longer.
-const ENOUGH: i64 = 1_000;
 
 pub(crate) struct Audit {
     cell: Cell,
     head: watch::Receiver<i64>,
-    directory: Arc<Shared>,
-    own: Arc<Shared>,
-    written: Instant,
+    /// Whether the log is asked for events that this server has not heard of.
+    looks: bool,
+    pace: Pace,
 }
 
 impl Audit {
     pub(crate) fn new(cell: Cell, directory: Arc<Shared>, own: Arc<Shared>) -> Self {
         Self {
             head: cell.head(),
+            looks: true,
+            pace: Pace::new(cell.clone(), directory, own, GATHER),
             cell,
-            directory,
-            own,
-            written: Instant::now(),
         }
-    }
-
-    fn must_pause(&self) -> bool {
-        *self.head.borrow() - self.directory.progress.position() > DIRECTORY_LAG
     }
 }
 
@@ -153,8 +143,8 @@ impl Projection for Audit {
     fn forget(&mut self) {}
 
     async fn read(&mut self, after: i64, limit: i64) -> Result<Vec<Recorded>, StoreError> {
-        self.head.borrow_and_update();
-        if self.must_pause() {
+        let head = *self.head.borrow_and_update();
+        if self.pace.must_wait(after) || (head <= after && !std::mem::take(&mut self.looks)) {
             return Ok(Vec::new());
         }
         self.cell.read_page_closed(after, limit).await
@@ -162,24 +152,14 @@ impl Projection for Audit {
 
     async fn wait(&mut self, position: i64) {
         let idle = Instant::now() + IDLE;
-        if self.must_pause() {
-            tokio::time::sleep_until(idle).await;
-            return;
-        }
         let more = self.head.wait_for(|head| *head > position);
-        if tokio::time::timeout_at(idle, more).await.is_err() {
-            return;
-        }
-        let gathered = idle.min(self.written + GATHER);
-        while Instant::now() < gathered
-            && !self.own.progress.awaited()
-            && *self.head.borrow() - position < ENOUGH
-        {
-            tokio::time::sleep(STEP).await;
-        }
+        // Another server's appends are seen by looking; a closed channel means the same.
+        self.looks = !matches!(tokio::time::timeout_at(idle, more).await, Ok(Ok(_)));
+        self.pace.wait(position, idle).await;
     }
 
     async fn apply(&mut self, page: &[&Recorded], step: Step) -> Result<(), PageError> {
+        let begun = Instant::now();
         let (mut position, mut recorded_at, mut stream) = (vec![], vec![], vec![]);
         let (mut project, mut type_no, mut type_version) = (vec![], vec![], vec![]);
         let (mut actor_keys, mut type_keys) = (vec![], vec![]);
@@ -215,7 +195,7 @@ impl Projection for Audit {
             .bind(changed)
             .fetch_one(self.cell.pool())
             .await?;
-        self.written = Instant::now();
+        self.pace.wrote(begun);
         if kept { Ok(()) } else { Err(PageError::Fenced) }
     }
 

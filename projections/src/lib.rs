@@ -15,6 +15,7 @@ pub mod grants;
 pub mod identities;
 pub mod import_issues;
 pub mod imports;
+mod pace;
 mod page;
 mod parked;
 pub mod preparations;

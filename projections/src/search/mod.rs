@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::customers::write::present;
+use crate::pace::Pace;
 use crate::page::PageError;
 use crate::runner::{IDLE, Item, LEASE_SECONDS, Projection, Step};
 use crate::status::Shared;
@@ -24,21 +25,8 @@ use row::SearchRow;
 pub(crate) use row::start;
 use touched::{Touch, Touched};
 
-/// How far the directory may lag before search leaves the machine to it, in events.
-const DIRECTORY_LAG: i64 = 2_000;
 /// How long changes are gathered when they trickle.
 const GATHER: Duration = Duration::from_millis(100);
-/// From this many on, changes are not gathered any longer.
-const ENOUGH: i64 = 1_000;
-/// How long search rests after a page while interactive commands come in, in times of that page: it takes a fifth of
-/// one processor then, in pages that grow with the load and so cost less a row.
-const REST: u32 = 4;
-/// The longest rest.
-const LONGEST_REST: Duration = Duration::from_secs(5);
-/// How often a gathering runner looks whether somebody waits for it.
-const STEP: Duration = Duration::from_millis(10);
-/// How far search may fall behind for that, in events.
-const SEARCH_LAG: i64 = 100_000;
 
 impl Item for Touch {
     fn position(&self) -> i64 {
@@ -60,13 +48,10 @@ impl Item for Touch {
 
 pub(crate) struct Search {
     cell: Cell,
-    head: watch::Receiver<i64>,
     directory: Arc<Shared>,
-    own: Arc<Shared>,
     projected: watch::Receiver<i64>,
     touched: Arc<Touched>,
-    written: Instant,
-    rested: Instant,
+    pace: Pace,
 }
 
 impl Search {
@@ -76,41 +61,13 @@ impl Search {
         own: Arc<Shared>,
         touched: Arc<Touched>,
     ) -> Self {
-        let (head, projected) = (cell.head(), cell.projected().subscribe());
         Self {
+            projected: cell.projected().subscribe(),
+            pace: Pace::new(cell.clone(), Arc::clone(&directory), own, GATHER),
             cell,
-            head,
             directory,
-            own,
-            projected,
             touched,
-            written: Instant::now(),
-            rested: Instant::now(),
         }
-    }
-
-    /// Until when changes are gathered: a little where they trickle, longer while interactive commands need the machine.
-    fn gathers_until(&self, position: i64) -> Instant {
-        let behind = self.directory.progress.position() - position;
-        let few = if behind < ENOUGH {
-            self.written + GATHER
-        } else {
-            self.written
-        };
-        if behind < SEARCH_LAG && self.cell.is_busy() {
-            few.max(self.rested)
-        } else {
-            few
-        }
-    }
-
-    fn must_gather(&self, position: i64) -> bool {
-        !self.own.progress.awaited() && Instant::now() < self.gathers_until(position)
-    }
-
-    /// Whether the directory needs the machine more.
-    fn must_pause(&self) -> bool {
-        *self.head.borrow() - self.directory.progress.position() > DIRECTORY_LAG
     }
 }
 
@@ -127,7 +84,7 @@ impl Projection for Search {
 
     async fn read(&mut self, after: i64, limit: i64) -> Result<Vec<Touch>, StoreError> {
         let limit = limit.min(self.directory.progress.position() - after);
-        if limit <= 0 || self.must_pause() || self.must_gather(after) {
+        if limit <= 0 || self.pace.must_wait(after) {
             return Ok(Vec::new());
         }
         if let Some(touches) = self.touched.after(after, limit) {
@@ -140,15 +97,13 @@ impl Projection for Search {
     async fn wait(&mut self, position: i64) {
         let idle = Instant::now() + IDLE;
         // Another server may run the directory: then its position is looked up and sent here all the same.
-        if self.must_pause() || self.directory.progress.position() <= position {
+        if self.directory.progress.position() <= position {
             let more = self.projected.wait_for(|projected| *projected > position);
             if tokio::time::timeout_at(idle, more).await.is_err() {
                 return;
             }
         }
-        while (self.must_pause() || self.must_gather(position)) && Instant::now() < idle {
-            tokio::time::sleep(STEP).await;
-        }
+        self.pace.wait(position, idle).await;
     }
 
     async fn apply(&mut self, page: &[&Touch], step: Step) -> Result<(), PageError> {
@@ -160,8 +115,7 @@ impl Projection for Search {
             .collect();
         let started = Instant::now();
         self.write(&streams, step).await?;
-        self.written = Instant::now();
-        self.rested = self.written + (started.elapsed() * REST).min(LONGEST_REST);
+        self.pace.wrote(started);
         Ok(())
     }
 

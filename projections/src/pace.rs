@@ -1,0 +1,90 @@
+//! How a read model that a write does not wait for shares the machine with those that it does.
+//!
+//! Large pages cost less a row, so changes are gathered: a little where they trickle, longer while interactive commands come
+//! in, and as long as the directory is behind. Whoever waits for the read model ends that at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use roster_store::Cell;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::status::Shared;
+
+/// How far the directory may lag before the machine is left to it, in events.
+const DIRECTORY_LAG: i64 = 2_000;
+/// From this many on, trickling changes are not gathered any longer.
+const ENOUGH: i64 = 1_000;
+/// The rest after a page while interactive commands come in, in times of that page: a fifth of one processor is taken then.
+const REST: u32 = 4;
+/// The longest rest.
+const LONGEST_REST: Duration = Duration::from_secs(5);
+/// How far a read model may fall behind for that, in events.
+const FURTHEST_BEHIND: i64 = 100_000;
+/// How often a gathering runner looks whether somebody waits for it.
+const STEP: Duration = Duration::from_millis(10);
+
+pub(crate) struct Pace {
+    cell: Cell,
+    head: watch::Receiver<i64>,
+    directory: Arc<Shared>,
+    own: Arc<Shared>,
+    gather: Duration,
+    written: Instant,
+    rested: Instant,
+}
+
+impl Pace {
+    /// `gather` is how long trickling changes are gathered; `own` is the state of the read model's own runner.
+    pub(crate) fn new(
+        cell: Cell,
+        directory: Arc<Shared>,
+        own: Arc<Shared>,
+        gather: Duration,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            head: cell.head(),
+            cell,
+            directory,
+            own,
+            gather,
+            written: now,
+            rested: now,
+        }
+    }
+
+    /// Whether the runner at a position should not write a page now.
+    pub(crate) fn must_wait(&self, position: i64) -> bool {
+        let projected = self.directory.progress.position();
+        if *self.head.borrow() - projected > DIRECTORY_LAG {
+            return true;
+        }
+        if self.own.progress.awaited() {
+            return false;
+        }
+        let behind = projected - position;
+        let mut until = self.written;
+        if behind < ENOUGH {
+            until += self.gather;
+        }
+        if behind < FURTHEST_BEHIND && self.cell.is_busy() {
+            until = until.max(self.rested);
+        }
+        Instant::now() < until
+    }
+
+    /// Waits while a page should not be written, but not beyond a moment.
+    pub(crate) async fn wait(&self, position: i64, until: Instant) {
+        while self.must_wait(position) && Instant::now() < until {
+            tokio::time::sleep(STEP).await;
+        }
+    }
+
+    /// Takes note of a page that was begun then and is written now.
+    pub(crate) fn wrote(&mut self, begun: Instant) {
+        self.written = Instant::now();
+        self.rested = self.written + (begun.elapsed() * REST).min(LONGEST_REST);
+    }
+}
