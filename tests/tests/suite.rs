@@ -1,11 +1,11 @@
 //! Every integration test, as one binary: one link step, one process in plain `cargo test`.
 
-#[path = "suite/audit_copy.rs"]
-mod audit_copy;
 #[path = "suite/access_grants.rs"]
 mod access_grants;
 #[path = "suite/access_links.rs"]
 mod access_links;
+#[path = "suite/audit_copy.rs"]
+mod audit_copy;
 #[path = "suite/audit_events.rs"]
 mod audit_events;
 #[path = "suite/csv_bad_input.rs"]

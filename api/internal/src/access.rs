@@ -81,7 +81,7 @@ impl From<GrantRow> for Grant {
             status: row.status.map_or("none", GrantStatus::as_str),
             agents: row.agents,
             expires_at: row.expires_at,
-            source: row.source.map(|source| source.as_str()),
+            source: row.source.map(roster_domain::access::GrantSource::as_str),
         }
     }
 }

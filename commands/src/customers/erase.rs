@@ -71,7 +71,10 @@ impl Directory {
     }
 
     /// Writes an erasure with what belongs to it; `None` where a race was lost.
-    async fn append_erasure(&self, mut erasure: Vec<Prepared>) -> Result<Option<i64>, CommandError> {
+    async fn append_erasure(
+        &self,
+        mut erasure: Vec<Prepared>,
+    ) -> Result<Option<i64>, CommandError> {
         if erasure.len() == 1
             && let Some(alone) = erasure.pop()
         {

@@ -60,9 +60,7 @@ pub(super) async fn decide(
                     .failures
                     .push(failure(purge, None, target, UNREADABLE));
             }
-            Found::Here(customer) => match directory
-                .erasure(project, &customer, false, meta)
-                .await
+            Found::Here(customer) => match directory.erasure(project, &customer, false, meta).await
             {
                 // Two of them were kept from one identity: the second waits for the next chunk.
                 Ok(commands) if commands.iter().any(|own| streams.contains(&own.stream())) => break,

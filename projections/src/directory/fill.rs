@@ -13,7 +13,7 @@ use crate::customers::fold::{CountChange, Folded, SourceKey, fold};
 use crate::page::PageError;
 use crate::rebuild::Rebuild;
 use crate::rebuild::filling::Filling;
-use crate::runner::{Projection, Step};
+use crate::runner::Step;
 use crate::search::touched::Touched;
 
 impl Rebuild for Directory {

@@ -50,7 +50,7 @@ async fn a_grant_links_through_the_profile_and_is_shown_at_once() {
         "grant": {"status": "active", "agents": ["Sales", "support"], "expires_at": null, "source": "specific"},
     });
     assert_eq!(row, expected);
-    assert_eq!(access(&client, "c1").await, [expected.clone()]);
+    assert_eq!(access(&client, "c1").await, std::slice::from_ref(&expected));
     let head = client.head().await;
     assert_eq!(
         client.ok("users/attach-channel-grant", members).await,

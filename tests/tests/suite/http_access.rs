@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use roster_commands::Limits;
-use roster_commands::authority::{PROJECT_USERS, RUNTIME_IDENTITY, Verb};
+use roster_commands::authority::{Operation, PROJECT_USERS, RUNTIME_IDENTITY, Verb};
 use roster_commands::clock::SystemClock;
 use roster_commands::keys::{Keys, NewKey};
 use roster_http::{App, AppParts, Bus};
@@ -108,7 +108,8 @@ impl Things {
             "users/list"
             | "users/export-csv"
             | "users/delete-preview"
-            | "users/delete-by-filter" => json!({"search": self.customer}),
+            | "users/delete-by-filter"
+            | "identities/list-all" => json!({"search": self.customer}),
             "audit/events/list" => json!({"customer_user_id": self.customer}),
             "users/get"
             | "users/delete"
@@ -135,7 +136,6 @@ impl Things {
             "identities/unlink" => {
                 json!({"channel": "line", "external_user_id": format!("U-{}", self.customer)})
             }
-            "identities/list-all" => json!({"search": self.customer}),
             "users/upsert" => {
                 json!({"customer_user_id": self.customer, "profile": {"city": "London"}})
             }
@@ -307,7 +307,7 @@ async fn no_route_says_anything_to_a_caller_who_may_not_use_it() {
         let key = server.key(ACCOUNT, &[&scope]).await.expect("a key");
         let unable = owner.with_credential(Credential::Bearer(key));
         let own = all().into_iter().filter_map(|info| info.operation);
-        for permission in own.map(|operation| operation.permission()) {
+        for permission in own.map(Operation::permission) {
             if permission.module == module {
                 let answer = unable
                     .post(permission.route, existing.members(permission.route))

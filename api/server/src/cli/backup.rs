@@ -28,7 +28,7 @@ pub(super) struct Args {
     /// Tables that are copied at once.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: u16,
-    /// The folder of `pg_dump`; setting backup.pg_bin without it.
+    /// The folder of `pg_dump`; setting `backup.pg_bin` without it.
     #[arg(long, value_name = "FOLDER")]
     pg_bin: Option<PathBuf>,
 }

@@ -144,23 +144,22 @@ fn tell(report: &Report, given: &Given) -> std::io::Result<()> {
         report.folded
     ))?;
     let anchors = &report.anchors;
-    match &given.anchors {
-        None => output::line(
+    if given.anchors.is_none() {
+        output::line(
             "not proved: there are no anchors, so a chain that was computed anew and a tail that was cut with all its traces \
              would not be seen",
-        )?,
-        Some(_) => {
-            output::line(format_args!(
-                "anchors of {}: {} hold, the last at position {}: up to there the log is what was signed",
-                given.path.display(),
-                anchors.held,
-                anchors.proved_to
-            ))?;
-            output::line(format_args!(
-                "not proved: what was appended after position {}, and that no line was taken from the end of the file of anchors",
-                anchors.proved_to
-            ))?;
-        }
+        )?;
+    } else {
+        output::line(format_args!(
+            "anchors of {}: {} hold, the last at position {}: up to there the log is what was signed",
+            given.path.display(),
+            anchors.held,
+            anchors.proved_to
+        ))?;
+        output::line(format_args!(
+            "not proved: what was appended after position {}, and that no line was taken from the end of the file of anchors",
+            anchors.proved_to
+        ))?;
     }
     if anchors.lost > 0 {
         output::line(format_args!(
