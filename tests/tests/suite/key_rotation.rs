@@ -12,6 +12,7 @@ use roster_tests::until::until;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 /// A cell of its own: the password of its role changes, and roles belong to the whole cluster.
 const CELL: &str = "rotating";
@@ -178,7 +179,7 @@ async fn a_rotation_that_is_killed_goes_on_and_the_old_key_is_useless() {
     }
 
     let (done, mut is_done) = watch::channel(false);
-    let busy = tokio::spawn({
+    let busy = TaskTracker::new().spawn({
         let (client, import) = (client.clone(), import.clone());
         async move {
             let mut round = 4;
