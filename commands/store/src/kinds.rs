@@ -6,10 +6,13 @@ use cqrs_es::Aggregate;
 use cqrs_es::persist::{PersistedEventRepository, PersistenceError, SerializedEvent};
 use futures::future::BoxFuture;
 use postgres_es::PostgresEventRepository;
+use roster_domain::channel_access::ChannelAccess;
 use roster_domain::customer::Customer;
 use roster_domain::event::{EventType, StoredEvent};
+use roster_domain::identity::Identity;
 use roster_domain::import::Import;
 use roster_domain::preparation::Preparation;
+use roster_domain::purge::Purge;
 use roster_domain::schema::ProjectSchema;
 use roster_domain::stream::{Claim, Stream};
 use roster_domain::suppression::Suppression;
@@ -19,12 +22,15 @@ use crate::streams::fingerprint_of;
 use crate::{Recorded, StoreError};
 
 /// Every aggregate of this build.
-const KINDS: [Kind; 5] = [
+const KINDS: [Kind; 8] = [
     Kind::of::<Customer>(),
     Kind::of::<ProjectSchema>(),
     Kind::of::<Preparation>(),
     Kind::of::<Import>(),
     Kind::of::<Suppression>(),
+    Kind::of::<Purge>(),
+    Kind::of::<ChannelAccess>(),
+    Kind::of::<Identity>(),
 ];
 
 /// One aggregate as functions of stored bytes.
@@ -123,18 +129,20 @@ fn fold<A: Stream>(events: &[Recorded]) -> Result<Folded, StoreError> {
     })
 }
 
-/// An event closes a stream whatever came before it, so it closes an empty state too.
+/// An event closes a stream whatever came before it, so it closes an empty state too; and so does each version of its type.
 fn closing<A: Stream>() -> Vec<(i16, i16)> {
-    let samples = A::Event::samples().into_iter();
-    let closes = samples.filter_map(|sample| {
-        let encoded = sample.encode();
+    let closes = |sample: A::Event| {
+        let type_no = sample.encode().type_no;
         let mut state = A::default();
         state.apply(sample);
-        state
-            .is_closed()
-            .then_some((encoded.type_no, encoded.type_version))
-    });
-    closes.collect()
+        state.is_closed().then_some(type_no)
+    };
+    let closing: Vec<i16> = A::Event::samples().into_iter().filter_map(closes).collect();
+    let types = <A::Event as StoredEvent>::TYPES.iter();
+    types
+        .filter(|known| closing.contains(&known.type_no))
+        .map(|known| (known.type_no, known.type_version))
+        .collect()
 }
 
 fn decoded<E: StoredEvent>(recorded: &Recorded) -> Result<Decoded, StoreError> {
@@ -177,7 +185,13 @@ mod tests {
             .collect();
         assert_eq!(
             names,
-            ["customer.erased", "import.expired", "suppression.removed"]
+            [
+                "customer.erased",
+                "import.expired",
+                "suppression.removed",
+                "purge.expired",
+                "identity.forgotten"
+            ]
         );
     }
 }
