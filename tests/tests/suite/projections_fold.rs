@@ -35,8 +35,8 @@ use log::Log;
 
 const WRITERS: usize = 64;
 const CUSTOMERS: u32 = 1_000;
-/// Fewer identities than customers, for the same reason.
-const IDENTITIES: u32 = 300;
+/// So few identities that links are fought for even where the machine is busy.
+const IDENTITIES: u32 = 20;
 /// Fewer addresses than customers, so that claims are fought for and change hands.
 const ADDRESSES: u32 = 700;
 /// So many badges that a schema that makes them unique is sometimes kept out by a duplicate, and sometimes not.
