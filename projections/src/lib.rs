@@ -1,8 +1,8 @@
 //! Read models: what the log says, as tables that can be listed and searched.
 //!
 //! A file per read table holds what events do to it beside its queries. [`Projections`] runs the projections of a cell and
-//! tells when a position can be read. Commands know nothing of this crate, and it changes nothing but `view_*` tables and
-//! its own checkpoints.
+//! tells when a position can be read; [`relay`] puts the log on NATS. Commands know nothing of this crate, and it changes nothing
+//! but `view_*` tables and its own checkpoints.
 
 pub mod audit;
 mod bucket;
@@ -24,6 +24,7 @@ mod projections;
 pub mod purge_failures;
 pub mod purges;
 pub mod rebuild;
+pub mod relay;
 mod runner;
 pub mod schemas;
 mod search;

@@ -157,6 +157,6 @@ impl Shared {
     clippy::cast_precision_loss,
     reason = "gauges are floating point; counts stay below 2^52"
 )]
-fn as_float(number: impl TryInto<i64>) -> f64 {
+pub(crate) fn as_float(number: impl TryInto<i64>) -> f64 {
     number.try_into().unwrap_or(i64::MAX) as f64
 }

@@ -26,7 +26,15 @@ pub struct Database {
 impl Database {
     /// Clones the template; the first caller of a run makes it.
     pub async fn create() -> anyhow::Result<Self> {
-        let template = template().await?;
+        Self::of_template(&template().await?).await
+    }
+
+    /// A copy of it as it is now, as a restore of a backup makes one. Nobody may be connected.
+    pub async fn copy(&self) -> anyhow::Result<Self> {
+        Self::of_template(&self.name).await
+    }
+
+    async fn of_template(template: &str) -> anyhow::Result<Self> {
         let name = format!("test_{}", Uuid::from_u128(rand::random()).simple());
         let mut maintenance = connect("postgres").await?;
         maintenance

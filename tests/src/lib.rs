@@ -1,6 +1,7 @@
 //! The test harness: a database for each test, cells over it, and servers as real processes.
 
 pub mod bench;
+pub mod bus;
 pub mod client;
 pub mod cluster;
 pub mod database;

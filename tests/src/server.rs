@@ -243,6 +243,8 @@ impl Server {
             .env("ROSTER_DATA_DIR", self.folder.join("data"))
             .env("ROSTER_LISTEN", "127.0.0.1:0")
             .env("ROSTER_DEMO", "false")
+            // Cells of all tests have one name, and one NATS.
+            .env("ROSTER_NATS__RELAY", "false")
             .env("ROSTER_AUTH__JWT_SECRET", JWT_SECRET)
             .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());

@@ -60,6 +60,8 @@ mod read_your_writes;
 mod real_data;
 #[path = "suite/rebuild.rs"]
 mod rebuild;
+#[path = "suite/relay.rs"]
+mod relay;
 #[path = "suite/restore.rs"]
 mod restore;
 #[path = "suite/schema_routes.rs"]

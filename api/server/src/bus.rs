@@ -13,6 +13,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::config::Settings;
+use crate::ready;
+
 /// How long a server may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a connection is looked at.
@@ -48,7 +51,30 @@ pub enum BusError {
     NoJetStream(String),
 }
 
+/// What is known of the bus at any time.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// How it does.
+    pub state: watch::Receiver<Bus>,
+    /// The connection to use, if there is one. After a break it is another one.
+    pub client: watch::Receiver<Option<Client>>,
+}
+
 impl BusAddress {
+    /// The address in the settings; for a command also that of the NATS which `roster serve` started.
+    pub fn of(settings: &Settings) -> Option<Self> {
+        let started = || {
+            let ready = ready::read(&settings.ready_path())
+                .ok()
+                .filter(|_| settings.is_managed())?;
+            ready.nats_url.map(Into::into)
+        };
+        Some(Self {
+            url: settings.nats.url.clone().or_else(started)?,
+            credentials_file: settings.nats.credentials_file.clone(),
+        })
+    }
+
     /// Connects and checks version and `JetStream`; gives the version too.
     pub async fn connect(&self) -> Result<(Client, Version), BusError> {
         let client = tokio::time::timeout(PATIENCE, self.open())
@@ -91,9 +117,12 @@ pub async fn follow(
     address: Option<BusAddress>,
     tracker: &TaskTracker,
     stop: CancellationToken,
-) -> Result<watch::Receiver<Bus>, BusError> {
+) -> Result<Followed, BusError> {
     let Some(address) = address else {
-        return Ok(watch::Sender::new(Bus::Off).subscribe());
+        return Ok(Followed {
+            state: watch::Sender::new(Bus::Off).subscribe(),
+            client: watch::Sender::new(None).subscribe(),
+        });
     };
     let client = match address.connect().await {
         Ok((client, version)) => {
@@ -111,26 +140,69 @@ pub async fn follow(
     } else {
         Bus::Degraded
     });
-    let receiver = state.subscribe();
+    let clients = watch::Sender::new(client);
+    let followed = Followed {
+        state: state.subscribe(),
+        client: clients.subscribe(),
+    };
     tracker.spawn(async move {
-        stop.run_until_cancelled(watch_over(address, client, state))
+        stop.run_until_cancelled(watch_over(address, clients, state))
             .await
     });
-    Ok(receiver)
+    Ok(followed)
 }
 
-async fn watch_over(address: BusAddress, mut client: Option<Client>, state: watch::Sender<Bus>) {
+/// The bus is as good as the relay that uses it: degraded while that one does not get on.
+pub fn with_relay(
+    bus: watch::Receiver<Bus>,
+    relay: watch::Receiver<bool>,
+    tracker: &TaskTracker,
+    stop: CancellationToken,
+) -> watch::Receiver<Bus> {
+    let (mut bus, mut relay) = (bus, relay);
+    let seen = move |bus: &mut watch::Receiver<Bus>, relay: &mut watch::Receiver<bool>| {
+        let (bus, is_well) = (*bus.borrow_and_update(), *relay.borrow_and_update());
+        if is_well { bus } else { Bus::Degraded }
+    };
+    let both = watch::Sender::new(seen(&mut bus, &mut relay));
+    let receiver = both.subscribe();
+    tracker.spawn(async move {
+        let follow = async {
+            loop {
+                both.send_replace(seen(&mut bus, &mut relay));
+                let changed = tokio::select! {
+                    changed = bus.changed() => changed,
+                    changed = relay.changed() => changed,
+                };
+                if changed.is_err() {
+                    break;
+                }
+            }
+        };
+        stop.run_until_cancelled(follow).await
+    });
+    receiver
+}
+
+async fn watch_over(
+    address: BusAddress,
+    clients: watch::Sender<Option<Client>>,
+    state: watch::Sender<Bus>,
+) {
     loop {
-        let connected = match client.take() {
+        let known = clients.borrow().clone();
+        let connected = match known {
             Some(client) => client,
             None => search(&address).await,
         };
+        clients.send_if_modified(|known| known.replace(connected.clone()).is_none());
         set(&state, Bus::Ok);
         // The client reconnects by itself; after that the server may be another one, so it is checked anew.
         while connected.connection_state() == State::Connected {
             tokio::time::sleep(LOOK).await;
         }
         set(&state, Bus::Degraded);
+        clients.send_replace(None);
     }
 }
 

@@ -10,6 +10,7 @@ mod keys;
 mod log;
 mod migrate;
 mod rebuild;
+mod relay;
 mod restore;
 mod restore_check;
 mod rotate;
@@ -74,6 +75,9 @@ enum Command {
     /// Keep an audit copy of the log in another database, and compare it.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Repair what subscribers on NATS follow.
+    #[command(subcommand)]
+    Relay(relay::Command),
     /// Check configuration, Postgres, NATS, keys, disk and clock.
     Doctor,
     /// Print the settings in effect and where each comes from, without secrets.
@@ -133,6 +137,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Log(command) => log::run(command, &load()?.settings).await,
         Command::Rebuild(args) => rebuild::run(&args, &load()?.settings).await,
         Command::Audit(command) => audit::run(command, &load()?.settings).await,
+        Command::Relay(command) => relay::run(command, &load()?.settings).await,
         Command::Import(args) => import::run(args, &load()?.settings).await,
         Command::Export(args) => export::run(args, &load()?.settings).await,
     }
@@ -211,6 +216,7 @@ mod tests {
              d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
             "roster audit export --to postgres://audit@h/audit",
             "roster audit replay --from postgres://audit@h/audit",
+            "roster relay republish",
             "roster doctor",
             "roster config --config c.toml",
             "roster version",

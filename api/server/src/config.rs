@@ -6,7 +6,9 @@ mod layers;
 mod redact;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use roster_projections::relay::RelayOptions;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
@@ -99,6 +101,25 @@ pub struct NatsSettings {
     /// A `.creds` file.
     #[serde(deserialize_with = "blank_is_absent")]
     pub credentials_file: Option<PathBuf>,
+    /// Whether events are published.
+    pub relay: bool,
+    /// Hours that a message stays.
+    pub max_age_hours: u32,
+    /// Bytes of the stream.
+    pub max_bytes: i64,
+    /// Copies of the stream.
+    pub replicas: usize,
+}
+
+impl NatsSettings {
+    /// How the stream of events is kept.
+    pub fn relay_options(&self) -> RelayOptions {
+        RelayOptions {
+            max_age: Duration::from_hours(u64::from(self.max_age_hours)),
+            max_bytes: self.max_bytes,
+            replicas: self.replicas,
+        }
+    }
 }
 
 /// The key-encryption key.
@@ -339,6 +360,21 @@ impl Settings {
                 "must be at least 1",
             ),
             (self.jobs.at_once == 0, "jobs.at_once", "must be at least 1"),
+            (
+                self.nats.max_age_hours == 0,
+                "nats.max_age_hours",
+                "must be at least 1",
+            ),
+            (
+                self.nats.max_bytes < 1 << 20,
+                "nats.max_bytes",
+                "must be at least 1048576",
+            ),
+            (
+                !(1..=5).contains(&self.nats.replicas),
+                "nats.replicas",
+                "must be 1 to 5",
+            ),
             (
                 self.auth
                     .jwks_url

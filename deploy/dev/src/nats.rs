@@ -46,6 +46,24 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Kills the server without warning, as a power cut would.
+    pub(crate) fn kill(&mut self) -> Result<(), StackError> {
+        self.process.kill().map_err(StackError::io("kill NATS"))
+    }
+
+    /// Starts the server again on the port that it had.
+    pub(crate) fn restart(
+        self,
+        binary: &NatsBinary,
+        home: &Path,
+        durability: Durability,
+    ) -> Result<Self, StackError> {
+        let port = self.port;
+        drop(self);
+        end_leftover(home)?;
+        launch(binary, home, durability, port)
+    }
+
     /// Starts the server with its data under `home`.
     pub(crate) fn start(
         binary: &NatsBinary,
@@ -54,12 +72,12 @@ impl Server {
     ) -> Result<Self, StackError> {
         end_leftover(home)?;
         for _ in 1..PORT_ATTEMPTS {
-            match launch(binary, home, durability) {
+            match launch(binary, home, durability, free_port()?) {
                 Err(StackError::Exited { log, .. }) if port_was_taken(&log) => {}
                 outcome => return outcome,
             }
         }
-        launch(binary, home, durability)
+        launch(binary, home, durability, free_port()?)
     }
 
     /// An error with the end of the log if the server has ended by itself.
@@ -83,8 +101,17 @@ impl Server {
     }
 }
 
-fn launch(binary: &NatsBinary, home: &Path, durability: Durability) -> Result<Server, StackError> {
-    let port = free_port()?;
+/// The folder of the streams.
+pub(crate) fn data(home: &Path) -> PathBuf {
+    home.join("nats")
+}
+
+fn launch(
+    binary: &NatsBinary,
+    home: &Path,
+    durability: Durability,
+    port: u16,
+) -> Result<Server, StackError> {
     let settings = home.join("nats.conf");
     fs::write(&settings, configuration(home, port, durability))
         .map_err(StackError::io(settings.display().to_string()))?;

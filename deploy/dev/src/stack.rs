@@ -162,6 +162,26 @@ impl Stack {
         self.postgres_bin.as_deref()
     }
 
+    /// The folder of the streams of a NATS that was started.
+    pub fn nats_data(&self) -> Option<PathBuf> {
+        let home = self.home.as_ref().filter(|_| self.nats.is_some())?;
+        Some(nats::data(&home.path))
+    }
+
+    /// Kills a NATS that was started, without warning.
+    pub fn kill_nats(&mut self) -> Result<(), StackError> {
+        self.nats.as_mut().map_or(Ok(()), Server::kill)
+    }
+
+    /// Starts a NATS that was killed again, on its port and with what it has in [`Self::nats_data`].
+    pub fn restart_nats(&mut self) -> Result<(), StackError> {
+        if let (Some(server), Some(home)) = (self.nats.take(), &self.home) {
+            let binary = self.options.find_nats()?;
+            self.nats = Some(server.restart(&binary, &home.path, self.options.durability)?);
+        }
+        Ok(())
+    }
+
     /// An error if a server that was started has ended by itself.
     pub fn check(&mut self) -> Result<(), StackError> {
         self.cluster.as_mut().map_or(Ok(()), Cluster::check)?;

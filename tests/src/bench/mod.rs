@@ -26,6 +26,7 @@ pub mod people;
 mod pgbench;
 mod purge;
 mod rebuild;
+mod relay;
 mod report;
 mod server;
 mod stats;
@@ -91,6 +92,7 @@ pub async fn main() -> anyhow::Result<ExitCode> {
         (catch_up::ROWS, Stage::CatchUp),
         (rebuild::ROWS, Stage::Rebuild),
         (verify::ROWS, Stage::Verify),
+        (relay::ROWS, Stage::Relay),
         (idle::ROWS, Stage::Idle),
     ];
     let stages = stages.into_iter().chain([
@@ -107,6 +109,7 @@ pub async fn main() -> anyhow::Result<ExitCode> {
             Stage::CatchUp => catch_up::run(&bench, &mut report).await,
             Stage::Rebuild => rebuild::run(&bench, &mut report).await,
             Stage::Verify => verify::run(&bench, &mut report).await,
+            Stage::Relay => relay::run(&bench, &mut report).await,
             Stage::Idle => idle::run(&bench, &mut report).await,
             Stage::Upserts => upserts::run(&bench, &mut report).await,
             Stage::Directory => directory::run(&bench, &mut report).await,
@@ -143,6 +146,7 @@ enum Stage {
     CatchUp,
     Rebuild,
     Verify,
+    Relay,
     Idle,
     Upserts,
     Directory,

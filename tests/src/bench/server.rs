@@ -69,6 +69,8 @@ impl Server {
             .env("ROSTER_LISTEN", "127.0.0.1:0")
             .env("ROSTER_DATA_DIR", std::path::absolute(folder)?)
             .env("ROSTER_DEMO", "true")
+            // Measured by itself: the databases of one run would share a stream.
+            .env("ROSTER_NATS__RELAY", "false")
             .env(
                 "ROSTER_LOG__LEVEL",
                 super::options::variable("ROSTER_BENCH_LOG")

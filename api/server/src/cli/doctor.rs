@@ -79,23 +79,13 @@ fn anchors(report: &mut Report, settings: &Settings) {
 }
 
 async fn bus(report: &mut Report, settings: &Settings) {
-    let known = || {
-        let ready = crate::ready::read(&settings.ready_path())
-            .ok()
-            .filter(|_| settings.is_managed())?;
-        ready.nats_url.map(Into::into)
-    };
-    let Some(url) = settings.nats.url.clone().or_else(known) else {
+    let Some(address) = BusAddress::of(settings) else {
         let found = if settings.is_managed() {
             "`roster serve` will start it"
         } else {
             "not configured: no bus"
         };
         return report.ok("nats", found);
-    };
-    let address = BusAddress {
-        url,
-        credentials_file: settings.nats.credentials_file.clone(),
     };
     match address.connect().await {
         Ok((_, version)) => report.ok("nats", format_args!("{version} with JetStream")),

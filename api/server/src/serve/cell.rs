@@ -11,7 +11,7 @@ use roster_commands::clock::{Clock, Ids, SystemClock, SystemIds};
 use roster_commands::keys::Keys;
 use roster_commands::{Directory, JobOptions, Jobs, Limits};
 use roster_http::{App, AppParts, Rate};
-use roster_projections::{ProjectionOptions, Projections};
+use roster_projections::{ProjectionOptions, Projections, relay};
 use roster_store::{Cell, CellConfig, StoreError, Vault, migrate, restore};
 use secrecy::SecretString;
 use sqlx::migrate::MigrateError;
@@ -41,13 +41,9 @@ impl Served {
     ) -> anyhow::Result<Self> {
         let vault = session::vault(settings)?;
         let metrics = telemetry::start_metrics(tracker, stop.clone())?;
-        let address = settings.nats.url.clone().map(|url| BusAddress {
-            url,
-            credentials_file: settings.nats.credentials_file.clone(),
-        });
         let tokens = token_keys::start(&settings.auth, tracker, stop.clone()).await?;
         let service_url = migrated(settings, &vault).await?;
-        let bus = bus::follow(address, tracker, stop.clone()).await?;
+        let bus = bus::follow(BusAddress::of(settings), tracker, stop.clone()).await?;
         let config = CellConfig {
             name: settings.cell.clone(),
             database_url: service_url.clone(),
@@ -93,6 +89,18 @@ impl Served {
             ..JobOptions::default()
         };
         Jobs::start(directory.clone(), options, tracker.clone(), stop.clone());
+        let bus = if settings.nats.relay {
+            let relayed = relay::start(
+                cell.clone(),
+                bus.client,
+                settings.nats.relay_options(),
+                tracker,
+                stop.clone(),
+            );
+            bus::with_relay(bus.state, relayed, tracker, stop.clone())
+        } else {
+            bus.state
+        };
         let app = App::new(AppParts {
             directory: directory.clone(),
             projections: projections.clone(),
