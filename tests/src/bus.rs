@@ -148,6 +148,10 @@ impl Subscriber {
     async fn listen(&mut self, all: usize) -> Result<(), async_nats::Error> {
         let context = jetstream::new(self.client.clone());
         let name = context.stream_by_subject("roster.main.>").await?;
+        if self.stream.as_ref().is_some_and(|known| *known != name) {
+            // Another stream is another log: what was heard before is told anew.
+            self.heard.clear();
+        }
         let stream = context.get_stream(&name).await?;
         let start_sequence = u64::try_from(self.heard.len())? + 1;
         let consumer = stream
