@@ -415,7 +415,11 @@ impl Cell {
         Ok(sqlx::query_scalar(
             "SELECT c.stream_id
                FROM unnest($3::bytea[]) WITH ORDINALITY AS wanted(key, ord)
-               LEFT JOIN log_claims c ON c.project_no = $1 AND c.kind = $2 AND c.key = wanted.key
+               LEFT JOIN LATERAL (
+                    SELECT h.stream_id
+                      FROM log_claims h
+                     WHERE h.project_no = $1 AND h.kind = $2 AND h.key = wanted.key
+                    OFFSET 0) c ON true
               ORDER BY wanted.ord",
         )
         .bind(project.no)

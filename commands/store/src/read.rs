@@ -163,7 +163,7 @@ impl Cell {
         let sql = format!(
             "SELECT {COLUMNS}
                FROM (SELECT * FROM log_events WHERE position > $1 ORDER BY position LIMIT $2) e
-               JOIN log_streams s USING (stream_id)
+               CROSS JOIN LATERAL (SELECT o.key_no, o.key FROM log_streams o WHERE o.stream_id = e.stream_id OFFSET 0) s
               ORDER BY e.position"
         );
         self.page(&sql, after, limit).await
@@ -213,7 +213,7 @@ impl Cell {
         let sql = format!(
             "SELECT {COLUMNS}
                FROM log_events e
-               JOIN log_streams s USING (stream_id)
+               CROSS JOIN LATERAL (SELECT o.key_no, o.key FROM log_streams o WHERE o.stream_id = e.stream_id OFFSET 0) s
               WHERE e.position = ANY ($1)"
         );
         let rows = sqlx::query(&sql)
@@ -254,7 +254,7 @@ impl Cell {
         let sql = format!(
             "SELECT {COLUMNS}
                FROM log_events e
-               JOIN log_streams s USING (stream_id)
+               CROSS JOIN LATERAL (SELECT o.key_no, o.key FROM log_streams o WHERE o.stream_id = e.stream_id OFFSET 0) s
               WHERE e.stream_id = $1 AND e.version > $2
               ORDER BY e.version"
         );
@@ -292,7 +292,7 @@ impl Cell {
         let sql = format!(
             "SELECT {COLUMNS}
                FROM log_events e
-               JOIN log_streams s USING (stream_id)
+               CROSS JOIN LATERAL (SELECT o.key_no, o.key FROM log_streams o WHERE o.stream_id = e.stream_id OFFSET 0) s
               WHERE e.stream_id > $1
                 AND e.stream_id <= $2
                 AND e.position + 0 <= $3
@@ -316,7 +316,7 @@ impl Cell {
         let sql = format!(
             "SELECT {COLUMNS}
                FROM log_events e
-               JOIN log_streams s USING (stream_id)
+               CROSS JOIN LATERAL (SELECT o.key_no, o.key FROM log_streams o WHERE o.stream_id = e.stream_id OFFSET 0) s
               WHERE e.stream_id = ANY($1) AND e.position < $2
               ORDER BY e.position"
         );

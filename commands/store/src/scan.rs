@@ -91,7 +91,7 @@ impl Cell {
         let rows: Vec<(Option<i16>, Option<i16>)> = sqlx::query_as(
             "SELECT s.kind, s.flags
                FROM unnest($1::uuid[]) WITH ORDINALITY AS wanted(stream_id, ord)
-               LEFT JOIN log_streams s USING (stream_id)
+               LEFT JOIN LATERAL (SELECT * FROM log_streams o WHERE o.stream_id = wanted.stream_id OFFSET 0) s ON true
               ORDER BY wanted.ord",
         )
         .bind(streams)

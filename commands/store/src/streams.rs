@@ -182,7 +182,9 @@ impl Cell {
         streams: &[Uuid],
     ) -> Result<Vec<Loaded<A>>, StoreError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM unnest($1::uuid[]) AS wanted(stream_id) JOIN log_streams s USING (stream_id)"
+            "SELECT {COLUMNS}
+               FROM unnest($1::uuid[]) AS wanted(stream_id)
+              CROSS JOIN LATERAL (SELECT * FROM log_streams o WHERE o.stream_id = wanted.stream_id OFFSET 0) s"
         );
         let rows = sqlx::query(&sql)
             .bind(streams)
@@ -240,8 +242,12 @@ impl Cell {
         let sql = format!(
             "SELECT wanted.ord, {COLUMNS}
                FROM unnest($3::bytea[]) WITH ORDINALITY AS wanted(key, ord)
-               JOIN log_claims c ON c.project_no = $1 AND c.kind = $2 AND c.key = wanted.key
-               JOIN log_streams s ON s.stream_id = c.stream_id"
+              CROSS JOIN LATERAL (
+                    SELECT h.stream_id
+                      FROM log_claims h
+                     WHERE h.project_no = $1 AND h.kind = $2 AND h.key = wanted.key
+                    OFFSET 0) c
+              CROSS JOIN LATERAL (SELECT * FROM log_streams o WHERE o.stream_id = c.stream_id OFFSET 0) s"
         );
         let rows = sqlx::query(&sql)
             .bind(project.no)

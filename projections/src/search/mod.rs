@@ -138,9 +138,9 @@ impl Search {
             .unzip();
         let (mut position, mut stream, mut project, mut id) = (vec![], vec![], vec![], vec![]);
         let (mut id_start, mut name_start, mut haystack) = (vec![], vec![], vec![]);
-        let (mut exact, mut owner) = (vec![], vec![]);
+        let mut exact = vec![];
         let (mut created_at, mut updated_at, mut buckets) = (vec![], vec![], vec![]);
-        for (place, (stream_id, listed)) in (1_i32..).zip(&rows) {
+        for (stream_id, listed) in &rows {
             let row = SearchRow::of(listed);
             created_at.push(listed.customer.created_at.to_utc());
             updated_at.push(listed.customer.updated_at.to_utc());
@@ -152,8 +152,7 @@ impl Search {
             id_start.push(row.id_start);
             name_start.push(row.name_start);
             haystack.push(row.haystack);
-            owner.extend(row.exact.iter().map(|_| place));
-            exact.extend(row.exact);
+            exact.push(array_text(&row.exact));
         }
         let kept: bool = sqlx::query_scalar(ADVANCE)
             .bind(step.name)
@@ -168,7 +167,6 @@ impl Search {
             .bind(id_start)
             .bind(name_start)
             .bind(haystack)
-            .bind(owner)
             .bind(exact)
             .bind(gone_project)
             .bind(gone_stream)
@@ -181,22 +179,24 @@ impl Search {
     }
 }
 
+/// An array of one row as Postgres reads it from text.
+fn array_text(hashes: &[i64]) -> String {
+    let hashes: Vec<String> = hashes.iter().map(i64::to_string).collect();
+    format!("{{{}}}", hashes.join(","))
+}
+
 /// Writes rows, deletes those of streams without a customer and moves the checkpoint: all of it, or nothing where the
-/// lease was lost. Arrays of arrays do not exist in SQL, so hashes come flat with the number of their row.
+/// lease was lost. Arrays of arrays do not exist in SQL, and a join of two arrays looks at all pairs, so the hashes of a row
+/// come as one text.
 const ADVANCE: &str = "
 WITH fence AS MATERIALIZED (
     SELECT log_advance_checkpoint($1, $2, $3, $4, $5) AS kept
-), hashes AS MATERIALIZED (
-    SELECT h.owner,
-           array_agg(h.hash) AS exact
-      FROM unnest($13::integer[], $14::bigint[]) AS h(owner, hash)
-     GROUP BY h.owner
 ), deletes AS (
     DELETE FROM view_customer_search v
      WHERE (SELECT kept FROM fence)
        AND v.ctid = ANY (ARRAY(
            SELECT found.ctid
-             FROM unnest($15::integer[], $16::uuid[]) AS gone(project_no, stream_id)
+             FROM unnest($14::integer[], $15::uuid[]) AS gone(project_no, stream_id)
             CROSS JOIN LATERAL (
                   SELECT o.ctid
                     FROM view_customer_search o
@@ -225,15 +225,12 @@ WITH fence AS MATERIALIZED (
            u.customer_user_id,
            u.id_start,
            u.name_start,
-           COALESCE(h.exact, '{}'),
+           u.exact::bigint[],
            u.haystack
-      FROM unnest($6::bigint[], $7::uuid[], $8::integer[], $9::text[], $10::text[], $11::text[], $12::text[],
-                  $17::timestamptz[], $18::timestamptz[], $19::bigint[])
-           WITH ORDINALITY
-           AS u(position, stream_id, project_no, customer_user_id, id_start, name_start, haystack, created_at, updated_at,
-                bucket, place)
-      LEFT JOIN hashes h
-        ON h.owner = u.place
+      FROM unnest($6::bigint[], $7::uuid[], $8::integer[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[],
+                  $16::timestamptz[], $17::timestamptz[], $18::bigint[])
+           AS u(position, stream_id, project_no, customer_user_id, id_start, name_start, haystack, exact, created_at,
+                updated_at, bucket)
      WHERE (SELECT kept FROM fence)
         ON CONFLICT (project_no, customer_user_id) DO UPDATE
        SET created_at = EXCLUDED.created_at,
