@@ -1,6 +1,6 @@
 //! Who may use which agents: table `view_grants`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use roster_domain::Timestamp;
@@ -13,7 +13,7 @@ use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use crate::QueryError;
-use crate::identities::Key;
+use crate::held::Held;
 
 /// The grants of a customer, in the order of their identities.
 pub async fn of_customer(pool: &PgPool, customer_ref: Uuid) -> Result<Vec<Grant>, QueryError> {
@@ -88,42 +88,17 @@ fn terms(row: &PgRow) -> Result<Terms, QueryError> {
     })
 }
 
-/// What becomes of one identity. People of one chunk may exchange identities, so that one's loss comes after another's
-/// gain: a loss only ever concerns the stream that it is of.
+/// What a page does to grants.
 #[derive(Default)]
-struct Change {
-    lost_by: Vec<Uuid>,
-    gained: Option<Gained>,
-}
-
-impl Change {
-    fn is_before(&self, position: i64) -> bool {
-        let gained = self.gained.as_ref();
-        gained.is_none_or(|gained| gained.position < position)
-    }
-}
-
-struct Gained {
-    stream: Uuid,
-    position: i64,
-    grant: (Terms, Timestamp),
-}
-
-/// What a page does to grants: one change per identity, after the rows of streams that lose all theirs went.
-#[derive(Default)]
-pub(crate) struct Grants {
-    changes: BTreeMap<Key, Change>,
-    gone: BTreeSet<Uuid>,
-}
+pub(crate) struct Grants(Held<(Terms, Timestamp)>);
 
 impl Grants {
     pub(crate) fn clear(&mut self) {
-        self.changes.clear();
-        self.gone.clear();
+        self.0.clear();
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.gone.is_empty()
+        self.0.is_empty()
     }
 
     /// An event of a customer. One whose identity was erased takes every row of the person away.
@@ -145,12 +120,12 @@ impl Grants {
                 external_user_id,
                 ..
             } => (channel, external_user_id, None),
-            CustomerEvent::Erased { .. } => return self.lose(recorded.stream),
+            CustomerEvent::Erased { .. } => return self.0.lose(recorded.stream),
             _ => return,
         };
         match id.known() {
-            Some(id) => self.change(recorded, channel, id, grant),
-            None => self.lose(recorded.stream),
+            Some(id) => self.0.change(recorded, channel, id, grant),
+            None => self.0.lose(recorded.stream),
         }
     }
 
@@ -158,98 +133,24 @@ impl Grants {
     pub(crate) fn collect_wildcard(&mut self, recorded: &Recorded, event: ChannelAccessEvent) {
         match event {
             ChannelAccessEvent::Granted { at, channel, terms } => {
-                self.change(recorded, &channel, WILDCARD, Some((terms, at)));
+                self.0
+                    .change(recorded, &channel, WILDCARD, Some((terms, at)));
             }
-            ChannelAccessEvent::Revoked { at: _ } => self.lose(recorded.stream),
+            ChannelAccessEvent::Revoked { at: _ } => self.0.lose(recorded.stream),
         }
-    }
-
-    fn change(
-        &mut self,
-        recorded: &Recorded,
-        channel: &str,
-        id: &str,
-        grant: Option<(Terms, Timestamp)>,
-    ) {
-        let (stream, position) = (recorded.stream, recorded.position);
-        let key = Key::new(recorded.project_no, channel, id);
-        let change = self.changes.entry(key).or_default();
-        match grant {
-            // A rebuild reads stream by stream, so an earlier owner can come later.
-            Some(grant) if change.is_before(position) => {
-                change.gained = Some(Gained {
-                    stream,
-                    position,
-                    grant,
-                });
-            }
-            Some(_) => {}
-            None => {
-                change.lost_by.push(stream);
-                change.gained.take_if(|gained| gained.stream == stream);
-            }
-        }
-    }
-
-    fn lose(&mut self, stream: Uuid) {
-        for change in self.changes.values_mut() {
-            change.gained.take_if(|gained| gained.stream == stream);
-        }
-        self.gone.insert(stream);
     }
 
     pub(crate) async fn write(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        if !self.gone.is_empty() {
-            let gone: Vec<Uuid> = self.gone.iter().copied().collect();
-            sqlx::query("DELETE FROM view_grants WHERE stream_id = ANY ($1)")
-                .bind(gone)
-                .execute(&mut *connection)
-                .await?;
-        }
-        self.remove(connection).await?;
+        self.0.delete(connection, "view_grants").await?;
         self.upsert(connection).await
-    }
-
-    async fn remove(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        let (mut project, mut channel, mut id, mut stream) = (vec![], vec![], vec![], vec![]);
-        for (key, change) in &self.changes {
-            for loser in &change.lost_by {
-                project.push(key.project_no);
-                channel.push(key.channel.as_str());
-                id.push(key.external_user_id.as_str());
-                stream.push(*loser);
-            }
-        }
-        if project.is_empty() {
-            return Ok(());
-        }
-        sqlx::query(
-            "DELETE FROM view_grants v
-              USING unnest($1::integer[], $2::text[], $3::text[], $4::uuid[])
-                    AS r(project_no, channel, external_user_id, stream_id)
-              WHERE v.project_no = r.project_no
-                AND v.channel = r.channel
-                AND v.external_user_id = r.external_user_id
-                AND v.stream_id = r.stream_id",
-        )
-        .bind(project)
-        .bind(channel)
-        .bind(id)
-        .bind(stream)
-        .execute(connection)
-        .await?;
-        Ok(())
     }
 
     async fn upsert(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let (mut project, mut channel, mut id, mut stream) = (vec![], vec![], vec![], vec![]);
         let (mut agents, mut enabled) = (vec![], vec![]);
         let (mut expires_at, mut granted_at, mut position) = (vec![], vec![], vec![]);
-        for (key, change) in &self.changes {
-            let Some(gained) = &change.gained else {
-                continue;
-            };
-            let (terms, at) = &gained.grant;
+        for (key, gained) in self.0.gained() {
+            let (terms, at) = &gained.value;
             project.push(key.project_no);
             channel.push(key.channel.as_str());
             id.push(key.external_user_id.as_str());

@@ -2,7 +2,7 @@
 
 mod list;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use roster_domain::Timestamp;
@@ -18,6 +18,7 @@ pub use list::{IdentityFilter, IdentityPage, IdentityRow, list};
 
 use crate::QueryError;
 use crate::customers::fold::Folded;
+use crate::held::{Held, Key};
 
 /// The links of a customer, in the order of their identities.
 pub async fn of_customer(pool: &PgPool, customer_ref: Uuid) -> Result<Vec<Link>, QueryError> {
@@ -48,23 +49,7 @@ fn link(row: &PgRow) -> Result<Link, QueryError> {
     })
 }
 
-/// An identity of a project.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Key {
-    pub(crate) project_no: i32,
-    pub(crate) channel: String,
-    pub(crate) external_user_id: String,
-}
-
 impl Key {
-    pub(crate) fn new(project_no: i32, channel: &str, external_user_id: &str) -> Self {
-        Self {
-            project_no,
-            channel: channel.to_owned(),
-            external_user_id: external_user_id.to_owned(),
-        }
-    }
-
     /// What a search looks at, less the customer's id: the folded identity, and a number's digits.
     fn haystack(&self) -> String {
         let mut haystack = fold(&self.external_user_id);
@@ -76,42 +61,17 @@ impl Key {
     }
 }
 
-/// What becomes of one identity. People of one chunk may exchange identities, so that one's loss comes after another's
-/// gain: a loss only ever concerns the stream that it is of.
+/// What a page does to links.
 #[derive(Default)]
-struct Change {
-    lost_by: Vec<Uuid>,
-    gained: Option<Gained>,
-}
-
-impl Change {
-    fn is_before(&self, position: i64) -> bool {
-        let gained = self.gained.as_ref();
-        gained.is_none_or(|gained| gained.position < position)
-    }
-}
-
-struct Gained {
-    stream: Uuid,
-    position: i64,
-    link: (LinkedBy, Timestamp),
-}
-
-/// What a page does to links: one change per identity, after the rows of people who were erased went.
-#[derive(Default)]
-pub(crate) struct Identities {
-    changes: BTreeMap<Key, Change>,
-    gone: BTreeSet<Uuid>,
-}
+pub(crate) struct Identities(Held<(LinkedBy, Timestamp)>);
 
 impl Identities {
     pub(crate) fn clear(&mut self) {
-        self.changes.clear();
-        self.gone.clear();
+        self.0.clear();
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.gone.is_empty()
+        self.0.is_empty()
     }
 
     /// An event of a customer. One whose identity was erased takes every row of the person away.
@@ -128,37 +88,13 @@ impl Identities {
                 external_user_id,
                 ..
             } => (channel, external_user_id, None),
-            CustomerEvent::Erased { .. } => return self.lose(recorded.stream),
+            CustomerEvent::Erased { .. } => return self.0.lose(recorded.stream),
             _ => return,
         };
-        let Some(id) = id.known() else {
-            return self.lose(recorded.stream);
-        };
-        let (stream, position) = (recorded.stream, recorded.position);
-        let key = Key::new(recorded.project_no, channel, id);
-        let change = self.changes.entry(key).or_default();
-        match link {
-            // A rebuild reads stream by stream, so an earlier owner can come later.
-            Some(link) if change.is_before(position) => {
-                change.gained = Some(Gained {
-                    stream,
-                    position,
-                    link,
-                });
-            }
-            Some(_) => {}
-            None => {
-                change.lost_by.push(stream);
-                change.gained.take_if(|gained| gained.stream == stream);
-            }
+        match id.known() {
+            Some(id) => self.0.change(recorded, channel, id, link),
+            None => self.0.lose(recorded.stream),
         }
-    }
-
-    fn lose(&mut self, stream: Uuid) {
-        for change in self.changes.values_mut() {
-            change.gained.take_if(|gained| gained.stream == stream);
-        }
-        self.gone.insert(stream);
     }
 
     /// Writes after the customers of the same page, who need no look-up: a link of somebody who is not listed is none.
@@ -172,9 +108,9 @@ impl Identities {
         }
         let mut owners = known(page);
         let missing: Vec<Uuid> = self
-            .changes
-            .values()
-            .filter_map(|change| Some(change.gained.as_ref()?.stream))
+            .0
+            .gained()
+            .map(|(_, gained)| gained.stream)
             .filter(|stream| !owners.contains_key(stream))
             .collect();
         if !missing.is_empty() {
@@ -197,46 +133,8 @@ impl Identities {
         connection: &mut PgConnection,
         owners: &HashMap<Uuid, String>,
     ) -> Result<(), sqlx::Error> {
-        if !self.gone.is_empty() {
-            let gone: Vec<Uuid> = self.gone.iter().copied().collect();
-            sqlx::query("DELETE FROM view_identities WHERE stream_id = ANY ($1)")
-                .bind(gone)
-                .execute(&mut *connection)
-                .await?;
-        }
-        self.remove(connection).await?;
+        self.0.delete(connection, "view_identities").await?;
         self.upsert(connection, owners).await
-    }
-
-    async fn remove(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        let (mut project, mut channel, mut id, mut stream) = (vec![], vec![], vec![], vec![]);
-        for (key, change) in &self.changes {
-            for loser in &change.lost_by {
-                project.push(key.project_no);
-                channel.push(key.channel.as_str());
-                id.push(key.external_user_id.as_str());
-                stream.push(*loser);
-            }
-        }
-        if project.is_empty() {
-            return Ok(());
-        }
-        sqlx::query(
-            "DELETE FROM view_identities v
-              USING unnest($1::integer[], $2::text[], $3::text[], $4::uuid[])
-                    AS r(project_no, channel, external_user_id, stream_id)
-              WHERE v.project_no = r.project_no
-                AND v.channel = r.channel
-                AND v.external_user_id = r.external_user_id
-                AND v.stream_id = r.stream_id",
-        )
-        .bind(project)
-        .bind(channel)
-        .bind(id)
-        .bind(stream)
-        .execute(connection)
-        .await?;
-        Ok(())
     }
 
     async fn upsert(
@@ -247,11 +145,8 @@ impl Identities {
         let (mut project, mut channel, mut id, mut stream) = (vec![], vec![], vec![], vec![]);
         let (mut linked_by, mut linked_at) = (vec![], vec![]);
         let (mut position, mut haystack) = (vec![], vec![]);
-        for (key, change) in &self.changes {
-            let Some(gained) = &change.gained else {
-                continue;
-            };
-            let (by, at) = gained.link;
+        for (key, gained) in self.0.gained() {
+            let (by, at) = gained.value;
             project.push(key.project_no);
             channel.push(key.channel.as_str());
             id.push(key.external_user_id.as_str());

@@ -12,6 +12,7 @@ mod directory;
 pub mod erasures;
 mod folds;
 pub mod grants;
+mod held;
 pub mod identities;
 pub mod import_issues;
 pub mod imports;
