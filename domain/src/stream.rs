@@ -22,6 +22,11 @@ pub mod kind {
     pub const CHANNEL_ACCESS: i16 = 7;
     /// One connector identity that is bound to nobody.
     pub const IDENTITY: i16 = 8;
+
+    /// Whether streams of a kind are jobs: what they say of themselves keeps nobody waiting.
+    pub const fn is_job(kind: i16) -> bool {
+        matches!(kind, PREPARATION | IMPORT | PURGE)
+    }
 }
 
 /// The kinds of claim, as stored in `log_claims.kind`; a number is never reused.

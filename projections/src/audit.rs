@@ -21,13 +21,16 @@ use uuid::Uuid;
 pub use list::{AuditFilter, AuditPage, AuditRow, list};
 
 use crate::bucket::in_project;
-use crate::pace::Pace;
+use crate::pace::{Gather, Pace};
 use crate::page::PageError;
 use crate::runner::{IDLE, LEASE_SECONDS, Projection, Step};
 use crate::status::Shared;
 
 /// How long events are gathered when they trickle.
-const GATHER: Duration = Duration::from_millis(200);
+const GATHER: Gather = Gather {
+    time: Duration::from_secs(1),
+    events: 20_000,
+};
 
 pub(crate) struct Audit {
     cell: Cell,
@@ -38,11 +41,16 @@ pub(crate) struct Audit {
 }
 
 impl Audit {
-    pub(crate) fn new(cell: Cell, directory: Arc<Shared>, own: Arc<Shared>) -> Self {
+    pub(crate) fn new(
+        cell: Cell,
+        directory: Arc<Shared>,
+        search: Arc<Shared>,
+        own: Arc<Shared>,
+    ) -> Self {
         Self {
             head: cell.head(),
             looks: true,
-            pace: Pace::new(cell.clone(), directory, own, GATHER),
+            pace: Pace::new(cell.clone(), directory, own, GATHER).after(search),
             cell,
         }
     }

@@ -14,8 +14,8 @@ use crate::status::Shared;
 
 /// How far the directory may lag before the machine is left to it, in events.
 const DIRECTORY_LAG: i64 = 2_000;
-/// From this many on, trickling changes are not gathered any longer.
-const ENOUGH: i64 = 1_000;
+/// How far another read model may lag before the machine is left to it, in events.
+const OTHER_LAG: i64 = 1_000;
 /// The rest after a page while interactive commands come in, in times of that page: a fifth of one processor is taken then.
 const REST: u32 = 4;
 /// The longest rest.
@@ -25,33 +25,52 @@ const FURTHEST_BEHIND: i64 = 100_000;
 /// How often a gathering runner looks whether somebody waits for it.
 const STEP: Duration = Duration::from_millis(10);
 
+/// How changes that trickle are gathered.
+#[derive(Clone, Copy)]
+pub(crate) struct Gather {
+    /// For how long.
+    pub(crate) time: Duration,
+    /// From this many events on no longer.
+    pub(crate) events: i64,
+}
+
 pub(crate) struct Pace {
     cell: Cell,
     head: watch::Receiver<i64>,
     directory: Arc<Shared>,
+    first: Option<Arc<Shared>>,
     own: Arc<Shared>,
-    gather: Duration,
+    gather: Gather,
     written: Instant,
     rested: Instant,
 }
 
 impl Pace {
-    /// `gather` is how long trickling changes are gathered; `own` is the state of the read model's own runner.
+    /// `own` is the state of the read model's own runner.
     pub(crate) fn new(
         cell: Cell,
         directory: Arc<Shared>,
         own: Arc<Shared>,
-        gather: Duration,
+        gather: Gather,
     ) -> Self {
         let now = Instant::now();
         Self {
             head: cell.head(),
             cell,
             directory,
+            first: None,
             own,
             gather,
             written: now,
             rested: now,
+        }
+    }
+
+    /// Leaves the machine to another read model too, while that is behind.
+    pub(crate) fn after(self, first: Arc<Shared>) -> Self {
+        Self {
+            first: Some(first),
+            ..self
         }
     }
 
@@ -65,9 +84,13 @@ impl Pace {
             return false;
         }
         let behind = projected - position;
+        let is_before = |first: &Arc<Shared>| projected - first.progress.position() > OTHER_LAG;
+        if behind < FURTHEST_BEHIND && self.first.as_ref().is_some_and(is_before) {
+            return true;
+        }
         let mut until = self.written;
-        if behind < ENOUGH {
-            until += self.gather;
+        if behind < self.gather.events {
+            until += self.gather.time;
         }
         if behind < FURTHEST_BEHIND && self.cell.is_busy() {
             until = until.max(self.rested);

@@ -86,7 +86,12 @@ impl Projections {
         );
         tracker.spawn(
             Runner {
-                projection: Audit::new(cell.clone(), Arc::clone(&directory), Arc::clone(&audit)),
+                projection: Audit::new(
+                    cell.clone(),
+                    Arc::clone(&directory),
+                    Arc::clone(&search),
+                    Arc::clone(&audit),
+                ),
                 cell: cell.clone(),
                 shared: Arc::clone(&audit),
                 owner: options.owner.clone(),

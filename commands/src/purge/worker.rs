@@ -24,9 +24,9 @@ use crate::{CommandError, Directory};
 
 /// The customers of a run's first chunk; each further one has four times as many. A run that is soon stopped has then
 /// moved on.
-const FIRST: usize = 32;
+const FIRST: usize = 250;
 /// The most customers of a chunk: the read side follows one chunk while the next ones commit.
-const MOST: usize = 1_000;
+const MOST: usize = 2_000;
 /// Lost appends of one customer alone after which that customer is left.
 const LOSSES: usize = 20;
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use roster_domain::Scope;
-use roster_domain::stream::{Claim, claim_kind};
+use roster_domain::stream::{Claim, claim_kind, kind};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgPool};
@@ -329,7 +329,9 @@ impl Cell {
             return Err(StoreError::Malformed("command without events"));
         }
         let (reply, verdict) = oneshot::channel();
-        self.0.control.interactive();
+        if !kind::is_job(prepared.kind) {
+            self.0.control.interactive();
+        }
         self.0.waiting.fetch_add(1, Ordering::Relaxed);
         if self
             .0

@@ -47,10 +47,10 @@ pub(crate) struct PreparedEvent {
     pub(crate) type_version: i16,
     pub(crate) meta: Vec<u8>,
     pub(crate) payload: Vec<u8>,
-    pub(crate) plain: Plain,
+    pub(crate) plain: Arc<Plain>,
 }
 
-/// The parts of an event before they were sealed.
+/// The parts of an event before they were sealed; shared by all who read it from memory.
 #[derive(Clone)]
 pub(crate) struct Plain {
     pub(crate) open: Vec<u8>,
@@ -226,12 +226,12 @@ impl Cell {
                 type_version: encoded.type_version,
                 meta: join(&meta_open, sealed_subject.as_deref().unwrap_or_default()),
                 payload: join(&encoded.open, sealed.as_deref().unwrap_or_default()),
-                plain: Plain {
+                plain: Arc::new(Plain {
                     open: encoded.open,
                     personal: encoded.personal,
                     meta_open: meta_open.clone(),
                     subject: subject.clone(),
-                },
+                }),
             });
             after.apply(event);
         }

@@ -1,5 +1,7 @@
 //! Reading the log. There is one function for pages: it opens what is sealed and refuses a hole.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use roster_domain::event::StoredEvent;
 use roster_domain::meta::Meta;
@@ -29,7 +31,7 @@ pub struct Recorded {
     pub type_no: i16,
     /// The shape of the type.
     pub type_version: i16,
-    plain: Plain,
+    plain: Arc<Plain>,
 }
 
 impl std::fmt::Debug for Recorded {
@@ -88,8 +90,9 @@ impl Recorded {
 
     /// Drops what was sealed.
     pub(crate) fn erase(&mut self) {
-        self.plain.personal = None;
-        self.plain.subject = None;
+        let plain = Arc::make_mut(&mut self.plain);
+        plain.personal = None;
+        plain.subject = None;
     }
 
     /// Bytes that it takes in memory, roughly.
@@ -369,12 +372,12 @@ impl Cell {
             project_no,
             type_no,
             type_version,
-            plain: Plain {
+            plain: Arc::new(Plain {
                 open: open.to_vec(),
                 personal: unseal(&key, Part::Payload, sealed)?,
                 meta_open: meta_open.to_vec(),
                 subject: unseal(&key, Part::Subject, sealed_subject)?,
-            },
+            }),
         })
     }
 }

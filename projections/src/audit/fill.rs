@@ -26,7 +26,7 @@ impl Rebuild for Audit {
     fn on(cell: Cell) -> Self {
         // Neither is looked at: a rebuild reads and waits by itself.
         let shared = Arc::new(Shared::new(Self::NAME, Self::VERSION));
-        Self::new(cell, Arc::clone(&shared), shared)
+        Self::new(cell, Arc::clone(&shared), Arc::clone(&shared), shared)
     }
 
     async fn expected(filling: &Filling<'_>) -> Result<u64, PageError> {

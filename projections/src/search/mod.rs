@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::customers::write::present;
-use crate::pace::Pace;
+use crate::pace::{Gather, Pace};
 use crate::page::PageError;
 use crate::runner::{IDLE, Item, LEASE_SECONDS, Projection, Step};
 use crate::status::Shared;
@@ -26,7 +26,10 @@ pub(crate) use row::start;
 use touched::{Touch, Touched};
 
 /// How long changes are gathered when they trickle.
-const GATHER: Duration = Duration::from_millis(100);
+const GATHER: Gather = Gather {
+    time: Duration::from_millis(100),
+    events: 1_000,
+};
 
 impl Item for Touch {
     fn position(&self) -> i64 {
