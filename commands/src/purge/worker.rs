@@ -22,9 +22,11 @@ use crate::jobs::{JobOptions, Ran};
 use crate::leased::Held;
 use crate::{CommandError, Directory};
 
-/// The customers of a run's first chunk; each further one has four times as many. A run that is soon stopped has then
+/// The customers of a run's first chunk; each further one has [`GROWTH`] times as many. A run that is soon stopped has then
 /// moved on.
-const FIRST: usize = 250;
+const FIRST: usize = 32;
+/// How fast chunks grow.
+const GROWTH: usize = 8;
 /// The most customers of a chunk: the read side follows one chunk while the next ones commit.
 const MOST: usize = 2_000;
 /// Lost appends of one customer alone after which that customer is left.
@@ -114,7 +116,7 @@ impl Run {
                 Some(known) => known,
                 None => self.decide(&purge, from, &targets, size, losses).await?,
             };
-            let larger = (size * 4).min(MOST);
+            let larger = (size * GROWTH).min(MOST);
             let (recorded, next) = tokio::join!(
                 self.append(&purge, chunk),
                 self.decide(&purge, from + count, &targets, larger, 0)

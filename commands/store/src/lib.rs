@@ -38,7 +38,7 @@ pub use framework::AggregateStore;
 pub use open_page::OpenEvent;
 pub use prepared::{ChunkVerdict, Prepared, Verdict};
 pub use project::Project;
-pub use read::Recorded;
+pub use read::{Recorded, Streams};
 pub use replay::ReplayRepository;
 pub use scan::{Heading, Standing};
 pub use streams::Loaded;

@@ -1,5 +1,6 @@
 //! Reading the log. There is one function for pages: it opens what is sealed and refuses a hole.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -115,6 +116,22 @@ pub(crate) const COLUMNS: &str = "e.position, e.recorded_at, e.stream_id, e.vers
 /// The same columns without a key.
 const CLOSED: &str = "e.position, e.recorded_at, e.stream_id, e.version, e.project_no, e.type_no, e.type_version, \
                       e.meta, e.payload, NULL::smallint AS key_no, NULL::bytea AS key";
+
+/// Streams whose ids follow each other, with their keys.
+#[derive(Debug)]
+pub struct Streams {
+    after: Uuid,
+    last: Uuid,
+    /// Wrapped.
+    keys: HashMap<Uuid, (i16, Vec<u8>)>,
+}
+
+impl Streams {
+    /// The id of the last one.
+    pub fn last(&self) -> Uuid {
+        self.last
+    }
+}
 
 impl Cell {
     /// The last position of the log; 0 where it is empty.
@@ -269,45 +286,60 @@ impl Cell {
         rows.iter().map(|row| self.recorded(row)).collect()
     }
 
-    /// The last of the next streams in the order of their ids; `None` after the last stream.
-    pub async fn last_of_streams(
+    /// The next streams in the order of their ids; `None` after the last one.
+    pub async fn next_streams(
         &self,
         after: Uuid,
         streams: i64,
-    ) -> Result<Option<Uuid>, StoreError> {
-        let ids: Vec<Uuid> = sqlx::query_scalar(
-            "SELECT stream_id FROM log_streams WHERE stream_id > $1 ORDER BY stream_id LIMIT $2",
+    ) -> Result<Option<Streams>, StoreError> {
+        let rows: Vec<(Uuid, Option<i16>, Option<Vec<u8>>)> = sqlx::query_as(
+            "SELECT stream_id, key_no, key FROM log_streams WHERE stream_id > $1 ORDER BY stream_id LIMIT $2",
         )
         .bind(after)
         .bind(streams)
         .fetch_all(self.pool())
         .await?;
-        Ok(ids.last().copied())
+        let Some((last, ..)) = rows.last() else {
+            return Ok(None);
+        };
+        Ok(Some(Streams {
+            after,
+            last: *last,
+            keys: rows
+                .into_iter()
+                .filter_map(|(stream, key_no, key)| Some((stream, (key_no?, key?))))
+                .collect(),
+        }))
     }
 
-    /// The events up to a position of the streams after one and up to another, each stream whole and in order.
+    /// The events of some streams up to a position, each stream whole and in order. Their keys are those of the moment when
+    /// the streams were asked for.
     pub async fn read_streams(
         &self,
-        after: Uuid,
-        last: Uuid,
+        streams: &Streams,
         up_to: i64,
     ) -> Result<Vec<Recorded>, StoreError> {
         let sql = format!(
-            "SELECT {COLUMNS}
+            "SELECT {CLOSED}
                FROM log_events e
-               CROSS JOIN LATERAL (SELECT o.key_no, o.key FROM log_streams o WHERE o.stream_id = e.stream_id OFFSET 0) s
               WHERE e.stream_id > $1
                 AND e.stream_id <= $2
                 AND e.position + 0 <= $3
               ORDER BY e.stream_id, e.version"
         );
         let rows = sqlx::query(&sql)
-            .bind(after)
-            .bind(last)
+            .bind(streams.after)
+            .bind(streams.last)
             .bind(up_to)
             .fetch_all(self.pool())
             .await?;
-        rows.iter().map(|row| self.recorded(row)).collect()
+        rows.iter()
+            .map(|row| {
+                let stream: Uuid = row.try_get("stream_id")?;
+                let key = streams.keys.get(&stream);
+                self.opened(row, key.map(|(key_no, key)| (*key_no, key.as_slice())))
+            })
+            .collect()
     }
 
     /// The events of some streams before a position.
@@ -332,6 +364,13 @@ impl Cell {
     }
 
     pub(crate) fn recorded(&self, row: &PgRow) -> Result<Recorded, StoreError> {
+        let key: Option<&[u8]> = row.try_get("key")?;
+        let key_no: Option<i16> = row.try_get("key_no")?;
+        self.opened(row, key.map(|key| (key_no.unwrap_or_default(), key)))
+    }
+
+    /// An event, opened with its stream's wrapped key.
+    fn opened(&self, row: &PgRow, key: Option<(i16, &[u8])>) -> Result<Recorded, StoreError> {
         let stream: Uuid = row.try_get("stream_id")?;
         let version: i32 = row.try_get("version")?;
         let (project_no, type_no, type_version) = (
@@ -349,14 +388,9 @@ impl Cell {
         };
         let (open, sealed) = split(row.try_get("payload")?)?;
         let (meta_open, sealed_subject) = split(row.try_get("meta")?)?;
-        let wrapped: Option<&[u8]> = row.try_get("key")?;
-        let key = match wrapped {
-            Some(wrapped) if !(sealed.is_empty() && sealed_subject.is_empty()) => {
-                let key_no: Option<i16> = row.try_get("key_no")?;
-                Some(
-                    self.vault()
-                        .open_key(stream, key_no.unwrap_or_default(), wrapped)?,
-                )
+        let key = match key {
+            Some((key_no, wrapped)) if !(sealed.is_empty() && sealed_subject.is_empty()) => {
+                Some(self.vault().open_key(stream, key_no, wrapped)?)
             }
             _ => None,
         };

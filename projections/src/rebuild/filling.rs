@@ -17,7 +17,7 @@ use crate::page::PageError;
 /// Streams of one page.
 const STREAMS: i64 = 2_000;
 /// Bytes that are copied in by one statement, which is a transaction of its own.
-const COPIED: usize = 4 << 20;
+const COPIED: usize = 1 << 20;
 /// Pages and copies that may wait.
 const WAITING: usize = 2;
 
@@ -42,15 +42,18 @@ impl Filling<'_> {
         let ranges = stream::try_unfold(Uuid::nil(), move |after| {
             let cell = cell.clone();
             async move {
-                let last = cell.last_of_streams(after, STREAMS).await?;
-                Ok::<_, PageError>(last.map(|last| ((after, last), last)))
+                let next = cell.next_streams(after, STREAMS).await?;
+                Ok::<_, PageError>(next.map(|streams| {
+                    let last = streams.last();
+                    (streams, last)
+                }))
             }
         });
         // Tasks of their own: while one page is opened here, Postgres reads the next.
-        let pages = ranges.map_ok(move |(after, last)| {
+        let pages = ranges.map_ok(move |streams| {
             let (cell, parked) = (self.cell.clone(), self.parked.clone());
             let read = self.tracker.spawn(async move {
-                let mut page = cell.read_streams(after, last, to).await?;
+                let mut page = cell.read_streams(&streams, to).await?;
                 page.retain(|recorded| !parked.contains(&recorded.stream));
                 Ok::<_, PageError>(page)
             });
@@ -70,7 +73,7 @@ impl Filling<'_> {
         let statement = format!("COPY {table} ({columns}) FROM STDIN (FORMAT binary)");
         let pool = self.cell.pool().clone();
         Copier {
-            rows: Rows::new(),
+            rows: Rows::with_room(COPIED),
             copies,
             ended: self.tracker.spawn(copy(pool, statement, receiver)),
         }
@@ -107,7 +110,7 @@ impl Copier {
 
     /// A copy that failed has closed the queue; `finish` says why.
     async fn send(&mut self) {
-        let rows = std::mem::replace(&mut self.rows, Rows::new());
+        let rows = std::mem::replace(&mut self.rows, Rows::with_room(COPIED));
         drop(self.copies.send(rows.finish()).await);
     }
 

@@ -22,9 +22,12 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
-    pub(crate) fn new() -> Self {
+    /// None yet; about so many bytes are to come.
+    pub(crate) fn with_room(bytes: usize) -> Self {
+        let mut room = Vec::with_capacity(bytes + bytes / 8);
+        room.extend_from_slice(HEADER);
         Self {
-            bytes: HEADER.to_vec(),
+            bytes: room,
             count: 0,
         }
     }
@@ -135,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_row_is_its_columns_with_their_lengths() {
-        let mut rows = Rows::new();
+        let mut rows = Rows::with_room(64);
         rows.row(3);
         rows.bool(true);
         rows.text_or_null(None);
@@ -155,7 +158,7 @@ mod tests {
     #[test]
     fn an_array_has_the_size_that_it_says() {
         for numbers in [vec![], vec![1], vec![-1, i64::MAX]] {
-            let mut rows = Rows::new();
+            let mut rows = Rows::with_room(64);
             rows.int8s(&numbers);
             let said: [u8; 4] = rows.bytes[19..23].try_into().expect("a length");
             assert_eq!(
