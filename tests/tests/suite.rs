@@ -62,6 +62,8 @@ mod real_data;
 mod rebuild;
 #[path = "suite/relay.rs"]
 mod relay;
+#[path = "suite/relay_sink.rs"]
+mod relay_sink;
 #[path = "suite/restore.rs"]
 mod restore;
 #[path = "suite/schema_routes.rs"]

@@ -216,6 +216,7 @@ mod tests {
              d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
             "roster audit export --to postgres://audit@h/audit",
             "roster audit replay --from postgres://audit@h/audit",
+            "roster audit sink --to events --rotate-mib 16 --once",
             "roster relay republish",
             "roster doctor",
             "roster config --config c.toml",

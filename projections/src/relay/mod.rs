@@ -9,6 +9,7 @@
 
 mod message;
 mod pipeline;
+mod sink;
 mod stream;
 
 use std::fmt::Display;
@@ -27,6 +28,7 @@ use tokio_util::task::TaskTracker;
 use crate::status::as_float;
 use message::{Writer, hex};
 use pipeline::{PATIENCE, Pipeline};
+pub use sink::{SinkOptions, sink};
 use stream::Place;
 
 /// Events that are read at once.
@@ -104,6 +106,9 @@ pub enum RelayError {
     /// A number or text that no message can carry.
     #[error("the event has no message")]
     Unwritable,
+    /// The files of a sink can't be written, or are something else's.
+    #[error("the files of the sink: {0}")]
+    Files(#[from] std::io::Error),
     /// The log can't be read.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -121,6 +121,35 @@ pub(super) async fn remove(cell: &Cell, context: &Context) -> Result<Option<Stri
     Ok(Some(holder))
 }
 
+/// The stream that has the subjects of a cell, and its epoch; `None` where there is none yet.
+///
+/// # Errors
+/// [`RelayError::Foreign`] where it is none of a relay's.
+pub(super) async fn current(
+    cell: &Cell,
+    context: &Context,
+) -> Result<Option<(String, i32)>, RelayError> {
+    let Some(name) = holder(cell, context).await? else {
+        return Ok(None);
+    };
+    match epoch_in(&name, cell.name()) {
+        Some(epoch) => Ok(Some((name, epoch))),
+        None => Err(RelayError::Foreign(name)),
+    }
+}
+
+/// The first sequence of a stream that is there, or would be, and the last one.
+pub(super) async fn bounds(context: &Context, name: &str) -> Result<(i64, i64), RelayError> {
+    match open(context, name).await? {
+        Some(stream) => {
+            let state = &stream.cached_info().state;
+            let (first, last) = (signed(state.first_sequence)?, signed(state.last_sequence)?);
+            Ok((first.max(1), last))
+        }
+        None => Ok((1, 0)),
+    }
+}
+
 async fn holder(cell: &Cell, context: &Context) -> Result<Option<String>, RelayError> {
     match context.stream_by_subject(subjects_of(cell.name())).await {
         Ok(name) => Ok(Some(name)),

@@ -1,7 +1,9 @@
-//! `roster audit`: a copy of the log in another database that any `cqrs-es` program can read, and its comparison.
+//! `roster audit`: a copy of the log in another database that any `cqrs-es` program can read, its comparison, and the stream
+//! on NATS as files.
 
 mod export;
 mod replay;
+mod sink;
 
 use std::process::ExitCode;
 
@@ -18,6 +20,8 @@ pub(super) enum Command {
     Export(Target),
     /// Rebuild every customer of a copy from its events and compare it with the live record.
     Replay(Target),
+    /// Write the stream on NATS into files of JSON lines, after the last line that is there; nothing in them is personal.
+    Sink(sink::Args),
 }
 
 /// The copy.
@@ -35,12 +39,17 @@ pub(super) struct Target {
 }
 
 pub(super) async fn run(command: Command, settings: &Settings) -> anyhow::Result<ExitCode> {
-    let (Command::Export(target) | Command::Replay(target)) = &command;
+    let (target, is_export) = match command {
+        Command::Export(target) => (target, true),
+        Command::Replay(target) => (target, false),
+        Command::Sink(args) => return sink::run(args, settings).await,
+    };
     let copy = AuditCopy::connect(&target.url).await?;
     let session = Session::open(settings).await?;
-    let outcome = match command {
-        Command::Export(_) => export::run(&session.cell, &copy).await,
-        Command::Replay(_) => replay::run(&session.cell, &copy).await,
+    let outcome = if is_export {
+        export::run(&session.cell, &copy).await
+    } else {
+        replay::run(&session.cell, &copy).await
     };
     copy.close().await;
     session.close().await;
