@@ -6,12 +6,14 @@
 mod change;
 mod grants;
 mod identities;
+mod matched;
 
 use roster_domain::channel_access::ChannelAccessRefusal;
 use roster_domain::identity::IdentityRefusal;
 
 pub use grants::{AttachInput, Grantee};
 pub use identities::{LinkInput, Linked, UnlinkInput, Unlinked};
+pub use matched::MatchedInput;
 
 use crate::{CommandError, NotFound};
 

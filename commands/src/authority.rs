@@ -113,6 +113,8 @@ operations! {
         UnlinkIdentity Delete "identities/unlink" "Unbind an identity.";
         ListIdentities View "identities/list" "Read the identities of a customer.";
         ListAllIdentities View "identities/list-all" "Read every identity of a project.";
+        ResolveIdentity View "identities/resolve" "Find the customer behind an identity.";
+        ResolveIdentities View "identities/resolve-batch" "Find the customers behind many identities.";
     }
 }
 

@@ -23,7 +23,7 @@ mod staged;
 mod suppressions;
 mod sweep;
 
-pub use access::{AttachInput, Grantee, LinkInput, Linked, UnlinkInput, Unlinked};
+pub use access::{AttachInput, Grantee, LinkInput, Linked, MatchedInput, UnlinkInput, Unlinked};
 pub use context::{Actor, Context, IdempotencyKey};
 pub use customers::{DataSourceInput, Erased, FindBy, UpsertInput, Upserted};
 pub use directory::{Applied, Directory, Limits};

@@ -1,4 +1,4 @@
-//! The projection `directory`: customers, data-source counts, field names, links, grants, schemas, preparations, imports,
+//! The projection `directory`: customers, data-source counts, field names, links, grants, blocks, schemas, preparations, imports,
 //! suppressions, purges.
 //!
 //! They are applied in order under one checkpoint, so that an import that reads as completed has its customers listed.
@@ -26,6 +26,7 @@ use sqlx::{Executor, Postgres, Transaction};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::blocks::Blocks;
 use crate::customers::fold::{Change, Folded, Listed, fold, needed};
 use crate::customers::write::{Arrays, present};
 use crate::data_sources::Counts;
@@ -80,6 +81,7 @@ pub(crate) struct Directory {
     purges: Purges,
     identities: Identities,
     grants: Grants,
+    blocks: Blocks,
     /// Counts and field names of a rebuild, which are written when all are known.
     totals: Folded,
 }
@@ -100,6 +102,7 @@ impl Directory {
             purges: Purges::new(),
             identities: Identities::default(),
             grants: Grants::default(),
+            blocks: Blocks::default(),
             totals: Folded::default(),
         }
     }
@@ -113,6 +116,7 @@ impl Directory {
         self.purges.clear();
         self.identities.clear();
         self.grants.clear();
+        self.blocks.clear();
         let mut changes = Vec::with_capacity(page.len());
         for recorded in page {
             let unreadable = |error| PageError::decoding(recorded, error);
@@ -120,6 +124,7 @@ impl Directory {
                 let event = recorded.decode().map_err(unreadable)?;
                 self.identities.collect(recorded, &event);
                 self.grants.collect(recorded, &event);
+                self.blocks.collect(recorded, &event);
                 changes.push(Change {
                     position: recorded.position,
                     project_no: recorded.project_no,
@@ -142,7 +147,7 @@ impl Directory {
                 let event = recorded.decode().map_err(unreadable)?;
                 self.grants.collect_wildcard(recorded, event);
             } else if is::<IdentityEvent>(recorded) {
-                // What is known of identities that nobody has is read from their streams.
+                // What it says of blocks is in the customer's events too; the rest is read from the streams.
             } else if is::<PreparationEvent>(recorded) {
                 let event = recorded.decode().map_err(unreadable)?;
                 self.preparations
@@ -186,7 +191,8 @@ impl Directory {
             && self.suppressions.is_empty()
             && self.purges.is_empty()
             && self.identities.is_empty()
-            && self.grants.is_empty();
+            && self.grants.is_empty()
+            && self.blocks.is_empty();
         if nothing {
             return Ok(None);
         }
@@ -211,6 +217,7 @@ impl Directory {
             advance(&mut *transaction, &folded, step).await?;
             self.identities.write(&mut transaction, &folded).await?;
             self.grants.write(&mut transaction).await?;
+            self.blocks.write(&mut transaction).await?;
             transaction.commit().await?;
         } else {
             advance(self.cell.pool(), &folded, step).await?;
@@ -251,6 +258,10 @@ impl Projection for Directory {
         ),
         (
             "view_grants",
+            "DELETE FROM {table} WHERE stream_id = ANY ($1)",
+        ),
+        (
+            "view_blocks",
             "DELETE FROM {table} WHERE stream_id = ANY ($1)",
         ),
     ];

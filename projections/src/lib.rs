@@ -5,6 +5,7 @@
 //! but `view_*` tables and its own checkpoints.
 
 pub mod audit;
+mod blocks;
 mod bucket;
 pub mod customers;
 pub mod data_sources;
@@ -14,6 +15,7 @@ mod folds;
 pub mod grants;
 mod held;
 pub mod identities;
+pub mod identity;
 pub mod import_issues;
 pub mod imports;
 mod pace;
@@ -47,6 +49,9 @@ pub enum QueryError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] roster_store::StoreError),
+    /// The search index is behind, and the answer depends on it.
+    #[error("the search index is behind")]
+    Behind,
     /// A row has a form that this build does not write.
     #[error("a read model has a malformed row")]
     Malformed,

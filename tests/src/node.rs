@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use roster_commands::clock::{SystemClock, SystemIds};
 use roster_commands::{Context, Directory, JobOptions, Jobs, Limits};
+use roster_projections::identity::IdentityCache;
 use roster_projections::{ProjectionOptions, Projections};
 use roster_store::Cell;
 
@@ -21,6 +22,8 @@ pub struct Node {
     pub directory: Directory,
     /// Its read models.
     pub projections: Projections,
+    /// Its look-up of identities.
+    pub identities: IdentityCache,
     test: TestCell,
 }
 
@@ -40,11 +43,13 @@ impl Node {
         };
         let projections =
             Projections::start(test.cell.clone(), options, &test.tracker, test.stop.clone());
+        let identities = IdentityCache::start(test.cell.clone(), projections.clone());
         let (clock, ids) = (Arc::new(SystemClock), Arc::new(SystemIds));
         let directory = Directory::new(test.cell.clone(), clock, ids, limits);
         Ok(Self {
             directory,
             projections,
+            identities,
             test,
         })
     }
@@ -88,9 +93,10 @@ impl Node {
         let Self {
             directory,
             projections,
+            identities,
             test,
         } = self;
-        drop((directory, projections));
+        drop((directory, projections, identities));
         test.close().await;
     }
 }

@@ -345,6 +345,11 @@ impl From<QueryError> for ApiError {
             ),
             QueryError::Database(error) => CommandError::from(error).into(),
             QueryError::Store(error) => CommandError::from(error).into(),
+            QueryError::Behind => Self::new(
+                Code::ProjectionBehind,
+                "reads have not reached that position yet",
+            )
+            .retry_after(1),
             QueryError::Malformed => Self::internal(error),
         }
     }

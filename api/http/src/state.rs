@@ -7,6 +7,7 @@ use roster_commands::clock::Clock;
 use roster_commands::keys::Keys;
 use roster_commands::{CommandError, Directory};
 use roster_projections::Projections;
+use roster_projections::identity::IdentityCache;
 use tokio::sync::{Semaphore, watch};
 
 use crate::limits::Rates;
@@ -31,6 +32,8 @@ pub struct AppParts {
     pub directory: Directory,
     /// The read side.
     pub projections: Projections,
+    /// The look-up of identities.
+    pub identities: IdentityCache,
     /// API keys.
     pub keys: Keys,
     /// Token keys; without them only API keys are taken.
@@ -79,6 +82,11 @@ impl App {
     /// The read side.
     pub fn projections(&self) -> &Projections {
         &self.0.parts.projections
+    }
+
+    /// The look-up of identities.
+    pub fn identities(&self) -> &IdentityCache {
+        &self.0.parts.identities
     }
 
     /// The clock of the commands.

@@ -40,6 +40,8 @@ endpoints! { runtime_handlers runtime_table:
     identities::unlink;
     identities::list;
     identities::list_all;
+    identities::resolve;
+    identities::resolve_batch;
 }
 
 endpoints! { handlers table:

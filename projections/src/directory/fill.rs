@@ -28,6 +28,7 @@ impl Rebuild for Directory {
         "view_suppressions",
         "view_identities",
         "view_grants",
+        "view_blocks",
         "view_purges",
         "view_purge_failures",
     ];
@@ -52,6 +53,7 @@ impl Rebuild for Directory {
             if let Some(mut transaction) = self.write_others().await? {
                 self.identities.fill(&mut transaction, &folded).await?;
                 self.grants.write(&mut transaction).await?;
+                self.blocks.write(&mut transaction).await?;
                 transaction.commit().await?;
             }
             // Nothing is there yet that could go.

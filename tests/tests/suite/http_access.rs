@@ -133,9 +133,12 @@ impl Things {
                 "channel": "line", "external_user_id": format!("U-{}", self.customer),
                 "customer_user_id": self.customer,
             }),
-            "identities/unlink" => {
+            "identities/unlink" | "identities/resolve" => {
                 json!({"channel": "line", "external_user_id": format!("U-{}", self.customer)})
             }
+            "identities/resolve-batch" => json!({"items": [
+                {"channel": "line", "external_user_id": format!("U-{}", self.customer)},
+            ]}),
             "users/upsert" => {
                 json!({"customer_user_id": self.customer, "profile": {"city": "London"}})
             }
@@ -340,6 +343,7 @@ async fn every_route_of_the_router_is_in_the_table() {
     let app = App::new(AppParts {
         directory: node.directory.clone(),
         projections: node.projections.clone(),
+        identities: node.identities.clone(),
         keys: Keys::new(node.cell().pool().clone(), Arc::new(SystemClock)),
         tokens: None,
         limits: roster_http::Limits::default(),

@@ -11,6 +11,7 @@ use roster_commands::clock::{Clock, Ids, SystemClock, SystemIds};
 use roster_commands::keys::Keys;
 use roster_commands::{Directory, JobOptions, Jobs, Limits};
 use roster_http::{App, AppParts, Rate};
+use roster_projections::identity::IdentityCache;
 use roster_projections::{ProjectionOptions, Projections, relay};
 use roster_store::{Cell, CellConfig, StoreError, Vault, migrate, restore};
 use secrecy::SecretString;
@@ -104,6 +105,7 @@ impl Served {
         let app = App::new(AppParts {
             directory: directory.clone(),
             projections: projections.clone(),
+            identities: IdentityCache::start(cell.clone(), projections.clone()),
             keys: Keys::new(cell.pool().clone(), clock),
             tokens,
             limits: http_limits(&settings.limits),

@@ -1,0 +1,360 @@
+//! The look-up in the read tables: one statement, so that everything is of one position.
+//!
+//! Values of unique fields are found by their claim, ids by the primary key, other values through the search index, which is
+//! waited for; each is compared with the listed profile.
+
+use std::time::Duration;
+
+use roster_domain::Timestamp;
+use roster_domain::access::{
+    ConnectorIdentity, Decision, Grants, Hits, Holder, Lookup, Terms, WILDCARD, access,
+    find as find_customer,
+};
+use roster_domain::schema::{CUSTOMER_USER_ID, Schema};
+use roster_domain::stream::{Claim, claim_kind};
+use roster_domain::value::{Profile, Value, profile_from_json};
+use roster_store::Cell;
+use serde::Deserialize;
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use super::answer::no_agents;
+use super::wanted::{Wanted, wanted};
+use super::{Asked, Found, Names, Person};
+use crate::bucket::exact;
+use crate::{Projections, QueryError};
+
+/// How long the search index may take to follow what was listed when a look-up began.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Customers that are compared where a value is looked up in the search index, which also finds some who had it.
+const COMPARED: i64 = 16;
+
+/// $1 project, $2 channel, $3 external user id, $4 the wildcard; by places of wanted values, $5 and $6 claims of kind $7, $8
+/// and $9 ids, $10 and $11 hashes of the search index, of which $12 each.
+const FIND: &str = r"
+SELECT h.position,
+       w.grants AS wildcard,
+       f.place,
+       c.*
+  FROM (SELECT position FROM log_checkpoints WHERE name = 'directory') h
+  LEFT JOIN LATERAL (
+       SELECT json_build_object('id', g.external_user_id,
+                                'agents', g.agents,
+                                'enabled', g.enabled,
+                                'expires_at', (extract(epoch FROM g.expires_at) * 1000000)::bigint)::text AS grants
+         FROM view_grants g
+        WHERE g.project_no = $1
+          AND g.channel = $2
+          AND g.external_user_id = $4) w ON true
+  LEFT JOIN LATERAL (
+       SELECT 0 AS place,
+              v.stream_id
+         FROM view_identities v
+        WHERE v.project_no = $1
+          AND v.channel = $2
+          AND v.external_user_id = $3
+        UNION ALL
+       SELECT u.place,
+              l.stream_id
+         FROM unnest($5::integer[], $6::bytea[]) AS u(place, key)
+        CROSS JOIN LATERAL (
+              SELECT o.stream_id
+                FROM log_claims o
+               WHERE o.project_no = $1
+                 AND o.kind = $7
+                 AND o.key = u.key
+              OFFSET 0) l
+        UNION ALL
+       SELECT u.place,
+              l.stream_id
+         FROM unnest($8::integer[], $9::text[]) AS u(place, id)
+        CROSS JOIN LATERAL (
+              SELECT o.stream_id
+                FROM view_customers o
+               WHERE o.project_no = $1
+                 AND o.customer_user_id = u.id
+              OFFSET 0) l
+        UNION ALL
+       SELECT u.place,
+              l.stream_id
+         FROM unnest($10::integer[], $11::bigint[]) AS u(place, hash)
+        CROSS JOIN LATERAL (
+              SELECT o.stream_id
+                FROM view_customer_search o
+               WHERE o.project_no = $1
+                 AND o.exact @> ARRAY[u.hash]
+               LIMIT $12) l) f ON true
+  LEFT JOIN LATERAL (
+       SELECT v.stream_id,
+              v.customer_user_id,
+              v.display_name,
+              v.profile::text AS profile,
+              v.enabled,
+              COALESCE((v.connector_enabled->>$2)::boolean, true) AS connector_enabled,
+              EXISTS (SELECT
+                        FROM view_blocks b
+                       WHERE b.project_no = $1
+                         AND b.channel = $2
+                         AND b.external_user_id = $3
+                         AND b.stream_id = v.stream_id) AS is_blocked,
+              (SELECT json_agg(json_build_object('id', g.external_user_id,
+                                                 'agents', g.agents,
+                                                 'enabled', g.enabled,
+                                                 'expires_at', (extract(epoch FROM g.expires_at) * 1000000)::bigint)
+                               ORDER BY g.external_user_id)::text
+                 FROM view_grants g
+                WHERE g.stream_id = v.stream_id
+                  AND g.channel = $2) AS grants
+         FROM view_customers v
+        WHERE v.stream_id = f.stream_id
+          AND v.project_no + 0 = $1
+       OFFSET 0) c ON true
+ ORDER BY f.place";
+
+pub(super) async fn find(
+    cell: &Cell,
+    projections: &Projections,
+    asked: Asked<'_>,
+) -> Result<Found, QueryError> {
+    let wanted = wanted(&asked);
+    let places = Places::of(cell, &asked, &wanted).await?;
+    if !places.hashes.0.is_empty() {
+        let listed = projections.position();
+        if !projections.wait_for_search(listed, PATIENCE).await {
+            return Err(QueryError::Behind);
+        }
+    }
+    let rows = sqlx::query(FIND)
+        .bind(asked.project_no)
+        .bind(&asked.identity.channel)
+        .bind(&asked.identity.external_user_id)
+        .bind(WILDCARD)
+        .bind(places.claims.0)
+        .bind(places.claims.1)
+        .bind(claim_kind::UNIQUE_VALUE)
+        .bind(places.ids.0)
+        .bind(places.ids.1)
+        .bind(places.hashes.0)
+        .bind(places.hashes.1)
+        .bind(COMPARED)
+        .fetch_all(cell.pool())
+        .await?;
+    answer(&asked, &wanted, &rows)
+}
+
+/// What is looked up for each wanted value, by its place from 1.
+#[derive(Default)]
+struct Places<'a> {
+    claims: (Vec<i32>, Vec<Vec<u8>>),
+    ids: (Vec<i32>, Vec<&'a str>),
+    hashes: (Vec<i32>, Vec<i64>),
+}
+
+impl<'a> Places<'a> {
+    async fn of(cell: &Cell, asked: &Asked<'_>, wanted: &'a [Wanted]) -> Result<Self, QueryError> {
+        let mut places = Self::default();
+        if wanted.is_empty() {
+            return Ok(places);
+        }
+        let project = cell.project_by_no(asked.project_no).await?;
+        let schema: &Schema = asked.schema;
+        for (place, Wanted { field, value }) in (1..).zip(wanted) {
+            if field == schema.primary_key() || field == CUSTOMER_USER_ID {
+                places.ids.0.push(place);
+                places.ids.1.push(value);
+            } else if let Some(project) = project
+                .as_ref()
+                .filter(|_| schema.unique_fields().any(|unique| unique == field))
+            {
+                places.claims.0.push(place);
+                let claim = Claim::unique_value(field, value);
+                places.claims.1.push(project.claim_key(&claim));
+            } else {
+                places.hashes.0.push(place);
+                places.hashes.1.push(exact(asked.project_no, field, value));
+            }
+        }
+        Ok(places)
+    }
+}
+
+/// A customer who may be meant.
+struct Candidate {
+    stream: Uuid,
+    customer_user_id: String,
+    display_name: String,
+    profile: Profile,
+    enabled: bool,
+    connector_enabled: bool,
+    is_blocked: bool,
+    grants: Vec<StoredGrant>,
+}
+
+#[derive(Deserialize)]
+struct StoredGrant {
+    id: String,
+    agents: Vec<String>,
+    enabled: bool,
+    expires_at: Option<i64>,
+}
+
+/// A grant of one identity.
+struct Grant {
+    external_user_id: String,
+    terms: Terms,
+}
+
+impl From<StoredGrant> for Grant {
+    fn from(stored: StoredGrant) -> Self {
+        Self {
+            external_user_id: stored.id,
+            terms: Terms {
+                agents: stored.agents,
+                enabled: stored.enabled,
+                expires_at: stored.expires_at.map(Timestamp),
+            },
+        }
+    }
+}
+
+/// The customers of the statement, by the places of wanted values; the one who is linked is at place 0.
+struct Candidates<'a> {
+    wanted: &'a [Wanted],
+    found: Vec<(i32, Candidate)>,
+}
+
+impl Lookup for Candidates<'_> {
+    type Customer = usize;
+
+    fn linked(&self, _: &ConnectorIdentity) -> Option<usize> {
+        self.found.iter().position(|(place, _)| *place == 0)
+    }
+
+    fn holders(&self, field: &str, value: &str) -> Hits<usize> {
+        let place = (1..)
+            .zip(self.wanted)
+            .find(|(_, wanted)| wanted.field == field && wanted.value == value)
+            .map(|(place, _)| place);
+        let mut holders = self
+            .found
+            .iter()
+            .enumerate()
+            .filter(|(_, (of, candidate))| {
+                Some(*of) == place
+                    && candidate.profile.get(field).map(Value::as_text) == Some(value)
+            });
+        match (holders.next(), holders.next()) {
+            (None, _) => Hits::None,
+            (Some((one, _)), None) => Hits::One(one),
+            (Some(_), Some(_)) => Hits::Several,
+        }
+    }
+
+    fn is_blocked(&self, _: &ConnectorIdentity, customer: usize) -> bool {
+        self.found[customer].1.is_blocked
+    }
+}
+
+fn answer(asked: &Asked<'_>, wanted: &[Wanted], rows: &[PgRow]) -> Result<Found, QueryError> {
+    let mut candidates = Candidates {
+        wanted,
+        found: Vec::new(),
+    };
+    let mut position = 0;
+    let mut wildcard = None;
+    for row in rows {
+        position = row.try_get("position")?;
+        wildcard = row
+            .try_get::<Option<&str>, _>("wildcard")?
+            .map(serde_json::from_str::<StoredGrant>)
+            .transpose()
+            .map_err(|_| QueryError::Malformed)?;
+        if let Some(stream) = row.try_get::<Option<Uuid>, _>("stream_id")? {
+            let candidate = candidate(row, stream)?;
+            candidates.found.push((row.try_get("place")?, candidate));
+        }
+    }
+    let outcome = find_customer(asked.schema, &candidates, asked.sighting());
+    let Some(matched) = outcome.found else {
+        return Ok(Found::nobody(&outcome, position));
+    };
+    let (_, customer) = candidates.found.swap_remove(matched.customer);
+    let grants: Vec<Grant> = customer.grants.into_iter().map(Grant::from).collect();
+    let wildcard = wildcard.map(Grant::from);
+    let person = Decided {
+        profile: &customer.profile,
+        holder: Holder {
+            enabled: customer.enabled,
+            connector_enabled: customer.connector_enabled,
+        },
+        grants: &grants,
+        wildcard: wildcard.as_ref(),
+    };
+    let decision = person.decide(asked);
+    let agents = if decision.allowed {
+        decision.agents.into()
+    } else {
+        no_agents()
+    };
+    let person = Person {
+        stream: customer.stream,
+        enabled: customer.enabled,
+        names: Names::new(&customer.customer_user_id, &customer.display_name),
+    };
+    Ok(Found::somebody(
+        &outcome, person, &decision, agents, position,
+    ))
+}
+
+fn candidate(row: &PgRow, stream: Uuid) -> Result<Candidate, QueryError> {
+    let grants: Option<&str> = row.try_get("grants")?;
+    Ok(Candidate {
+        stream,
+        customer_user_id: row.try_get("customer_user_id")?,
+        display_name: row.try_get("display_name")?,
+        profile: profile_from_json(row.try_get("profile")?).unwrap_or_default(),
+        enabled: row.try_get("enabled")?,
+        connector_enabled: row.try_get("connector_enabled")?,
+        is_blocked: row.try_get("is_blocked")?,
+        grants: serde_json::from_str(grants.unwrap_or("[]")).map_err(|_| QueryError::Malformed)?,
+    })
+}
+
+/// A customer whose access on a channel is asked for.
+struct Decided<'a> {
+    profile: &'a Profile,
+    holder: Holder,
+    grants: &'a [Grant],
+    wildcard: Option<&'a Grant>,
+}
+
+impl<'a> Decided<'a> {
+    fn decide(&self, asked: &Asked<'_>) -> Decision<'a> {
+        let identity = asked.identity;
+        let bound = self
+            .profile
+            .get(&asked.schema.bound_field(&identity.channel));
+        let bound =
+            bound.and_then(|value| ConnectorIdentity::read(&identity.channel, value.as_text()));
+        let is = |grant: &Grant, identity: &ConnectorIdentity| {
+            grant.external_user_id == identity.external_user_id
+        };
+        let others = self.grants.iter().filter(|grant| !is(grant, identity));
+        let is_bound = |grant: &&Grant| bound.as_ref().is_some_and(|bound| is(grant, bound));
+        let (first, rest): (Vec<&Grant>, Vec<&Grant>) = others.partition(is_bound);
+        access(
+            Some(self.holder),
+            Grants {
+                specific: self
+                    .grants
+                    .iter()
+                    .find(|grant| is(grant, identity))
+                    .map(|grant| &grant.terms),
+                bound: first.into_iter().chain(rest).map(|grant| &grant.terms),
+                wildcard: self.wildcard.map(|grant| &grant.terms),
+            },
+            asked.now,
+        )
+    }
+}
