@@ -6,9 +6,10 @@ use std::time::Duration;
 use anyhow::ensure;
 use roster_commands::clock::{SystemClock, SystemIds};
 use roster_commands::{Context, Directory, JobOptions, Jobs, Limits};
-use roster_projections::identity::IdentityCache;
+use roster_projections::identity::{IdentityCache, IdentityOptions};
 use roster_projections::{ProjectionOptions, Projections};
 use roster_store::Cell;
+use tokio::sync::watch;
 
 use crate::database::{Database, TestCell};
 use crate::log::scope;
@@ -36,6 +37,16 @@ impl std::fmt::Debug for Node {
 impl Node {
     /// Starts cell, projections and directory. Jobs wait for [`Node::start_jobs`].
     pub async fn start(database: &Database, name: &str, limits: Limits) -> anyhow::Result<Self> {
+        Self::start_with(database, name, limits, IdentityOptions::default()).await
+    }
+
+    /// The same with another memory of identities.
+    pub async fn start_with(
+        database: &Database,
+        name: &str,
+        limits: Limits,
+        identities: IdentityOptions,
+    ) -> anyhow::Result<Self> {
         let test = database.cell().await?;
         let options = ProjectionOptions {
             owner: name.to_owned(),
@@ -43,7 +54,14 @@ impl Node {
         };
         let projections =
             Projections::start(test.cell.clone(), options, &test.tracker, test.stop.clone());
-        let identities = IdentityCache::start(test.cell.clone(), projections.clone());
+        let identities = IdentityCache::start(
+            test.cell.clone(),
+            projections.clone(),
+            watch::channel(None).1,
+            identities,
+            &test.tracker,
+            test.stop.clone(),
+        );
         let (clock, ids) = (Arc::new(SystemClock), Arc::new(SystemIds));
         let directory = Directory::new(test.cell.clone(), clock, ids, limits);
         Ok(Self {

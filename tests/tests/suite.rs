@@ -24,6 +24,12 @@ mod http_bad_input;
 mod http_credentials;
 #[path = "suite/http_replay.rs"]
 mod http_replay;
+#[path = "suite/identity_memory.rs"]
+mod identity_memory;
+#[path = "suite/identity_resolve.rs"]
+mod identity_resolve;
+#[path = "suite/identity_servers.rs"]
+mod identity_servers;
 #[path = "suite/import_crash.rs"]
 mod import_crash;
 #[path = "suite/import_csv.rs"]

@@ -243,6 +243,8 @@ pub struct PurgeSettings {
 pub struct CacheSettings {
     /// Streams.
     pub streams: usize,
+    /// Customers and identities.
+    pub identities: usize,
 }
 
 /// What is logged, and how.

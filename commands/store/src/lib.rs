@@ -9,6 +9,7 @@ pub mod audit;
 mod bulk;
 mod cell;
 pub mod checkpoints;
+pub mod copied;
 mod error;
 mod framework;
 pub mod keys;

@@ -4,23 +4,13 @@ use std::sync::{Arc, LazyLock};
 
 use roster_domain::access::{Decision, Outcome};
 
-use super::{Found, FoundRule, Names, Person};
+use super::{Found, FoundRule, Person};
 
 static NOBODY: LazyLock<Arc<[String]>> = LazyLock::new(|| Arc::new([]));
 
 /// No agents.
 pub(super) fn no_agents() -> Arc<[String]> {
     Arc::clone(&NOBODY)
-}
-
-impl Names {
-    pub(super) fn new(customer_user_id: &str, display_name: &str) -> Self {
-        let text: Arc<str> = [customer_user_id, display_name].concat().into();
-        Self {
-            text,
-            id: u32::try_from(customer_user_id.len()).unwrap_or_default(),
-        }
-    }
 }
 
 impl Found {

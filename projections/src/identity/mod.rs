@@ -1,21 +1,38 @@
 //! Who is behind an identity, and what that person may use now: the question of every webhook.
 //!
-//! The rules are the domain's ([`roster_domain::access`]); here is what they are asked of. [`stored`] asks the read tables.
+//! The rules are the domain's ([`roster_domain::access`]); here is what they are asked of. [`memory`] has everything that they
+//! look up, as far as there is room; [`follow`] keeps it in step with the log; [`feed`] says whether it is fresh enough to
+//! answer from. Where it is not, [`stored`] asks the read tables.
 
 mod answer;
+mod feed;
+mod fill;
+mod follow;
+mod hint;
+mod memory;
+mod metrics;
 mod stored;
 mod wanted;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use async_nats::Client;
 use roster_domain::Timestamp;
 use roster_domain::access::{ConnectorIdentity, Facts, GrantSource, Reason, Sighting, Trust, Via};
 use roster_domain::channel::Fact;
 use roster_domain::schema::Schema;
 use roster_store::Cell;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::{Projections, QueryError};
+use feed::Feed;
+use follow::Follower;
+use memory::{Memory, Names, Writer};
+use metrics::Counts;
 
 /// Who was seen, where, and by which rules they are looked for.
 #[derive(Clone, Copy, Debug)]
@@ -42,24 +59,15 @@ pub struct Person {
     names: Names,
 }
 
-/// What a customer is called. One allocation, shared with whoever keeps it.
-#[derive(Clone)]
-struct Names {
-    /// The id, then the display name.
-    text: Arc<str>,
-    /// Where the id ends.
-    id: u32,
-}
-
 impl Person {
     /// The customer's id.
     pub fn customer_user_id(&self) -> &str {
-        &self.names.text[..self.names.id as usize]
+        self.names.customer_user_id()
     }
 
     /// What people call the customer.
     pub fn display_name(&self) -> &str {
-        &self.names.text[self.names.id as usize..]
+        self.names.display_name()
     }
 }
 
@@ -116,6 +124,32 @@ pub struct IdentityCache(Arc<Inner>);
 struct Inner {
     cell: Cell,
     projections: Projections,
+    options: IdentityOptions,
+    memory: Arc<Memory>,
+    feed: Feed,
+    counts: Counts,
+}
+
+/// Bytes of memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Weight {
+    /// Of names of customers.
+    pub texts: usize,
+    /// Of everything else.
+    pub structures: usize,
+}
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct IdentityOptions {
+    /// The most customers and identities in memory, together. The largest projects beyond it are looked up in Postgres.
+    pub most: usize,
+}
+
+impl Default for IdentityOptions {
+    fn default() -> Self {
+        Self { most: 20_000_000 }
+    }
 }
 
 impl std::fmt::Debug for IdentityCache {
@@ -127,27 +161,82 @@ impl std::fmt::Debug for IdentityCache {
 }
 
 impl IdentityCache {
-    /// The look-up of a cell.
-    pub fn start(cell: Cell, projections: Projections) -> Self {
-        Self(Arc::new(Inner { cell, projections }))
+    /// The look-up of a cell. Hints from other servers come over whichever connection it is given last.
+    pub fn start(
+        cell: Cell,
+        projections: Projections,
+        clients: watch::Receiver<Option<Client>>,
+        options: IdentityOptions,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        let memory = Arc::new(Memory::new());
+        let inner = Arc::new(Inner {
+            cell: cell.clone(),
+            projections,
+            options,
+            memory: Arc::clone(&memory),
+            feed: Feed::new(),
+            counts: Counts::default(),
+        });
+        let hint = Arc::new(Notify::new());
+        tracker.spawn(hint::run(cell, clients, Arc::clone(&hint), stop.clone()));
+        let follower = Follower {
+            inner: Arc::clone(&inner),
+            writer: Writer::new(memory, options.most),
+            hint,
+            tracker: tracker.clone(),
+            stop,
+        };
+        tracker.spawn(follower.run());
+        Self(inner)
     }
 
-    /// The schema of a project, where it is in memory and this node's feed is fresh.
-    pub fn schema(&self, _project_no: i32) -> Option<Arc<Schema>> {
-        None
+    /// The schema of a project, where it is in memory and fresh.
+    pub fn schema(&self, project_no: i32) -> Option<Arc<Schema>> {
+        let inner = &self.0;
+        inner.feed.fresh_now(inner.projections.position())?;
+        inner.memory.schema(project_no)
     }
 
-    /// Finds the customer behind a sighting and what they may use.
+    /// Finds the customer behind a sighting and what they may use: in memory while this node's feed is fresh, else in the
+    /// read tables. Both show every write that was acknowledged before.
     ///
     /// # Errors
     /// [`QueryError::Behind`] where a rule looks up a field that is not unique and the search index does not follow.
     pub async fn find(&self, asked: Asked<'_>) -> Result<Found, QueryError> {
+        let inner = &self.0;
+        let shown = || inner.projections.position();
+        if let Some(position) = inner.feed.fresh(shown).await
+            && let Some(found) = inner.memory.look(&asked, position)
+        {
+            inner.counts.from_memory.fetch_add(1, Ordering::Relaxed);
+            return Ok(found);
+        }
+        inner.counts.from_tables.fetch_add(1, Ordering::Relaxed);
         self.find_stored(asked).await
+    }
+
+    /// The same from memory alone, without waiting; `None` where it cannot tell.
+    pub fn find_kept(&self, asked: Asked<'_>) -> Option<Found> {
+        let inner = &self.0;
+        let position = inner.feed.fresh_now(inner.projections.position())?;
+        inner.memory.look(&asked, position)
     }
 
     /// The same from the read tables, whatever is in memory.
     pub async fn find_stored(&self, asked: Asked<'_>) -> Result<Found, QueryError> {
         stored::find(&self.0.cell, &self.0.projections, asked).await
+    }
+
+    /// The last position that memory answers of; -1 while it is empty.
+    pub fn position(&self) -> i64 {
+        self.0.feed.position()
+    }
+
+    /// What the memory takes.
+    pub fn weight(&self) -> Weight {
+        self.0.memory.weight()
     }
 }
 

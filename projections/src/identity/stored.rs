@@ -300,7 +300,7 @@ fn answer(asked: &Asked<'_>, wanted: &[Wanted], rows: &[PgRow]) -> Result<Found,
     let person = Person {
         stream: customer.stream,
         enabled: customer.enabled,
-        names: Names::new(&customer.customer_user_id, &customer.display_name),
+        names: Names::shown(&customer.customer_user_id, &customer.display_name),
     };
     Ok(Found::somebody(
         &outcome, person, &decision, agents, position,

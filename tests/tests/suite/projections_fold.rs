@@ -474,7 +474,7 @@ async fn check(database: &Database, head: i64) {
     tables::check_purges(&mut connection, &project, &log).await;
     access::check_identities(&mut connection, &project, &log).await;
     access::check_grants(&mut connection, &project, &log).await;
-    access::check_blocks(&log);
+    access::check_blocks(&mut connection, &project, &log).await;
     for (stream, folded) in log.active() {
         let loaded = cell
             .load::<Customer>(&project, *stream)

@@ -11,7 +11,7 @@ use roster_commands::clock::{Clock, Ids, SystemClock, SystemIds};
 use roster_commands::keys::Keys;
 use roster_commands::{Directory, JobOptions, Jobs, Limits};
 use roster_http::{App, AppParts, Rate};
-use roster_projections::identity::IdentityCache;
+use roster_projections::identity::{IdentityCache, IdentityOptions};
 use roster_projections::{ProjectionOptions, Projections, relay};
 use roster_store::{Cell, CellConfig, StoreError, Vault, migrate, restore};
 use secrecy::SecretString;
@@ -90,6 +90,16 @@ impl Served {
             ..JobOptions::default()
         };
         Jobs::start(directory.clone(), options, tracker.clone(), stop.clone());
+        let identities = IdentityCache::start(
+            cell.clone(),
+            projections.clone(),
+            bus.client.clone(),
+            IdentityOptions {
+                most: settings.cache.identities,
+            },
+            tracker,
+            stop.clone(),
+        );
         let bus = if settings.nats.relay {
             let relayed = relay::start(
                 cell.clone(),
@@ -105,7 +115,7 @@ impl Served {
         let app = App::new(AppParts {
             directory: directory.clone(),
             projections: projections.clone(),
-            identities: IdentityCache::start(cell.clone(), projections.clone()),
+            identities,
             keys: Keys::new(cell.pool().clone(), clock),
             tokens,
             limits: http_limits(&settings.limits),

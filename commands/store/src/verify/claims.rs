@@ -7,11 +7,11 @@ use futures::TryStreamExt;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::blocks::{self, fixed, rows};
 use super::expected::{ClaimRow, no_sums, sum_of};
 use super::report::Findings;
 use super::states::Context;
 use crate::StoreError;
+use crate::copied::{self, fixed, rows};
 use crate::vault::to_hex;
 
 const SELECT: &str = "SELECT project_no, kind, key, stream_id FROM log_claims";
@@ -42,7 +42,7 @@ pub(super) async fn read(
         sums: no_sums(),
         ..Claims::default()
     };
-    let mut blocks = std::pin::pin!(blocks::read(connection, SELECT).await?);
+    let mut blocks = std::pin::pin!(copied::read(connection, SELECT).await?);
     while let Some(block) = blocks.try_next().await? {
         rows::<4>(&block, |[project_no, kind, key, stream]| {
             let project_no = i32::from_be_bytes(fixed(project_no)?);

@@ -3,8 +3,8 @@
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::blocks::{fixed, rows};
 use crate::StoreError;
+use crate::copied::{fixed, rows};
 
 /// The columns in the order in which the digest takes them, and the digest.
 pub(super) const SELECT: &str =

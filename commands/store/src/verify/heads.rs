@@ -2,9 +2,9 @@
 
 use uuid::Uuid;
 
-use super::blocks::fixed;
 use super::walk::Head;
 use crate::StoreError;
+use crate::copied::fixed;
 
 pub(super) const SELECT: &str =
     "SELECT stream_id, project_no, kind, flags, version, last_position, state_fingerprint, key_no, key, state

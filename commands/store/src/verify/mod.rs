@@ -4,7 +4,6 @@
 //! damage goes on, so that all of it is named. Memory grows with the number of streams (about 50 bytes each), not of events.
 
 mod anchored;
-mod blocks;
 mod claims;
 mod digests;
 mod expected;

@@ -11,12 +11,12 @@ use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::Stage;
-use super::blocks::{self, rows};
 use super::expected::{Expected, sum_of};
 use super::folding::{self, ToFold};
 use super::heads::{self, Row};
 use super::report::Findings;
 use super::walk::Head;
+use crate::copied::{self, rows};
 use crate::kinds::Kind;
 use crate::sealing::{About, Part};
 use crate::vault::DataKey;
@@ -107,7 +107,7 @@ pub(super) async fn check(
     let mut states = States::default();
     let mut to_fold = Vec::new();
     {
-        let blocks = blocks::read(connection, heads::SELECT).await?;
+        let blocks = copied::read(connection, heads::SELECT).await?;
         let none = expected.like();
         let opening = blocks.map_ok(move |block| {
             let (context, part) = (Arc::clone(context), none.like());

@@ -15,10 +15,10 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use uuid::Uuid;
 
 use super::anchored::Anchored;
-use super::blocks::{self, fixed, rows};
 use super::digests::{self, Event};
 use super::report::Findings;
 use crate::StoreError;
+use crate::copied::{self, fixed, rows};
 use crate::kinds::Kind;
 
 /// Blocks that wait for the walk.
@@ -69,7 +69,7 @@ pub(super) async fn walk(
     let walking = spawn_blocking(move || walker.run(blocks_out));
 
     let read_events = async move {
-        let mut read = std::pin::pin!(blocks::read(events, digests::SELECT).await?);
+        let mut read = std::pin::pin!(copied::read(events, digests::SELECT).await?);
         while let Some(block) = read.try_next().await? {
             let hashing = spawn_blocking(move || digests::read(&block));
             // A walk that ended says why itself.
@@ -81,7 +81,7 @@ pub(super) async fn walk(
         Ok::<_, StoreError>(())
     };
     let read_batches = async move {
-        let mut read = std::pin::pin!(blocks::read(batches, BATCHES).await?);
+        let mut read = std::pin::pin!(copied::read(batches, BATCHES).await?);
         while let Some(block) = read.try_next().await? {
             if links.send(batches_of(&block)?).await.is_err() {
                 break;

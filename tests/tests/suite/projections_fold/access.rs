@@ -133,8 +133,8 @@ pub(super) async fn check_grants(connection: &mut PgConnection, project: &Projec
     assert_eq!(stored, expected, "view_grants");
 }
 
-/// A pair is blocked on both sides or on none, and no identity keeps somebody who was erased.
-pub(super) fn check_blocks(log: &Log) {
+/// A pair is blocked on both sides or on none, also in the read table, and no identity keeps somebody who was erased.
+pub(super) async fn check_blocks(connection: &mut PgConnection, project: &Project, log: &Log) {
     let of_customers: HashSet<(Uuid, String, String)> = log
         .active()
         .flat_map(|(stream, folded)| {
@@ -154,4 +154,17 @@ pub(super) fn check_blocks(log: &Log) {
             })
             .collect();
     assert_eq!(of_identities, of_customers);
+    let rows = sqlx::query("SELECT * FROM view_blocks")
+        .fetch_all(connection)
+        .await
+        .expect("rows");
+    let stored: HashSet<(Uuid, String, String)> = rows
+        .iter()
+        .map(|row| {
+            assert_eq!(row.get::<i32, _>("project_no"), project.no);
+            let key = (row.get("channel"), row.get("external_user_id"));
+            (row.get("stream_id"), key.0, key.1)
+        })
+        .collect();
+    assert_eq!(stored, of_customers, "view_blocks");
 }

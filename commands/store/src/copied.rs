@@ -12,8 +12,8 @@ const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 /// Bytes of flags and length after the signature.
 const HEADER_REST: usize = 8;
 
-/// Whole rows of a statement, as they were sent. Postgres sends one row a message, so that a block ends between two.
-pub(super) async fn read<'c>(
+/// Whole rows of a statement without parameters, as they were sent. Postgres sends one row a message, so that a block ends between two.
+pub async fn read<'c>(
     connection: &'c mut PgConnection,
     select: &str,
 ) -> Result<impl Stream<Item = Result<Vec<u8>, StoreError>> + use<'c>, StoreError> {
@@ -45,7 +45,7 @@ pub(super) async fn read<'c>(
 }
 
 /// Calls `each` with the columns of every row of a block; `None` is null.
-pub(super) fn rows<const COLUMNS: usize>(
+pub fn rows<const COLUMNS: usize>(
     block: &[u8],
     mut each: impl FnMut([Option<&[u8]>; COLUMNS]) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
@@ -82,7 +82,7 @@ fn take<const BYTES: usize>(rest: &mut &[u8]) -> Option<[u8; BYTES]> {
 }
 
 /// A column of a fixed width.
-pub(super) fn fixed<const BYTES: usize>(column: Option<&[u8]>) -> Result<[u8; BYTES], StoreError> {
+pub fn fixed<const BYTES: usize>(column: Option<&[u8]>) -> Result<[u8; BYTES], StoreError> {
     column
         .and_then(|value| value.try_into().ok())
         .ok_or(StoreError::Malformed("copied column"))

@@ -1,0 +1,129 @@
+//! How far the memory is, and how sure that is: a position, and when the end of the log was last seen there.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout_at;
+
+/// An answer from memory is of a log that ended there so long ago, at most. With the time that a poll takes to be seen it
+/// keeps the bound of 250 ms, whatever holds the one who follows up.
+const FRESH: Duration = Duration::from_millis(200);
+/// Without a look at the end of the log for so long the memory is not waited for.
+const CUT_OFF: Duration = Duration::from_secs(1);
+/// How long a look-up waits for a memory that is a little behind.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The position of the memory.
+pub(super) struct Feed {
+    started: Instant,
+    /// -1 while nothing is loaded.
+    position: AtomicI64,
+    /// Microseconds from the start to the last look at the end of the log that was followed up.
+    proven: AtomicU64,
+    moved: watch::Sender<()>,
+    asked: Notify,
+}
+
+impl Feed {
+    pub(super) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            position: AtomicI64::new(-1),
+            proven: AtomicU64::new(0),
+            moved: watch::Sender::new(()),
+            asked: Notify::new(),
+        }
+    }
+
+    /// A position of the memory that shows what was shown before, and is fresh enough to answer from. Waits a moment for it.
+    pub(super) async fn fresh(&self, shown: impl Fn() -> i64) -> Option<i64> {
+        if let Some(position) = self.fresh_now(shown()) {
+            return Some(position);
+        }
+        if self.position() < 0 || self.age() > CUT_OFF {
+            return None;
+        }
+        let until = tokio::time::Instant::now() + PATIENCE;
+        let mut moved = self.moved.subscribe();
+        // Read after the subscription, so that no move is missed. What is shown later need not be waited for.
+        let shown = shown();
+        loop {
+            if let Some(position) = self.fresh_now(shown) {
+                return Some(position);
+            }
+            self.asked.notify_one();
+            if !matches!(timeout_at(until, moved.changed()).await, Ok(Ok(()))) {
+                return None;
+            }
+        }
+    }
+
+    /// The same without waiting.
+    pub(super) fn fresh_now(&self, shown: i64) -> Option<i64> {
+        let position = self.position();
+        (position >= 0 && position >= shown && self.age() <= FRESH).then_some(position)
+    }
+
+    pub(super) fn position(&self) -> i64 {
+        self.position.load(Ordering::Acquire)
+    }
+
+    /// How long ago the memory was known to be as far as the log.
+    pub(super) fn age(&self) -> Duration {
+        let proven = Duration::from_micros(self.proven.load(Ordering::Acquire));
+        self.started.elapsed().saturating_sub(proven)
+    }
+
+    /// Everything up to a position is applied.
+    pub(super) fn reach(&self, position: i64) {
+        self.position.store(position, Ordering::Release);
+        self.moved.send_replace(());
+    }
+
+    /// At this moment the log ended at a position that was reached since.
+    pub(super) fn prove(&self, at: Instant) {
+        let since = at.saturating_duration_since(self.started).as_micros();
+        self.proven
+            .store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Release);
+        self.moved.send_replace(());
+    }
+
+    /// Nothing is loaded.
+    pub(super) fn lose(&self) {
+        self.position.store(-1, Ordering::Release);
+    }
+
+    /// Returns when a look-up waits.
+    pub(super) async fn asked(&self) {
+        self.asked.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::Feed;
+
+    #[tokio::test]
+    async fn what_was_shown_and_what_is_old_is_not_answered() {
+        let feed = Feed::new();
+        assert_eq!(feed.fresh(|| 0).await, None);
+        feed.reach(7);
+        feed.prove(Instant::now());
+        assert_eq!(feed.fresh_now(7), Some(7));
+        assert_eq!(feed.fresh_now(8), None);
+        let (found, ()) = tokio::join!(feed.fresh(|| 8), async {
+            tokio::task::yield_now().await;
+            feed.reach(8);
+        });
+        assert_eq!(found, Some(8));
+        feed.prove(feed.started);
+        let found = feed.fresh(|| 8).await;
+        assert_eq!(found.is_some(), feed.age() <= super::FRESH);
+        feed.lose();
+        assert_eq!(feed.fresh(|| 0).await, None);
+        assert!(feed.age() < Duration::from_mins(1));
+    }
+}

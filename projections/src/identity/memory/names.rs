@@ -1,0 +1,150 @@
+//! What a customer is called, in one allocation: the id, the display name, and the values that a later display name may be
+//! made of.
+
+use std::sync::Arc;
+
+use roster_domain::customer::display_name;
+use roster_domain::value::{Profile, Value};
+
+/// The fields that a display name is made of, with their tags: the upper-case one says that the value is the display name.
+const PARTS: [(&str, char); 5] = [
+    ("full_name", 'f'),
+    ("name", 'n'),
+    ("first_name", 'a'),
+    ("last_name", 'z'),
+    ("email", 'e'),
+];
+/// What ends a value in the text.
+const END: char = '\0';
+
+/// Id and display name.
+#[derive(Clone)]
+pub(in crate::identity) struct Names {
+    text: Arc<str>,
+    /// Where the id ends.
+    id: u32,
+    /// Where the display name ends.
+    name: u32,
+}
+
+impl Names {
+    /// Names that are only shown.
+    pub(in crate::identity) fn shown(customer_user_id: &str, display_name: &str) -> Self {
+        Self::of(customer_user_id, display_name, "")
+    }
+
+    /// Names that follow the profile.
+    pub(super) fn kept(customer_user_id: &str, profile: &Profile) -> Self {
+        let display_name = display_name(profile, customer_user_id);
+        let mut parts = String::new();
+        for (field, tag) in PARTS {
+            let Some(value) = profile.get(field).map(Value::as_text) else {
+                continue;
+            };
+            if value == display_name {
+                parts.push(tag.to_ascii_uppercase());
+            } else if !value.contains(END) {
+                parts.push(tag);
+                parts.push_str(value);
+                parts.push(END);
+            }
+        }
+        Self::of(customer_user_id, &display_name, &parts)
+    }
+
+    /// The names after a change of the profile.
+    pub(super) fn changed(&self, set: &Profile, cleared: &[String]) -> Self {
+        let is_part = |field: &String| PARTS.iter().any(|(part, _)| part == field);
+        if !set.keys().chain(cleared).any(is_part) {
+            return self.clone();
+        }
+        let mut profile = self.parts();
+        for field in cleared {
+            profile.remove(field);
+        }
+        let set = set.iter().filter(|(field, _)| is_part(field));
+        profile.extend(set.map(|(field, value)| (field.clone(), value.clone())));
+        Self::kept(self.customer_user_id(), &profile)
+    }
+
+    fn of(customer_user_id: &str, display_name: &str, parts: &str) -> Self {
+        let end = |length: usize| u32::try_from(length).unwrap_or_default();
+        Self {
+            text: [customer_user_id, display_name, parts].concat().into(),
+            id: end(customer_user_id.len()),
+            name: end(customer_user_id.len() + display_name.len()),
+        }
+    }
+
+    /// The values that the display name is made of.
+    fn parts(&self) -> Profile {
+        let mut profile = Profile::new();
+        let mut rest = &self.text[self.name as usize..];
+        while let Some(tag) = rest.chars().next() {
+            rest = &rest[tag.len_utf8()..];
+            let value = if tag.is_ascii_uppercase() {
+                self.display_name()
+            } else {
+                let (value, after) = rest.split_once(END).unwrap_or((rest, ""));
+                rest = after;
+                value
+            };
+            let field = PARTS
+                .iter()
+                .find(|(_, known)| *known == tag.to_ascii_lowercase());
+            if let Some((field, _)) = field {
+                profile.insert((*field).to_owned(), Value::Text(value.to_owned()));
+            }
+        }
+        profile
+    }
+
+    pub(in crate::identity) fn customer_user_id(&self) -> &str {
+        &self.text[..self.id as usize]
+    }
+
+    pub(in crate::identity) fn display_name(&self) -> &str {
+        &self.text[self.id as usize..self.name as usize]
+    }
+
+    /// Bytes of the text.
+    pub(super) fn bytes(&self) -> usize {
+        self.text.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use roster_domain::value::{Profile, Value};
+
+    use super::Names;
+
+    fn profile(values: &[(&str, &str)]) -> Profile {
+        let value =
+            |(field, text): &(&str, &str)| ((*field).to_owned(), Value::Text((*text).to_owned()));
+        values.iter().map(value).collect()
+    }
+
+    #[test]
+    fn the_display_name_follows_every_value_that_it_is_made_of() {
+        let mut names = Names::kept(
+            "c1",
+            &profile(&[("email", "a@b.co"), ("first_name", "Ada")]),
+        );
+        assert_eq!(
+            (names.customer_user_id(), names.display_name()),
+            ("c1", "Ada")
+        );
+        let mut change = |set: &[(&str, &str)], cleared: &[&str]| {
+            let cleared: Vec<String> = cleared.iter().map(|name| (*name).to_owned()).collect();
+            names = names.changed(&profile(set), &cleared);
+            names.display_name().to_owned()
+        };
+        assert_eq!(change(&[("last_name", "Lovelace")], &[]), "Ada Lovelace");
+        assert_eq!(change(&[("city", "London")], &[]), "Ada Lovelace");
+        assert_eq!(change(&[("full_name", "A. L.")], &["first_name"]), "A. L.");
+        assert_eq!(change(&[], &["full_name"]), "Lovelace");
+        assert_eq!(change(&[], &["last_name"]), "a@b.co");
+        assert_eq!(change(&[], &["email"]), "c1");
+    }
+}

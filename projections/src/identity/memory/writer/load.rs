@@ -1,0 +1,157 @@
+//! The memory from the read tables: a row at a time, customers before what they have.
+
+use std::collections::BTreeMap;
+
+use roster_domain::access::{Terms, WILDCARD};
+use roster_domain::schema::Definition;
+use roster_domain::value::{Value, profile_from_json};
+use roster_store::StoreError;
+use uuid::Uuid;
+
+use super::Writer;
+use crate::identity::memory::keys::Key;
+use crate::identity::memory::names::Names;
+use crate::identity::memory::slots::{Kind, NewNode, NewSlot, Place};
+
+/// A row of `view_customers`.
+pub(in crate::identity) struct CustomerRow<'a> {
+    pub(in crate::identity) project_no: i32,
+    pub(in crate::identity) stream: Uuid,
+    pub(in crate::identity) customer_user_id: &'a str,
+    pub(in crate::identity) enabled: bool,
+    /// JSON, unless every channel is as it is by itself.
+    pub(in crate::identity) switches: Option<&'a str>,
+    /// JSON.
+    pub(in crate::identity) profile: &'a str,
+}
+
+/// The key of a row of `view_identities`, `view_grants` or `view_blocks`.
+pub(in crate::identity) struct IdentityRow<'a> {
+    pub(in crate::identity) project_no: i32,
+    pub(in crate::identity) channel: &'a str,
+    pub(in crate::identity) external_user_id: &'a str,
+    pub(in crate::identity) stream: Uuid,
+}
+
+impl Writer {
+    /// A row of `view_schemas`. These come first.
+    pub(in crate::identity) fn load_schema(
+        &mut self,
+        project_no: i32,
+        definition: Definition,
+        version: i32,
+    ) {
+        self.replace_schema(project_no, definition, version);
+        // Every customer who comes from here on brings their values.
+        self.edit(project_no, |project| {
+            for field in &mut project.fields {
+                field.is_filled = true;
+            }
+        });
+    }
+
+    pub(in crate::identity) fn load_customer(
+        &mut self,
+        row: &CustomerRow<'_>,
+    ) -> Result<(), StoreError> {
+        let Some(project) = self.memory.projects.get(row.project_no) else {
+            return Ok(());
+        };
+        if project.is_out {
+            return Ok(());
+        }
+        let malformed = || StoreError::Malformed("copied profile");
+        let profile = profile_from_json(row.profile).ok_or_else(malformed)?;
+        let switches: BTreeMap<String, bool> = match row.switches {
+            Some(json) => serde_json::from_str(json).map_err(|_| malformed())?,
+            None => BTreeMap::new(),
+        };
+        let switches: Box<[(u16, bool)]> = switches
+            .into_iter()
+            .map(|(channel, is_on)| (self.channel(row.project_no, &channel), is_on))
+            .collect();
+        let mut keys: Vec<(u16, Key)> = Vec::new();
+        for (number, field) in project.wanted() {
+            if let Some(value) = profile.get(field).map(Value::as_text) {
+                let key = self.memory.hashes.value(row.project_no, field, value);
+                keys.push((number, key));
+            }
+        }
+        let node = |(name, key): &(u16, Key)| NewNode {
+            low: key.low(),
+            name: *name,
+            kind: Kind::Value,
+            grant: None,
+        };
+        let new = NewSlot {
+            stream: row.stream,
+            project_no: row.project_no,
+            names: Names::kept(row.customer_user_id, &profile),
+            enabled: row.enabled,
+            switches: (!switches.is_empty()).then_some(switches),
+            nodes: keys.iter().map(node).collect(),
+        };
+        let number = self.memory.shard_of(row.stream);
+        let slot = self.memory.write(number).put(&self.memory.hashes, new);
+        for (_, key) in keys {
+            self.memory.values.add(key, Place::new(number, slot));
+        }
+        *self.sizes.entry(row.project_no).or_default() += 1;
+        self.make_room();
+        Ok(())
+    }
+
+    pub(in crate::identity) fn load_link(&mut self, row: &IdentityRow<'_>) {
+        if let Some((place, key)) = self.attach(row, Kind::Linked) {
+            self.memory.identities.add(key, place);
+            *self.sizes.entry(row.project_no).or_default() += 1;
+            self.make_room();
+        }
+    }
+
+    pub(in crate::identity) fn load_block(&mut self, row: &IdentityRow<'_>) {
+        self.attach(row, Kind::Blocked);
+    }
+
+    pub(in crate::identity) fn load_grant(&mut self, row: &IdentityRow<'_>, terms: &Terms) {
+        let granted = self.kept.of(terms);
+        if row.external_user_id == WILDCARD {
+            self.edit(row.project_no, |project| {
+                project.channel(row.channel);
+                if let Some(channel) = project.channels.get_mut(row.channel) {
+                    channel.wildcard = Some((row.stream, granted));
+                }
+            });
+            return;
+        }
+        let number = self.memory.shard_of(row.stream);
+        let key = self.key(row);
+        let mut shard = self.memory.write(number);
+        if let Some(slot) = shard.find(&self.memory.hashes, row.stream) {
+            shard.grant(slot, key.low(), granted);
+        }
+    }
+
+    fn attach(&self, row: &IdentityRow<'_>, kind: Kind) -> Option<(Place, Key)> {
+        let number = self.memory.shard_of(row.stream);
+        let name = self.channel(row.project_no, row.channel);
+        let key = self.key(row);
+        let mut shard = self.memory.write(number);
+        let slot = shard.find(&self.memory.hashes, row.stream)?;
+        shard.attach(
+            slot,
+            NewNode {
+                low: key.low(),
+                name,
+                kind,
+                grant: None,
+            },
+        );
+        Some((Place::new(number, slot), key))
+    }
+
+    fn key(&self, row: &IdentityRow<'_>) -> Key {
+        let hashes = &self.memory.hashes;
+        hashes.identity(row.project_no, row.channel, row.external_user_id)
+    }
+}

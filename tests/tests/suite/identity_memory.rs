@@ -1,0 +1,264 @@
+//! Memory, read tables and the folded log say the same of who is behind an identity.
+
+#[path = "identity_memory/directory.rs"]
+mod directory;
+#[path = "identity_memory/naive.rs"]
+mod naive;
+
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use roster_commands::{Limits, SchemaInput};
+use roster_domain::Timestamp;
+use roster_domain::access::{ConnectorIdentity, Facts};
+use roster_domain::channel::Fact;
+use roster_domain::schema::Schema;
+use roster_projections::identity::{Asked, Found, IdentityOptions};
+use roster_projections::schemas;
+use roster_tests::database::Database;
+use roster_tests::node::Node;
+use roster_tests::until::until;
+use sqlx::{Connection, Executor};
+
+use directory::{CHANNELS, change, definition, random_facts, random_identity, upsert};
+use naive::{Naive, Shown};
+
+/// Rounds of a run.
+const ROUNDS: usize = 12;
+/// Changes of a round.
+const CHANGES: usize = 25;
+/// Sightings that are looked up after each round.
+const SIGHTINGS: usize = 120;
+
+/// The schema of the test's project, as reads show it.
+async fn schema(node: &Node, project_no: i32) -> Arc<Schema> {
+    let row = schemas::get(node.cell().pool(), project_no)
+        .await
+        .expect("a row");
+    let (definition, version) =
+        row.map_or_else(Default::default, |row| (row.definition, row.version));
+    Arc::new(Schema::compile(definition, version).expect("a schema"))
+}
+
+/// The answer from memory, which is waited for: values of new rules are read in beside the log.
+async fn kept(node: &Node, asked: Asked<'_>) -> Found {
+    until("memory answers", async || node.identities.find_kept(asked)).await
+}
+
+async fn project_no(node: &Node) -> i32 {
+    let project = node.cell().project(&Node::context("p").scope).await;
+    project.expect("a look-up").expect("the project").no
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_tables_and_the_folded_log_agree_on_random_directories() {
+    let seed: u64 = rand::random();
+    eprintln!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let database = Database::create().await.expect("a database");
+    let mut nodes = Vec::new();
+    for name in ["one", "two"] {
+        let node = Node::start(&database, name, Limits::default()).await;
+        nodes.push(node.expect("a node"));
+    }
+    let ctx = Node::context("p");
+    let input = SchemaInput {
+        definition: definition(&mut random),
+        expected_version: None,
+    };
+    let first = &nodes[0].directory;
+    first.upsert_schema(&ctx, input).await.expect("a schema");
+    let mut seen = std::collections::BTreeSet::new();
+    for round in 0..ROUNDS {
+        for _ in 0..CHANGES {
+            let node = &nodes[random.random_range(0..2)];
+            change(&node.directory, &ctx, &mut random).await;
+        }
+        for node in &nodes {
+            node.settle().await.expect("the read side follows");
+        }
+        let number = project_no(&nodes[0]).await;
+        let schema = schema(&nodes[0], number).await;
+        let naive = Naive::read(nodes[0].cell()).await;
+        for _ in 0..SIGHTINGS {
+            let identity = random_identity(&mut random);
+            let facts = random_facts(&mut random);
+            let asked = Asked {
+                project_no: number,
+                schema: &schema,
+                identity: &identity,
+                facts: &facts,
+                now: Timestamp([1_000, 2_000_000_000_000_000][random.random_range(0..2)]),
+            };
+            let (expected, is_ordered) = naive.find(&asked);
+            seen.insert(expected.reason.as_str());
+            let what = format!(
+                "seed {seed} round {round} {asked:?} {:?}",
+                identity.external_user_id
+            );
+            for node in &nodes {
+                let stored = node.identities.find_stored(asked).await.expect("an answer");
+                assert_eq!(Shown::of(&stored), expected, "tables, {what}");
+                let found = node.identities.find(asked).await.expect("an answer");
+                assert_eq!(Shown::of(&found), expected, "both, {what}");
+                // Which of several grants is first is left to the tables.
+                if is_ordered {
+                    let kept = kept(node, asked).await;
+                    assert_eq!(Shown::of(&kept), expected, "memory, {what}");
+                }
+            }
+        }
+    }
+    assert!(seen.len() > 5, "the directories were too plain: {seen:?}");
+    // One who begins now reads from the tables what the others heard from the log.
+    let late = Node::start(&database, "late", Limits::default()).await;
+    let late = late.expect("a node");
+    late.settle().await.expect("the read side follows");
+    let number = project_no(&late).await;
+    let schema = schema(&late, number).await;
+    let naive = Naive::read(late.cell()).await;
+    for channel in CHANNELS {
+        for id in 0..directory::IDENTITIES {
+            let identity = directory::identity(channel, id);
+            let facts = random_facts(&mut random);
+            let asked = Asked {
+                project_no: number,
+                schema: &schema,
+                identity: &identity,
+                facts: &facts,
+                now: Timestamp(1_000),
+            };
+            let (expected, is_ordered) = naive.find(&asked);
+            if is_ordered {
+                let kept = kept(&late, asked).await;
+                assert_eq!(Shown::of(&kept), expected, "filled, seed {seed} {asked:?}");
+            }
+        }
+    }
+    nodes.push(late);
+    for node in nodes {
+        node.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_beyond_the_bound_is_looked_up_in_the_tables_and_others_are_not() {
+    let database = Database::create().await.expect("a database");
+    let options = IdentityOptions { most: 30 };
+    let writer = Node::start(&database, "writer", Limits::default()).await;
+    let writer = writer.expect("a node");
+    let facts = Facts::default();
+    let identity = |id: &str| ConnectorIdentity::read("sms", id).expect("a number");
+    for (project, customers) in [("small", 5), ("large", 40)] {
+        let ctx = Node::context(project);
+        for number in 0..customers {
+            let id = format!("c{number}");
+            writer
+                .directory
+                .upsert_customer(&ctx, upsert(&id, &[]))
+                .await
+                .expect("a customer");
+            directory::link(
+                &writer.directory,
+                &ctx,
+                &id,
+                "sms",
+                &format!("+4917000{number:03}"),
+            )
+            .await
+            .expect("a link");
+        }
+    }
+    writer.settle().await.expect("the read side follows");
+    let reader = Node::start_with(&database, "reader", Limits::default(), options).await;
+    let reader = reader.expect("a node");
+    reader.settle().await.expect("the read side follows");
+    let default = Arc::new(
+        Schema::compile(roster_domain::schema::Definition::default(), 0).expect("a schema"),
+    );
+    let identity = identity("+4917000003");
+    let asked = async |node: &Node, project: &str| {
+        let project = node.cell().project(&Node::context(project).scope).await;
+        project.expect("a look-up").expect("the project").no
+    };
+    let (small, large) = (asked(&reader, "small").await, asked(&reader, "large").await);
+    let of = |project_no| Asked {
+        project_no,
+        schema: &default,
+        identity: &identity,
+        facts: &facts,
+        now: Timestamp(1),
+    };
+    let found = kept(&reader, of(small)).await;
+    assert_eq!(
+        found
+            .customer
+            .map(|person| person.customer_user_id().to_owned()),
+        Some("c3".into())
+    );
+    // Memory is fresh, as the small project shows at the same time, and knows nothing of the large one.
+    until("memory answers for one and not for the other", async || {
+        let without = reader.identities.find_kept(of(large)).is_none();
+        (reader.identities.find_kept(of(small)).is_some() && without).then_some(())
+    })
+    .await;
+    let found = reader.identities.find(of(large)).await.expect("an answer");
+    assert_eq!(
+        found
+            .customer
+            .map(|person| person.customer_user_id().to_owned()),
+        Some("c3".into())
+    );
+    reader.close().await;
+    writer.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_proves_nothing_and_the_tables_answer_until_the_log_does() {
+    let database = Database::create().await.expect("a database");
+    let node = Node::start(&database, "only", Limits::default()).await;
+    let node = node.expect("a node");
+    let ctx = Node::context("p");
+    node.directory
+        .upsert_customer(&ctx, upsert("ada", &[]))
+        .await
+        .expect("a customer");
+    directory::link(&node.directory, &ctx, "ada", "sms", "+4917000001")
+        .await
+        .expect("a link");
+    node.settle().await.expect("the read side follows");
+    let number = project_no(&node).await;
+    let schema = schema(&node, number).await;
+    let identity = ConnectorIdentity::read("sms", "+4917000001").expect("a number");
+    let facts = Facts {
+        verified: vec![Fact::Phone],
+        ..Facts::default()
+    };
+    let asked = Asked {
+        project_no: number,
+        schema: &schema,
+        identity: &identity,
+        facts: &facts,
+        now: Timestamp(1),
+    };
+    assert!(kept(&node, asked).await.customer.is_some());
+    let mut superuser = database.superuser().await.expect("a connection");
+    let mut cut = superuser.begin().await.expect("a transaction");
+    cut.execute("LOCK TABLE log_batches IN ACCESS EXCLUSIVE MODE")
+        .await
+        .expect("a lock");
+    until("memory is not believed", async || {
+        node.identities.find_kept(asked).is_none().then_some(())
+    })
+    .await;
+    let found = node
+        .identities
+        .find(asked)
+        .await
+        .expect("the tables answer");
+    assert!(found.customer.is_some());
+    cut.rollback().await.expect("the lock ends");
+    assert!(kept(&node, asked).await.customer.is_some());
+    node.close().await;
+}

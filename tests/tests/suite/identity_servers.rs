@@ -1,0 +1,332 @@
+//! Several servers of one cell: what was acknowledged holds everywhere, in time, also without NATS.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures::future::join_all;
+use roster_domain::Timestamp;
+use roster_tests::bus::Nats;
+use roster_tests::client::Client;
+use roster_tests::database::Database;
+use roster_tests::schema::{field, with};
+use roster_tests::server::Server;
+use roster_tests::until::until;
+use serde_json::{Value, json};
+
+/// How long a server may go on allowing what was revoked: the bound that Roster promises.
+const BOUND: Duration = Duration::from_millis(250);
+/// How much longer each server is asked.
+const WATCHED: Duration = Duration::from_millis(250);
+/// Revocations that are watched at once.
+const AT_ONCE: usize = 6;
+/// How long before a grant ends it is given.
+const NOTICE: Duration = Duration::from_millis(1_500);
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the long run is asked for by the environment"
+)]
+fn revocations() -> usize {
+    let asked = std::env::var("ROSTER_REVOCATIONS").ok();
+    asked.and_then(|text| text.parse().ok()).unwrap_or(60)
+}
+
+struct Servers {
+    servers: Vec<Server>,
+    clients: Vec<Client>,
+}
+
+impl Servers {
+    async fn start(nats: &Nats, count: usize, project_id: &str) -> Self {
+        let database = Arc::new(Database::create().await.expect("a database"));
+        let mut servers = Vec::new();
+        for _ in 0..count {
+            let settings = [("NATS_URL", nats.url())];
+            let server = Server::start_on(Arc::clone(&database), &settings).await;
+            servers.push(server.expect("a server"));
+        }
+        let client = Client::of_project(&servers[0], project_id).await;
+        let client = client.expect("a client");
+        let clients = servers.iter().map(|server| client.at(server)).collect();
+        Self { servers, clients }
+    }
+}
+
+fn matching(rules: &Value) -> Value {
+    let mut schema = with(&[
+        field("phone", &json!({"type": "phone"})),
+        field("full_name", &json!({})),
+        field("badge", &json!({})),
+    ]);
+    schema["match_rules"] = rules.clone();
+    schema["auto_match"] = json!(false);
+    schema
+}
+
+/// Reason, customer, display name and access, with everything shown that was acknowledged by then.
+async fn seen(client: &Client, channel: &str, id: &str, position: Option<i64>) -> String {
+    let client = match position {
+        Some(position) => client.with_header("roster-min-position", &format!("1:{position}")),
+        None => client.clone(),
+    };
+    let members = json!({"channel": channel, "external_user_id": id,
+        "facts": {"username": "B-7"}});
+    let answer = client.ok("identities/resolve", members).await;
+    assert!(
+        position.is_none_or(|position| answer["position"].as_i64() >= Some(position)),
+        "{answer}"
+    );
+    [
+        &answer["reason"],
+        &answer["customer"]["customer_user_id"],
+        &answer["customer"]["display_name"],
+        &answer["via"],
+    ]
+    .map(|value| value.as_str().unwrap_or("-").to_owned())
+    .join(" ")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_is_what_every_server_says() {
+    let nats = Nats::start().expect("NATS");
+    let Servers { servers, clients } = Servers::start(&nats, 2, "p").await;
+    let [one, other] = &clients[..] else {
+        panic!("two servers");
+    };
+    one.ok("schema/upsert", matching(&json!([]))).await;
+    let names = |name: &str| json!({"full_name": name, "phone": "+491701234567", "badge": "B-7"});
+    one.upsert("ada", names("Ada")).await;
+    let line = |more: Value| {
+        let mut members = json!({"channel": "line", "external_user_id": "U1"});
+        for (name, value) in more.as_object().expect("members") {
+            members[name] = value.clone();
+        }
+        members
+    };
+    let ada = json!({"customer_user_id": "ada"});
+    let grant = |more: Value| {
+        let mut members = line(json!({"customer_user_id": "ada", "agents": ["*"]}));
+        for (name, value) in more.as_object().expect("members") {
+            members[name] = value.clone();
+        }
+        members
+    };
+    let enabled = |on: bool| json!({"customer_user_id": "ada", "enabled": on});
+    let upsert = |profile: Value| json!({"customer_user_id": "ada", "profile": profile});
+    let by_badge = json!([{"channel": "line", "field": "badge", "source": "connector.username"}]);
+    let by_phone = json!([{"channel": "line", "field": "phone", "source": "connector.username"}]);
+    let steps = [
+        (
+            "identities/link",
+            line(ada.clone()),
+            "no_grant ada Ada link",
+        ),
+        (
+            "users/attach-channel-grant",
+            grant(json!({})),
+            "matched ada Ada link",
+        ),
+        (
+            "users/attach-channel-grant",
+            grant(json!({"enabled": false})),
+            "grant_disabled ada Ada link",
+        ),
+        (
+            "users/attach-channel-grant",
+            grant(json!({"expires_at": "2020-01-01T00:00:00Z"})),
+            "grant_expired ada Ada link",
+        ),
+        (
+            "users/attach-channel-grant",
+            grant(json!({})),
+            "matched ada Ada link",
+        ),
+        (
+            "users/upsert",
+            enabled(false),
+            "customer_disabled ada Ada link",
+        ),
+        (
+            "users/upsert",
+            upsert(json!({"full_name": "A. L."})),
+            "customer_disabled ada A. L. link",
+        ),
+        ("users/upsert", enabled(true), "matched ada A. L. link"),
+        (
+            "users/revoke-channel-grant",
+            json!({"customer_user_id": "ada", "channel": "line"}),
+            "no_grant ada A. L. link",
+        ),
+        ("identities/unlink", line(json!({})), "unmatched - - none"),
+        ("schema/upsert", matching(&by_badge), "blocked - - none"),
+        (
+            "identities/link",
+            line(ada.clone()),
+            "no_grant ada A. L. link",
+        ),
+        (
+            "users/upsert",
+            json!({"customer_user_id": "twin", "profile": {"full_name": "Twin"}}),
+            "no_grant ada A. L. link",
+        ),
+        ("users/delete", ada.clone(), "unmatched - - none"),
+        (
+            "users/upsert",
+            json!({"customer_user_id": "twin", "profile": {"badge": "B-7"}}),
+            "no_grant twin Twin rule",
+        ),
+        (
+            "users/upsert",
+            json!({"customer_user_id": "third", "profile": {"badge": "B-7"}}),
+            "ambiguous - - none",
+        ),
+        (
+            "users/upsert",
+            json!({"customer_user_id": "third", "profile": {"badge": null}}),
+            "no_grant twin Twin rule",
+        ),
+        ("schema/upsert", matching(&by_phone), "unmatched - - none"),
+        (
+            "schema/upsert",
+            matching(&by_badge),
+            "no_grant twin Twin rule",
+        ),
+        (
+            "users/delete",
+            json!({"customer_user_id": "twin"}),
+            "unmatched - - none",
+        ),
+    ];
+    for (place, (route, members, expected)) in steps.into_iter().enumerate() {
+        // The server that writes, then the one that does not.
+        let (writer, reader) = if place % 2 == 0 {
+            (one, other)
+        } else {
+            (other, one)
+        };
+        let answer = writer.post(route, members.clone()).await;
+        let shown = answer.ok();
+        let position = answer.position();
+        assert_eq!(
+            seen(writer, "line", "U1", None).await,
+            expected,
+            "{route} {shown}"
+        );
+        assert_eq!(
+            seen(reader, "line", "U1", Some(position)).await,
+            expected,
+            "{route}"
+        );
+    }
+    drop(servers);
+}
+
+/// What takes access away; the moment from which it must hold.
+async fn revoke(client: &Client, kind: usize, id: &str) -> Instant {
+    let named = json!({"customer_user_id": id});
+    let line = json!({"channel": "line", "external_user_id": format!("U-{id}")});
+    match kind {
+        0 => drop(client.ok("identities/unlink", line).await),
+        1 => drop(
+            client
+                .ok(
+                    "users/upsert",
+                    json!({"customer_user_id": id, "enabled": false}),
+                )
+                .await,
+        ),
+        2 => drop(client.ok("users/delete", named).await),
+        3 => {
+            let members = json!({"customer_user_id": id, "channel": "line", "agents": ["*"], "enabled": false,
+                "external_user_id": format!("U-{id}")});
+            client.ok("users/attach-channel-grant", members).await;
+        }
+        _ => {
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .expect("after 1970");
+            let at = Instant::now() + NOTICE;
+            let ends = Timestamp(i64::try_from((now + NOTICE).as_micros()).expect("a time"));
+            let members = json!({"customer_user_id": id, "channel": "line", "agents": ["*"],
+                "expires_at": ends.to_string(), "external_user_id": format!("U-{id}")});
+            client.ok("users/attach-channel-grant", members).await;
+            return at.max(Instant::now());
+        }
+    }
+    Instant::now()
+}
+
+/// Revokes one customer's access on one server while every server is asked for it; how often one allowed it too late.
+async fn watched(clients: &[Client], number: usize) -> usize {
+    let id = format!("c{number}");
+    let line = json!({"channel": "line", "external_user_id": format!("U-{id}")});
+    let revoked: Arc<std::sync::OnceLock<Instant>> = Arc::default();
+    let (is_over, was_allowed) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let mut asking = tokio::task::JoinSet::new();
+    for client in clients {
+        let (client, line) = (client.clone(), line.clone());
+        let (revoked, is_over) = (Arc::clone(&revoked), Arc::clone(&is_over));
+        let was_allowed = Arc::clone(&was_allowed);
+        asking.spawn(async move {
+            let (mut late, mut is_seen) = (0, false);
+            while !is_over.load(Ordering::Relaxed) {
+                let asked = Instant::now();
+                let answer = client.ok("identities/resolve", line.clone()).await;
+                let is_allowed = answer["access"]["allowed"] == true;
+                if is_allowed && !is_seen {
+                    is_seen = true;
+                    was_allowed.fetch_add(1, Ordering::Relaxed);
+                }
+                let is_late = revoked.get().is_some_and(|at| asked > *at + BOUND);
+                late += usize::from(is_allowed && is_late);
+            }
+            late
+        });
+    }
+    until("every server allows it", async || {
+        (was_allowed.load(Ordering::Relaxed) == clients.len()).then_some(())
+    })
+    .await;
+    let at = revoke(&clients[number % clients.len()], number % 5, &id).await;
+    revoked.set(at).expect("it is set once");
+    tokio::time::sleep_until((at + BOUND + WATCHED).into()).await;
+    is_over.store(true, Ordering::Relaxed);
+    asking.join_all().await.into_iter().sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_server_allows_what_was_revoked_a_quarter_of_a_second_ago() {
+    let mut nats = Nats::start().expect("NATS");
+    let Servers { servers, clients } = Servers::start(&nats, 3, "p").await;
+    let count = revocations();
+    let items: Vec<Value> = (0..count)
+        .map(|number| json!({"customer_user_id": format!("c{number}"), "profile": {"full_name": "Ada"}}))
+        .collect();
+    for chunk in items.chunks(500) {
+        clients[0].upsert_all(json!(chunk)).await;
+    }
+    for number in 0..count {
+        let members = json!({"customer_user_id": format!("c{number}"), "channel": "line", "agents": ["*"],
+            "external_user_id": format!("U-c{number}")});
+        clients[0].ok("users/attach-channel-grant", members).await;
+    }
+    let numbers: Vec<usize> = (0..count).collect();
+    let mut late = 0;
+    for (round, chunk) in numbers.chunks(AT_ONCE).enumerate() {
+        if round == count.div_ceil(AT_ONCE) / 2 {
+            // From here on nobody tells anybody anything.
+            nats.kill().expect("it was running");
+        }
+        let watching = chunk.iter().map(|number| watched(&clients, *number));
+        late += join_all(watching).await.into_iter().sum::<usize>();
+    }
+    assert_eq!(
+        late, 0,
+        "answers allowed more than {BOUND:?} after {count} revocations"
+    );
+    drop(servers);
+}
