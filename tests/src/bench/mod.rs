@@ -14,6 +14,7 @@ mod copy;
 mod database;
 mod directory;
 mod http;
+mod identity;
 mod idle;
 mod import;
 mod interactive;
@@ -28,6 +29,7 @@ mod purge;
 mod rebuild;
 mod relay;
 mod report;
+mod resolve;
 mod server;
 mod stats;
 mod upserts;
@@ -93,6 +95,7 @@ pub async fn main() -> anyhow::Result<ExitCode> {
         (rebuild::ROWS, Stage::Rebuild),
         (verify::ROWS, Stage::Verify),
         (relay::ROWS, Stage::Relay),
+        (identity::ROWS, Stage::Identity),
         (idle::ROWS, Stage::Idle),
     ];
     let stages = stages.into_iter().chain([
@@ -110,6 +113,7 @@ pub async fn main() -> anyhow::Result<ExitCode> {
             Stage::Rebuild => rebuild::run(&bench, &mut report).await,
             Stage::Verify => verify::run(&bench, &mut report).await,
             Stage::Relay => relay::run(&bench, &mut report).await,
+            Stage::Identity => identity::run(&bench, &mut report).await,
             Stage::Idle => idle::run(&bench, &mut report).await,
             Stage::Upserts => upserts::run(&bench, &mut report).await,
             Stage::Directory => directory::run(&bench, &mut report).await,
@@ -147,6 +151,7 @@ enum Stage {
     Rebuild,
     Verify,
     Relay,
+    Identity,
     Idle,
     Upserts,
     Directory,
