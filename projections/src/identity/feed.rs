@@ -14,6 +14,17 @@ const CUT_OFF: Duration = Duration::from_secs(1);
 /// How long a look-up waits for a memory that is a little behind.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// No look at the end of the log yet.
+const NEVER: u64 = u64::MAX;
+
+/// A position at which the memory may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moment {
+    pub(super) position: i64,
+    /// How often everything had been lost by then.
+    losses: u64,
+}
+
 /// The position of the memory.
 pub(super) struct Feed {
     started: Instant,
@@ -21,6 +32,7 @@ pub(super) struct Feed {
     position: AtomicI64,
     /// Microseconds from the start to the last look at the end of the log that was followed up.
     proven: AtomicU64,
+    losses: AtomicU64,
     moved: watch::Sender<()>,
     asked: Notify,
 }
@@ -30,16 +42,17 @@ impl Feed {
         Self {
             started: Instant::now(),
             position: AtomicI64::new(-1),
-            proven: AtomicU64::new(0),
+            proven: AtomicU64::new(NEVER),
+            losses: AtomicU64::new(0),
             moved: watch::Sender::new(()),
             asked: Notify::new(),
         }
     }
 
     /// A position of the memory that shows what was shown before, and is fresh enough to answer from. Waits a moment for it.
-    pub(super) async fn fresh(&self, shown: impl Fn() -> i64) -> Option<i64> {
-        if let Some(position) = self.fresh_now(shown()) {
-            return Some(position);
+    pub(super) async fn fresh(&self, shown: impl Fn() -> i64) -> Option<Moment> {
+        if let Some(moment) = self.fresh_now(shown()) {
+            return Some(moment);
         }
         if self.position() < 0 || self.age() > CUT_OFF {
             return None;
@@ -49,8 +62,8 @@ impl Feed {
         // Read after the subscription, so that no move is missed. What is shown later need not be waited for.
         let shown = shown();
         loop {
-            if let Some(position) = self.fresh_now(shown) {
-                return Some(position);
+            if let Some(moment) = self.fresh_now(shown) {
+                return Some(moment);
             }
             self.asked.notify_one();
             if !matches!(timeout_at(until, moved.changed()).await, Ok(Ok(()))) {
@@ -60,9 +73,16 @@ impl Feed {
     }
 
     /// The same without waiting.
-    pub(super) fn fresh_now(&self, shown: i64) -> Option<i64> {
+    pub(super) fn fresh_now(&self, shown: i64) -> Option<Moment> {
+        let losses = self.losses.load(Ordering::SeqCst);
         let position = self.position();
-        (position >= 0 && position >= shown && self.age() <= FRESH).then_some(position)
+        let is_fresh = position >= 0 && position >= shown && self.age() <= FRESH;
+        is_fresh.then_some(Moment { position, losses })
+    }
+
+    /// Whether nothing was lost since a moment: what was read in between may be trusted.
+    pub(super) fn is_whole(&self, since: Moment) -> bool {
+        self.losses.load(Ordering::SeqCst) == since.losses
     }
 
     pub(super) fn position(&self) -> i64 {
@@ -71,8 +91,13 @@ impl Feed {
 
     /// How long ago the memory was known to be as far as the log.
     pub(super) fn age(&self) -> Duration {
-        let proven = Duration::from_micros(self.proven.load(Ordering::Acquire));
-        self.started.elapsed().saturating_sub(proven)
+        match self.proven.load(Ordering::Acquire) {
+            NEVER => Duration::MAX,
+            proven => {
+                let proven = Duration::from_micros(proven);
+                self.started.elapsed().saturating_sub(proven)
+            }
+        }
     }
 
     /// Everything up to a position is applied.
@@ -85,13 +110,15 @@ impl Feed {
     pub(super) fn prove(&self, at: Instant) {
         let since = at.saturating_duration_since(self.started).as_micros();
         self.proven
-            .store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Release);
+            .store(u64::try_from(since).unwrap_or(NEVER), Ordering::Release);
         self.moved.send_replace(());
     }
 
     /// Nothing is loaded.
     pub(super) fn lose(&self) {
-        self.position.store(-1, Ordering::Release);
+        self.position.store(-1, Ordering::SeqCst);
+        self.proven.store(NEVER, Ordering::SeqCst);
+        self.losses.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Returns when a look-up waits.
@@ -111,19 +138,24 @@ mod tests {
         let feed = Feed::new();
         assert_eq!(feed.fresh(|| 0).await, None);
         feed.reach(7);
+        // What is loaded may be old: nobody has seen the end of the log.
+        assert_eq!(feed.fresh_now(7), None);
         feed.prove(Instant::now());
-        assert_eq!(feed.fresh_now(7), Some(7));
+        let moment = feed.fresh_now(7).expect("it is fresh");
+        assert_eq!(moment.position, 7);
         assert_eq!(feed.fresh_now(8), None);
         let (found, ()) = tokio::join!(feed.fresh(|| 8), async {
             tokio::task::yield_now().await;
             feed.reach(8);
         });
-        assert_eq!(found, Some(8));
+        assert_eq!(found.map(|moment| moment.position), Some(8));
         feed.prove(feed.started);
         let found = feed.fresh(|| 8).await;
         assert_eq!(found.is_some(), feed.age() <= super::FRESH);
+        assert!(feed.is_whole(moment));
         feed.lose();
+        assert!(!feed.is_whole(moment));
         assert_eq!(feed.fresh(|| 0).await, None);
-        assert!(feed.age() < Duration::from_mins(1));
+        assert_eq!(feed.age(), Duration::MAX);
     }
 }

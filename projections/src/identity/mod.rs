@@ -29,7 +29,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::{Projections, QueryError};
-use feed::Feed;
+use feed::{Feed, Moment};
 use follow::Follower;
 use memory::{Memory, Names, Writer};
 use metrics::Counts;
@@ -195,8 +195,9 @@ impl IdentityCache {
     /// The schema of a project, where it is in memory and fresh.
     pub fn schema(&self, project_no: i32) -> Option<Arc<Schema>> {
         let inner = &self.0;
-        inner.feed.fresh_now(inner.projections.position())?;
-        inner.memory.schema(project_no)
+        let moment = inner.feed.fresh_now(inner.projections.position())?;
+        let schema = inner.memory.schema(project_no);
+        schema.filter(|_| inner.feed.is_whole(moment))
     }
 
     /// Finds the customer behind a sighting and what they may use: in memory while this node's feed is fresh, else in the
@@ -207,8 +208,8 @@ impl IdentityCache {
     pub async fn find(&self, asked: Asked<'_>) -> Result<Found, QueryError> {
         let inner = &self.0;
         let shown = || inner.projections.position();
-        if let Some(position) = inner.feed.fresh(shown).await
-            && let Some(found) = inner.memory.look(&asked, position)
+        if let Some(moment) = inner.feed.fresh(shown).await
+            && let Some(found) = inner.look(&asked, moment)
         {
             inner.counts.from_memory.fetch_add(1, Ordering::Relaxed);
             return Ok(found);
@@ -220,8 +221,8 @@ impl IdentityCache {
     /// The same from memory alone, without waiting; `None` where it cannot tell.
     pub fn find_kept(&self, asked: Asked<'_>) -> Option<Found> {
         let inner = &self.0;
-        let position = inner.feed.fresh_now(inner.projections.position())?;
-        inner.memory.look(&asked, position)
+        let moment = inner.feed.fresh_now(inner.projections.position())?;
+        inner.look(&asked, moment)
     }
 
     /// The same from the read tables, whatever is in memory.
@@ -237,6 +238,14 @@ impl IdentityCache {
     /// What the memory takes.
     pub fn weight(&self) -> Weight {
         self.0.memory.weight()
+    }
+}
+
+impl Inner {
+    /// What the memory says, unless it was emptied meanwhile.
+    fn look(&self, asked: &Asked<'_>, moment: Moment) -> Option<Found> {
+        let found = self.memory.look(asked, moment.position);
+        found.filter(|_| self.feed.is_whole(moment))
     }
 }
 

@@ -55,7 +55,7 @@ impl Entry {
             })
             .collect();
         Self {
-            project_no: slot.project_no,
+            project_no: slot.project_no(),
             old: Some(Old {
                 place,
                 nodes: nodes
@@ -65,8 +65,8 @@ impl Entry {
             }),
             new: Some(Draft {
                 names: slot.names.clone(),
-                enabled: slot.enabled,
-                switches: slot.switches.as_deref().unwrap_or_default().to_vec(),
+                enabled: slot.is_enabled(),
+                switches: slot.switches().to_vec(),
                 nodes,
             }),
         }

@@ -127,7 +127,7 @@ impl Memory {
             (Via::Rule, Some(value)) => has(Kind::Value, value) && !has(Kind::Blocked, key),
             _ => false,
         };
-        if !holds || slot.project_no != asked.project_no {
+        if !holds || slot.project_no() != asked.project_no {
             return Attempt::Moved;
         }
         decide(asked, &outcome, project, &shard, slot, key, position)
@@ -188,7 +188,7 @@ fn decide(
     let wildcard = wildcard.map(|(_, granted)| granted);
     let decision = access(
         Some(Holder {
-            enabled: slot.enabled,
+            enabled: slot.is_enabled(),
             connector_enabled: slot.is_on(number),
         }),
         Grants {
@@ -219,7 +219,7 @@ fn decide(
     let agents = granted.map_or_else(no_agents, |granted| Arc::clone(&granted.agents));
     let person = Person {
         stream: slot.stream,
-        enabled: slot.enabled,
+        enabled: slot.is_enabled(),
         names: slot.names.clone(),
     };
     Attempt::Found(Found::somebody(

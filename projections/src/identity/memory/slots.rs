@@ -68,22 +68,48 @@ pub(super) struct Node {
     pub(super) grant: Option<Arc<Granted>>,
 }
 
-/// A customer.
+/// A customer. There are millions, so a byte here is one too many.
 pub(super) struct Slot {
     pub(super) stream: Uuid,
     pub(super) names: Names,
-    pub(super) project_no: i32,
+    switches: Option<Box<Switches>>,
+    /// The project, and in the lowest bit whether the customer may use anything: projects are numbered from 1.
+    project: u32,
     first: u32,
-    pub(super) enabled: bool,
-    /// Channels with an explicit switch.
-    pub(super) switches: Option<Box<[(u16, bool)]>>,
+}
+
+/// Channels with an explicit switch. Few customers have any.
+struct Switches(Box<[(u16, bool)]>);
+
+impl Switches {
+    /// Bytes on the heap.
+    const fn bytes(&self) -> usize {
+        size_of::<Self>() + self.0.len() * size_of::<(u16, bool)>()
+    }
 }
 
 impl Slot {
+    pub(super) const fn project_no(&self) -> i32 {
+        (self.project >> 1).cast_signed()
+    }
+
+    /// Whether the customer may use anything.
+    pub(super) const fn is_enabled(&self) -> bool {
+        self.project & 1 == 1
+    }
+
+    pub(super) fn switches(&self) -> &[(u16, bool)] {
+        self.switches.as_deref().map_or(&[], |switches| &switches.0)
+    }
+
+    /// Bytes that it has elsewhere, besides its names.
+    fn beside(&self) -> usize {
+        COUNTS + self.switches.as_deref().map_or(0, Switches::bytes)
+    }
+
     /// Whether a channel is on.
     pub(super) fn is_on(&self, channel: Option<u16>) -> bool {
-        let switches = self.switches.as_deref().unwrap_or_default();
-        switches
+        self.switches()
             .iter()
             .find(|(known, _)| Some(*known) == channel)
             .is_none_or(|(_, on)| *on)
@@ -136,18 +162,18 @@ impl Shard {
         for node in new.nodes {
             first = self.push(node, first);
         }
-        self.texts += new.names.bytes();
-        self.beside += COUNTS + new.switches.as_deref().map_or(0, |all| all.len() * 4);
-        self.customers += 1;
         let stream = new.stream;
-        let kept = Some(Slot {
+        let kept = Slot {
             stream,
             names: new.names,
-            project_no: new.project_no,
+            switches: new.switches.map(|switches| Box::new(Switches(switches))),
+            project: (new.project_no.cast_unsigned() << 1) | u32::from(new.enabled),
             first,
-            enabled: new.enabled,
-            switches: new.switches,
-        });
+        };
+        self.texts += kept.names.bytes();
+        self.beside += kept.beside();
+        self.customers += 1;
+        let kept = Some(kept);
         if let Some(slot) = known {
             self.slots[slot as usize] = kept;
             return slot;
@@ -190,7 +216,7 @@ impl Shard {
         (0..)
             .zip(&self.slots)
             .filter_map(|(number, slot)| Some((number, slot.as_ref()?)))
-            .filter(|(_, slot)| slot.project_no == project_no)
+            .filter(|(_, slot)| slot.project_no() == project_no)
             .map(|(number, slot)| (number, slot.stream))
             .collect()
     }
@@ -227,7 +253,10 @@ impl Shard {
     pub(super) fn drop_values(&mut self, project_no: i32, fields: &[u16]) -> Vec<(u32, Low)> {
         let mut dropped = Vec::new();
         for slot in 0..index_of(self.slots.len()) {
-            let Some(kept) = self.slot(slot).filter(|kept| kept.project_no == project_no) else {
+            let Some(kept) = self
+                .slot(slot)
+                .filter(|kept| kept.project_no() == project_no)
+            else {
                 continue;
             };
             let is_dropped = |node: &Node| node.kind == Kind::Value && fields.contains(&node.name);
@@ -278,7 +307,7 @@ impl Shard {
         };
         self.customers -= 1;
         self.texts -= old.names.bytes();
-        self.beside -= COUNTS + old.switches.as_deref().map_or(0, |all| all.len() * 4);
+        self.beside -= old.beside();
         self.free_chain(old.first);
     }
 
@@ -341,4 +370,15 @@ fn grow<T>(of: &mut Vec<T>) {
 
 fn index_of(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(NONE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Node, Slot};
+
+    #[test]
+    fn a_customer_and_what_they_have_are_small() {
+        assert_eq!(size_of::<Option<Slot>>(), 56);
+        assert_eq!(size_of::<Node>(), 24);
+    }
 }
