@@ -6,6 +6,7 @@ pub mod access;
 pub mod channel;
 pub mod channel_access;
 pub mod customer;
+pub mod dispatch;
 pub mod event;
 pub mod identity;
 pub mod import;
