@@ -115,6 +115,10 @@ operations! {
         ListAllIdentities View "identities/list-all" "Read every identity of a project.";
         ResolveIdentity View "identities/resolve" "Find the customer behind an identity.";
         ResolveIdentities View "identities/resolve-batch" "Find the customers behind many identities.";
+        ListUnmatched View "unmatched/list" "Read identities that are nobody's.";
+        DismissUnmatched Delete "unmatched/dismiss" "Take an unmatched identity off the list.";
+        ListDispatches View "audit/list" "Read which agents were dispatched for whom.";
+        Dispatch Execute "dispatches" "Dispatch an agent.";
     }
 }
 

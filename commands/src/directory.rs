@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use crate::clock::{Clock, Ids};
 use crate::schema::ActiveSchema;
-use crate::{CommandError, Context};
+use crate::sightings::Sightings;
+use crate::{AuditMode, CommandError, Context, UnmatchedLimits};
 
 /// Customer ids whose stream is remembered; about 100 bytes each.
 const KNOWN_IDS: usize = 65_536;
@@ -65,6 +66,10 @@ pub struct Limits {
     pub import_bytes: u64,
     /// Customers up to which a schema change is checked within its request; 10,000.
     pub schema_in_request: usize,
+    /// Unmatched identities.
+    pub unmatched: UnmatchedLimits,
+    /// Whether the answer to a dispatch waits for its record.
+    pub audit: AuditMode,
 }
 
 impl Default for Limits {
@@ -72,6 +77,8 @@ impl Default for Limits {
         Self {
             import_bytes: 2 << 30,
             schema_in_request: 10_000,
+            unmatched: UnmatchedLimits::default(),
+            audit: AuditMode::default(),
         }
     }
 }
@@ -90,6 +97,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     limits: Limits,
+    sightings: Arc<Sightings>,
     streams_by_id: Mutex<LruCache<IdKey, Uuid>>,
     schemas: Mutex<LruCache<i32, Arc<ActiveSchema>>>,
     job_started: Notify,
@@ -105,6 +113,7 @@ impl Directory {
                 clock,
                 ids,
                 limits,
+                sightings: Arc::new(Sightings::new(limits.unmatched)),
                 streams_by_id: Mutex::new(LruCache::new(at_least_one(KNOWN_IDS))),
                 schemas: Mutex::new(LruCache::new(at_least_one(KNOWN_SCHEMAS))),
                 job_started: Notify::new(),
@@ -133,6 +142,10 @@ impl Directory {
 
     pub(crate) fn limits(&self) -> Limits {
         self.shared.limits
+    }
+
+    pub(crate) fn sightings(&self) -> &Arc<Sightings> {
+        &self.shared.sightings
     }
 
     /// Where customers were found by their id. A hint: only a fresh look-up or an append proves it.

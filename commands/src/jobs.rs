@@ -35,6 +35,8 @@ pub struct JobOptions {
     pub chunk_pause: Option<Duration>,
     /// The same for purges.
     pub purge_pause: Option<Duration>,
+    /// How long dispatches are kept, in days; 90.
+    pub journal_days: u16,
 }
 
 impl Default for JobOptions {
@@ -45,6 +47,7 @@ impl Default for JobOptions {
             at_once: 2,
             chunk_pause: None,
             purge_pause: None,
+            journal_days: 90,
         }
     }
 }
@@ -105,6 +108,11 @@ impl Jobs {
         };
         jobs.shared.tracker.spawn(jobs.clone().look());
         jobs.shared.tracker.spawn(jobs.clone().sweep());
+        let Shared {
+            directory, stop, ..
+        } = &*jobs.shared;
+        let sightings = directory.clone().write_sightings(stop.clone());
+        jobs.shared.tracker.spawn(sightings);
         jobs
     }
 
@@ -217,6 +225,9 @@ impl Jobs {
             let started = Instant::now();
             let swept = async {
                 directory.cell().sweep_answers().await?;
+                let kept = i32::from(options.journal_days);
+                directory.cell().keep_journal(kept).await?;
+                directory.sweep_unmatched().await?;
                 directory.sweep_jobs().await
             };
             if let Err(error) = swept.await {

@@ -103,6 +103,7 @@ impl Directory {
             .change_customer(&project, &ctx.meta(), whom, make)
             .await?;
         let identity = read(&changed.value.active)?;
+        self.sightings().forget(&project, &identity);
         let link = changed.value.after.access.link(&identity).cloned();
         let link = link.ok_or_else(|| CommandError::internal("a link is not there"))?;
         Ok(changed.map(|changed| Linked {

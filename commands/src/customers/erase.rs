@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::authority::Operation;
 use crate::execute::DECISIONS;
+use crate::traces::Traces;
 use crate::{Applied, CommandError, Context, Directory, NotFound};
 
 /// What went with a customer.
@@ -62,12 +63,31 @@ impl Directory {
                 grants: access.grants.len() as u64,
             };
             let erasure = self.erasure(&project, &before, suppress, &meta).await?;
-            if let Some(position) = self.append_erasure(erasure).await? {
+            if let Some(position) = self.erase(&project, &before.state, erasure).await? {
                 self.forget_id(&project, &id);
                 return Ok(Applied::at(erased, position));
             }
         }
         Err(CommandError::VersionConflict { current })
+    }
+
+    /// Takes away what is kept about a person elsewhere, and writes the erasure; `None` where a race was lost.
+    async fn erase(
+        &self,
+        project: &Project,
+        customer: &Customer,
+        erasure: Vec<Prepared>,
+    ) -> Result<Option<i64>, CommandError> {
+        let mut traces = Traces::default();
+        traces.add(customer);
+        self.forget_traces(project, &traces).await?;
+        let position = self.append_erasure(erasure).await?;
+        if position.is_some()
+            && let Err(error) = self.forget_traces(project, &traces).await
+        {
+            tracing::warn!(%error, "what came in during an erasure is looked for no more");
+        }
+        Ok(position)
     }
 
     /// Writes an erasure with what belongs to it; `None` where a race was lost.
@@ -111,7 +131,7 @@ impl Directory {
             let before = self.cell().load_fresh::<Customer>(project, stream).await?;
             current = before.state.version;
             let erasure = self.erasure(project, &before, suppress, meta).await?;
-            if let Some(position) = self.append_erasure(erasure).await? {
+            if let Some(position) = self.erase(project, &before.state, erasure).await? {
                 return Ok(Some(position));
             }
         }

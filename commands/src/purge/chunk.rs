@@ -10,6 +10,7 @@ use roster_domain::purge::{
 use roster_store::{Loaded, Prepared, Project};
 use uuid::Uuid;
 
+use crate::traces::Traces;
 use crate::{CommandError, Directory, NotFound};
 
 /// Why a customer whose record is damaged stays.
@@ -23,6 +24,8 @@ pub(super) struct Chunk {
     pub(super) commands: Vec<Prepared>,
     /// The ids of those who are erased.
     pub(super) erased: Vec<String>,
+    /// What is kept about them elsewhere.
+    pub(super) traces: Traces,
     pub(super) counts: PurgeCounts,
     pub(super) failures: Vec<StoredFailure>,
 }
@@ -46,6 +49,7 @@ pub(super) async fn decide(
     let mut chunk = Chunk {
         commands: Vec::with_capacity(targets.len()),
         erased: Vec::with_capacity(targets.len()),
+        traces: Traces::default(),
         counts: PurgeCounts::default(),
         failures: Vec::new(),
     };
@@ -69,6 +73,7 @@ pub(super) async fn decide(
                     streams.extend(commands.iter().map(Prepared::stream));
                     chunk.commands.extend(commands);
                     chunk.erased.push(target.customer_user_id.clone());
+                    chunk.traces.add(&customer.state);
                 }
                 Err(CommandError::NotFound(NotFound::Customer)) => chunk.counts.not_found += 1,
                 Err(error) => return Err(error),
@@ -93,6 +98,7 @@ pub(super) async fn leave(
     Ok(Chunk {
         commands: Vec::new(),
         erased: Vec::new(),
+        traces: Traces::default(),
         counts: PurgeCounts {
             failed: 1,
             ..PurgeCounts::default()

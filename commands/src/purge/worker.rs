@@ -20,6 +20,7 @@ use super::chunk::{self, Chunk};
 use super::stage;
 use crate::jobs::{JobOptions, Ran};
 use crate::leased::Held;
+use crate::traces::Traces;
 use crate::{CommandError, Directory};
 
 /// The customers of a run's first chunk; each further one has [`GROWTH`] times as many. A run that is soon stopped has then
@@ -160,6 +161,7 @@ impl Run {
             let left = Chunk {
                 commands: Vec::new(),
                 erased: Vec::new(),
+                traces: Traces::default(),
                 counts: PurgeCounts {
                     failed: state.remaining(),
                     ..PurgeCounts::default()
@@ -198,6 +200,7 @@ impl Run {
         let Chunk {
             commands,
             erased,
+            traces,
             counts,
             failures,
         } = chunk;
@@ -214,8 +217,10 @@ impl Run {
         all.push(own);
         all.extend(commands);
         cell.wait_for_bulk_turn().await;
+        self.directory.forget_traces(&self.project, &traces).await?;
         match cell.append_all(all).await? {
             ChunkVerdict::Accepted { .. } => {
+                self.directory.forget_traces(&self.project, &traces).await?;
                 for id in &erased {
                     self.directory.forget_id(&self.project, id);
                 }

@@ -22,7 +22,7 @@ use crate::recent::Recent;
 use crate::sequencer::{Chunk, Interactive, Sequencer};
 use crate::streams::StreamCache;
 use crate::vault::{DataKey, Vault};
-use crate::{Project, StoreError, migrate, project, rotation, types};
+use crate::{Project, StoreError, journal, migrate, project, rotation, types};
 
 /// How a cell is opened.
 #[derive(Clone, Debug)]
@@ -51,6 +51,7 @@ struct Inner {
     waiting: Arc<AtomicUsize>,
     interactive: mpsc::Sender<Interactive>,
     bulk: mpsc::Sender<Chunk>,
+    journal: mpsc::Sender<journal::Waiting>,
     head: watch::Sender<i64>,
     projected: watch::Sender<i64>,
     projects: RwLock<HashMap<Scope, Arc<Project>>>,
@@ -121,6 +122,7 @@ impl Cell {
         }
         let (interactive, interactive_queue) = mpsc::channel(1_024);
         let (bulk, bulk_queue) = mpsc::channel(2);
+        let (writer, journal) = journal::Writer::new(pool.clone(), stop.clone());
         let inner = Inner {
             name: config.name,
             cache: Arc::new(StreamCache::new(config.cache_streams)),
@@ -129,6 +131,7 @@ impl Cell {
             waiting: Arc::new(AtomicUsize::new(0)),
             interactive,
             bulk,
+            journal,
             head: watch::Sender::new(0),
             projected: watch::Sender::new(-1),
             projects: RwLock::default(),
@@ -152,6 +155,7 @@ impl Cell {
         };
         let (looking, stop) = (cell.clone(), sequencer.stop.clone());
         tracker.spawn(sequencer.run());
+        tracker.spawn(writer.run());
         if looking.vault().numbers().len() > 1 {
             tracker.spawn(looking.follow_keys(database_url, stop));
         }
@@ -234,6 +238,10 @@ impl Cell {
 
     pub(crate) fn recent(&self) -> &Recent {
         &self.0.recent
+    }
+
+    pub(crate) fn journal_queue(&self) -> &mpsc::Sender<journal::Waiting> {
+        &self.0.journal
     }
 
     pub(crate) fn control(&self) -> &BulkControl {

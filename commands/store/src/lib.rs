@@ -12,6 +12,7 @@ pub mod checkpoints;
 pub mod copied;
 mod error;
 mod framework;
+pub mod journal;
 pub mod keys;
 mod kinds;
 pub mod leases;
@@ -29,6 +30,7 @@ mod sealing;
 mod sequencer;
 mod streams;
 mod types;
+pub mod unmatched;
 mod vault;
 pub mod verify;
 

@@ -21,7 +21,7 @@ const ROLE_ATTEMPTS: u32 = 100;
 const CHECK_ABOUT: &[u8] = b"roster key check";
 
 /// What the service's role may do, by table; everything else stays the owner's.
-const CELL_GRANTS: [(&str, &str); 11] = [
+const CELL_GRANTS: [(&str, &str); 14] = [
     ("log_head", "SELECT, UPDATE"),
     ("log_events", "SELECT, INSERT"),
     ("log_batches", "SELECT, INSERT"),
@@ -31,8 +31,17 @@ const CELL_GRANTS: [(&str, &str); 11] = [
     ("log_checkpoints", "SELECT, INSERT, UPDATE, DELETE"),
     ("log_types", "SELECT, INSERT"),
     ("log_epoch", "SELECT, UPDATE"),
+    ("log_journal_head", "SELECT, UPDATE"),
+    ("log_journal", "SELECT, INSERT"),
+    ("log_unmatched", "SELECT, INSERT, UPDATE, DELETE"),
     ("log_restores", "SELECT, INSERT, UPDATE"),
     ("_sqlx_migrations", "SELECT"),
+];
+/// What runs as the owner for it.
+const CELL_FUNCTIONS: [&str; 3] = [
+    "log_journal_prepare(integer)",
+    "log_journal_drop(integer)",
+    "log_journal_forget(integer, bytea[])",
 ];
 const CONTROL_GRANTS: [(&str, &str); 5] = [
     ("cells", "SELECT"),
@@ -288,6 +297,14 @@ async fn grant(owner: &mut PgConnection, schema: &str) -> Result<(), StoreError>
     for (table, rights) in CELL_GRANTS {
         statements.push(format!("GRANT {rights} ON {schema}.{table} TO {schema}"));
     }
+    for function in CELL_FUNCTIONS {
+        statements.push(format!(
+            "GRANT EXECUTE ON FUNCTION {schema}.{function} TO {schema}"
+        ));
+    }
+    statements.push(format!(
+        "GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {schema}"
+    ));
     for (table, rights) in CONTROL_GRANTS {
         statements.push(format!(
             "GRANT {rights} ON {CONTROL_SCHEMA}.{table} TO {schema}"

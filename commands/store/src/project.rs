@@ -40,6 +40,11 @@ impl Project {
             .of(&[&claim.kind.to_be_bytes(), claim.key.as_bytes()])[..16]
             .to_vec()
     }
+
+    /// A hash under the project's pepper. What is hashed begins with a word for its purpose, which no claim does.
+    pub(crate) fn hash(&self, parts: &[&[u8]]) -> [u8; 32] {
+        self.pepper.of(parts)
+    }
 }
 
 const COLUMNS: &str =

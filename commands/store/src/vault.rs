@@ -211,7 +211,7 @@ impl std::fmt::Debug for DataKey {
 }
 
 impl DataKey {
-    fn new(secret: [u8; 32]) -> Self {
+    pub(crate) fn new(secret: [u8; 32]) -> Self {
         Self {
             cipher: Arc::new(Aes256GcmSiv::new(&Key::<Aes256GcmSiv>::from(secret))),
         }
