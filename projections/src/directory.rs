@@ -216,6 +216,9 @@ impl Directory {
         if let Some(mut transaction) = self.write_others().await? {
             advance(&mut *transaction, &folded, step).await?;
             self.identities.write(&mut transaction, &folded).await?;
+            self.identities
+                .write_matched(&self.cell, &mut transaction)
+                .await?;
             self.grants.write(&mut transaction).await?;
             self.blocks.write(&mut transaction).await?;
             transaction.commit().await?;

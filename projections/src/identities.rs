@@ -9,7 +9,7 @@ use roster_domain::Timestamp;
 use roster_domain::access::{ConnectorIdentity, Link, LinkedBy};
 use roster_domain::customer::CustomerEvent;
 use roster_domain::value::fold::{digits, fold};
-use roster_store::Recorded;
+use roster_store::{Cell, Recorded, StoreError, unmatched};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
@@ -117,6 +117,28 @@ impl Identities {
             owners.extend(stored(connection, &missing).await?);
         }
         self.write_of(connection, &owners).await
+    }
+
+    /// What somebody got is unmatched no more.
+    pub(crate) async fn write_matched(
+        &self,
+        cell: &Cell,
+        connection: &mut PgConnection,
+    ) -> Result<(), StoreError> {
+        if self.0.gained().next().is_none() || !unmatched::is_any(&mut *connection).await? {
+            return Ok(());
+        }
+        let mut matched = Vec::new();
+        for (key, _) in self.0.gained() {
+            if let Some(project) = cell.project_by_no(key.project_no).await? {
+                let identity = ConnectorIdentity {
+                    channel: key.channel.clone(),
+                    external_user_id: key.external_user_id.clone(),
+                };
+                matched.push((key.project_no, project.identity_key(&identity)));
+            }
+        }
+        Ok(unmatched::linked(connection, &matched).await?)
     }
 
     /// Writes where every customer who is there is on the page.

@@ -10,6 +10,7 @@ mod bucket;
 pub mod customers;
 pub mod data_sources;
 mod directory;
+pub mod dispatches;
 pub mod erasures;
 mod folds;
 pub mod grants;
@@ -33,6 +34,7 @@ pub mod schemas;
 mod search;
 mod status;
 pub mod suppressions;
+pub mod unmatched;
 
 pub use projections::{ProjectionOptions, Projections};
 pub use status::ProjectionStatus;

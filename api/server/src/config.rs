@@ -8,6 +8,7 @@ mod redact;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use roster_commands::AuditMode;
 use roster_projections::relay::RelayOptions;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, de::Error as _};
@@ -54,6 +55,10 @@ pub struct Settings {
     pub import: ImportSettings,
     /// Purges.
     pub purge: PurgeSettings,
+    /// The journal of dispatches.
+    pub journal: JournalSettings,
+    /// Unmatched identities.
+    pub unmatched: UnmatchedSettings,
     /// Memory.
     pub cache: CacheSettings,
     /// Logs.
@@ -237,6 +242,47 @@ pub struct PurgeSettings {
     pub chunk_pause_ms: u64,
 }
 
+/// How dispatches are recorded.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JournalSettings {
+    /// Whether an answer waits for its record.
+    pub audit: Audit,
+    /// Days that a record is kept.
+    pub retention_days: u16,
+}
+
+/// Whether the answer to a dispatch waits for its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Audit {
+    /// It does.
+    Durable,
+    /// It does not.
+    Async,
+}
+
+impl From<Audit> for AuditMode {
+    fn from(audit: Audit) -> Self {
+        match audit {
+            Audit::Durable => Self::Durable,
+            Audit::Async => Self::Async,
+        }
+    }
+}
+
+/// How many unmatched identities are taken in.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnmatchedSettings {
+    /// New ones of a project at once.
+    pub burst: u32,
+    /// New ones of a project each minute in the long run.
+    pub per_minute: u32,
+    /// Rows of a project.
+    pub most: u32,
+}
+
 /// What is kept in memory.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -354,6 +400,11 @@ impl Settings {
             (
                 self.cache.streams == 0,
                 "cache.streams",
+                "must be at least 1",
+            ),
+            (
+                self.journal.retention_days == 0,
+                "journal.retention_days",
                 "must be at least 1",
             ),
             (

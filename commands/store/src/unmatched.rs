@@ -148,6 +148,15 @@ pub struct SeenAgain {
     pub count: i64,
 }
 
+/// The place of a row in the order of the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnmatchedPlace {
+    /// When the identity was seen last.
+    pub last_seen_at: DateTime<Utc>,
+    /// Its keyed hash.
+    pub identity_key: Vec<u8>,
+}
+
 /// An identity that is nobody's.
 #[derive(Clone, Debug)]
 pub struct UnmatchedRow {
@@ -211,6 +220,16 @@ SELECT w.project_no,
        seen_count = u.seen_count + EXCLUDED.seen_count,
        sealed = EXCLUDED.sealed,
        value_keys = EXCLUDED.value_keys";
+
+/// The rows of $1 project, on $2 channel, of identities that nobody has.
+const LISTED: &str = "u.project_no = $1
+       AND ($2::text IS NULL OR u.channel = $2)
+       AND NOT EXISTS (
+           SELECT
+             FROM log_claims c
+            WHERE c.project_no = u.project_no
+              AND c.kind = $3
+              AND c.key = u.identity_key)";
 
 impl Cell {
     /// Writes sightings, no two of one identity; how many rows were made or moved on. The rest is of identities that somebody
@@ -277,15 +296,16 @@ impl Cell {
         Ok(())
     }
 
-    /// The identities of a project that are nobody's, the newest first; at most so many, those before a place only.
+    /// The identities of a project that are nobody's, the newest first: at most so many, behind an offset or a place.
     pub async fn unmatched(
         &self,
         project: &Project,
         channel: Option<&str>,
-        before: Option<(DateTime<Utc>, &[u8])>,
+        before: Option<&UnmatchedPlace>,
+        offset: i64,
         limit: i64,
     ) -> Result<Vec<UnmatchedRow>, StoreError> {
-        let rows = sqlx::query(
+        let sql = format!(
             "SELECT u.identity_key,
                     u.channel,
                     u.first_seen_at,
@@ -293,28 +313,43 @@ impl Cell {
                     u.seen_count,
                     u.sealed
                FROM log_unmatched u
-              WHERE u.project_no = $1
-                AND ($2::text IS NULL OR u.channel = $2)
-                AND (u.last_seen_at, u.identity_key) < (COALESCE($3, 'infinity'::timestamptz), COALESCE($4, ''::bytea))
-                AND NOT EXISTS (
-                    SELECT
-                      FROM log_claims c
-                     WHERE c.project_no = u.project_no
-                       AND c.kind = $5
-                       AND c.key = u.identity_key)
+              WHERE {LISTED}
+                AND (u.last_seen_at, u.identity_key) < (COALESCE($4, 'infinity'::timestamptz), COALESCE($5, ''::bytea))
               ORDER BY u.last_seen_at DESC,
                        u.identity_key DESC
-              LIMIT $6",
-        )
-        .bind(project.no)
-        .bind(channel)
-        .bind(before.map(|(at, _)| at))
-        .bind(before.map(|(_, key)| key))
-        .bind(claim_kind::CONNECTOR_IDENTITY)
-        .bind(limit)
-        .fetch_all(self.pool())
-        .await?;
+              LIMIT $6
+             OFFSET $7"
+        );
+        let rows = sqlx::query(&sql)
+            .bind(project.no)
+            .bind(channel)
+            .bind(claim_kind::CONNECTOR_IDENTITY)
+            .bind(before.map(|place| place.last_seen_at))
+            .bind(before.map(|place| place.identity_key.as_slice()))
+            .bind(limit)
+            .bind(offset)
+            .fetch_all(self.pool())
+            .await?;
         rows.iter().map(|row| read(project, row)).collect()
+    }
+
+    /// How many there are, counted to a bound.
+    pub async fn count_unmatched(
+        &self,
+        project: &Project,
+        channel: Option<&str>,
+        bound: i64,
+    ) -> Result<i64, StoreError> {
+        let sql = format!(
+            "SELECT count(*) FROM (SELECT FROM log_unmatched u WHERE {LISTED} LIMIT $4) AS bounded"
+        );
+        Ok(sqlx::query_scalar(&sql)
+            .bind(project.no)
+            .bind(channel)
+            .bind(claim_kind::CONNECTOR_IDENTITY)
+            .bind(bound)
+            .fetch_one(self.pool())
+            .await?)
     }
 
     /// Takes the row of an identity away; whether there was one.
@@ -375,6 +410,13 @@ impl Cell {
             .await?;
         Ok(swept.rows_affected())
     }
+}
+
+/// Whether there is any row at all.
+pub async fn is_any(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT FROM log_unmatched)")
+        .fetch_one(connection)
+        .await
 }
 
 /// Takes away the rows of identities that somebody has by now, in the transaction of whoever noticed.

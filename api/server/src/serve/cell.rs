@@ -9,7 +9,7 @@ use axum::Router;
 use chrono::SecondsFormat;
 use roster_commands::clock::{Clock, Ids, SystemClock, SystemIds};
 use roster_commands::keys::Keys;
-use roster_commands::{Directory, JobOptions, Jobs, Limits};
+use roster_commands::{Directory, JobOptions, Jobs, Limits, UnmatchedLimits};
 use roster_http::{App, AppParts, Rate};
 use roster_projections::identity::{IdentityCache, IdentityOptions};
 use roster_projections::{ProjectionOptions, Projections, relay};
@@ -70,6 +70,12 @@ impl Served {
         let limits = Limits {
             import_bytes: settings.limits.import_bytes,
             schema_in_request: settings.limits.schema_in_request,
+            unmatched: UnmatchedLimits {
+                burst: settings.unmatched.burst,
+                per_minute: settings.unmatched.per_minute,
+                most: settings.unmatched.most,
+            },
+            audit: settings.journal.audit.into(),
         };
         let owner = ids.stream_id().to_string();
         let directory = Directory::new(cell.clone(), Arc::clone(&clock), ids, limits);
@@ -87,6 +93,7 @@ impl Served {
             at_once: settings.jobs.at_once,
             chunk_pause: pause(settings.import.chunk_pause_ms),
             purge_pause: pause(settings.purge.chunk_pause_ms),
+            journal_days: settings.journal.retention_days,
             ..JobOptions::default()
         };
         Jobs::start(directory.clone(), options, tracker.clone(), stop.clone());
