@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use roster_domain::Timestamp;
-use roster_store::journal::{JournalFilter, JournalPlace, JournalRow};
+pub use roster_store::journal::JournalFilter;
+use roster_store::journal::{JournalPlace, JournalRow};
 use roster_store::{Cell, Project};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;

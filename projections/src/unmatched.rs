@@ -2,7 +2,8 @@
 
 use roster_domain::Timestamp;
 use roster_domain::value::fold::{digits, fold};
-use roster_store::unmatched::{UnmatchedPlace, UnmatchedRow};
+use roster_store::unmatched::UnmatchedPlace;
+pub use roster_store::unmatched::UnmatchedRow;
 use roster_store::{Cell, Project};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;

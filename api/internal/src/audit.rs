@@ -1,3 +1,4 @@
-//! The audit log of a project.
+//! What happened: events of the log, and dispatches of agents.
 
 pub(crate) mod events;
+pub(crate) mod list;

@@ -1,6 +1,7 @@
 //! How single members of a body are read: blanks that mean absent, and profile values with every digit of a number.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use roster_domain::Timestamp;
 use roster_domain::value::Input;
@@ -97,6 +98,44 @@ pub(crate) struct Values(pub(crate) Vec<(String, Input)>);
 impl<'de> Deserialize<'de> for Values {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(ValuesVisitor)
+    }
+}
+
+/// Members by name, in the order in which they were written. A name that comes twice is refused.
+#[derive(Clone)]
+pub(crate) struct Members<T>(pub(crate) Vec<(String, T)>);
+
+impl<T> Default for Members<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Members<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor(PhantomData))
+    }
+}
+
+struct MembersVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for MembersVisitor<T> {
+    type Value = Members<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members: Vec<(String, T)> = Vec::new();
+        let mut seen = std::collections::HashSet::new();
+        while let Some(name) = map.next_key::<String>()? {
+            if !seen.insert(name.clone()) {
+                return Err(A::Error::duplicate_field("of the object"));
+            }
+            members.push((name, map.next_value()?));
+        }
+        Ok(Members(members))
     }
 }
 

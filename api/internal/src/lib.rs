@@ -6,6 +6,7 @@
 mod access;
 mod audit;
 mod csv_file;
+mod dispatches;
 mod fields;
 mod filters;
 mod identities;
@@ -15,6 +16,7 @@ mod record;
 mod routes;
 mod schema;
 mod scim;
+mod unmatched;
 mod users;
 mod whom;
 

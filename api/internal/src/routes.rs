@@ -42,6 +42,10 @@ endpoints! { runtime_handlers runtime_table:
     identities::list_all;
     identities::resolve;
     identities::resolve_batch;
+    unmatched::list;
+    unmatched::dismiss;
+    audit::list;
+    dispatches;
 }
 
 endpoints! { handlers table:

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use roster_commands::authority::Operation;
 use roster_commands::{CommandError, Context, MatchedInput};
 use roster_domain::Problem;
-use roster_domain::access::{ConnectorIdentity, Facts, message};
+use roster_domain::access::{ConnectorIdentity, Facts, Via, message};
 use roster_domain::channel::Fact;
 use roster_domain::schema::Schema;
 use roster_http::{ApiError, App};
@@ -88,17 +88,9 @@ impl From<Verified> for Fact {
 }
 
 /// Who it is.
-#[expect(
-    dead_code,
-    reason = "what a record of the sighting says is read by nobody yet"
-)]
 pub(crate) struct Resolved {
     /// The identity, normalised.
     pub(crate) identity: ConnectorIdentity,
-    /// The facts that rules were asked of.
-    pub(crate) facts: Facts,
-    /// What the person is called on the channel.
-    pub(crate) seen_as: Option<String>,
     /// The customer and what they may use.
     pub(crate) found: Found,
     /// What to say to the person.
@@ -133,6 +125,7 @@ pub(crate) async fn resolve(
     let identity = identity(&schema, item)?;
     let facts = facts(item.facts.as_ref())?;
     let mut found;
+    let mut is_linked = false;
     let mut looks = 0;
     loop {
         looks += 1;
@@ -155,7 +148,8 @@ pub(crate) async fn resolve(
             facts: &facts,
         };
         let linked = app.directory().link_matched(context, input).await?;
-        let (is_linked, position) = (linked.value, linked.position);
+        let position = linked.position;
+        is_linked = linked.value;
         app.settle(linked).await;
         if is_linked {
             found.position = found.position.max(position.unwrap_or_default());
@@ -167,6 +161,13 @@ pub(crate) async fn resolve(
         // Somebody else was first, or the customer changed: reads show it by then.
         app.caught_up(false).await?;
     }
+    // Somebody whom a rule finds without linking them stays among the unmatched, with that suggestion.
+    if let Some(project) = project.filter(|_| found.via != Via::Link && !is_linked) {
+        let given = item.facts.as_ref();
+        let seen_as = given.and_then(|facts| facts.display_name.as_deref());
+        let directory = app.directory();
+        directory.sight(&project, &identity, &facts, seen_as);
+    }
     let name = found.customer.as_ref().map(Person::display_name);
     let message = message(
         &schema.definition().match_messages,
@@ -175,12 +176,7 @@ pub(crate) async fn resolve(
         name.unwrap_or_default(),
     );
     Ok(Resolved {
-        seen_as: item
-            .facts
-            .as_ref()
-            .and_then(|facts| facts.display_name.clone()),
         identity,
-        facts,
         found,
         message,
         schema,

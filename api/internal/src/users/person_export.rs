@@ -7,12 +7,17 @@ use roster_commands::{CommandError, FindBy, NotFound};
 use roster_domain::Timestamp;
 use roster_http::{ApiError, App, Effect, Endpoint, Scoped, respond};
 use roster_projections::customers::{self, AsOf};
+use roster_projections::dispatches::{self, JournalFilter};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::history::Item;
 use crate::access::{AccessRow, Identity, shown};
+use crate::audit::list::Item as Dispatch;
 use crate::record::Record;
+
+/// Dispatches that are read at once.
+const DISPATCHES: i64 = 1_000;
 
 /// Whom.
 #[derive(Deserialize, ToSchema)]
@@ -42,6 +47,8 @@ pub(crate) struct Answer {
     channel_access: Vec<AccessRow>,
     /// Everything that happened, the first thing first.
     history: Vec<Item>,
+    /// Which agents were dispatched for the person, the newest first, as far as records are kept.
+    dispatches: Vec<Dispatch>,
 }
 
 /// Export everything about one customer
@@ -75,11 +82,28 @@ pub(crate) async fn handler(
     let (row, access) = record.ok_or(NotFound::Customer)?;
     let (identities, channel_access) = shown(&app, project.no, &row, access, &schema).await?;
     let history = entries.into_iter().map(Item::of);
+    let mut dispatches = Vec::new();
+    let mut after = None;
+    loop {
+        let filter = JournalFilter {
+            customer_ref: Some(stream),
+            limit: DISPATCHES,
+            ..JournalFilter::default()
+        };
+        let page = dispatches::list(cell, &project, filter, after.as_ref()).await?;
+        let rows = page.rows.into_iter().map(Dispatch::of);
+        dispatches.extend(rows.collect::<Result<Vec<_>, _>>()?);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
     Ok(respond::ok(&Answer {
         exported_at: app.clock().now(),
         record: Record::of_row(row, &schema)?,
         identities,
         channel_access,
         history: history.collect::<Result<_, _>>()?,
+        dispatches,
     }))
 }
