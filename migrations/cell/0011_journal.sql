@@ -125,7 +125,7 @@ SET enable_mergejoin = off
 AS $$
 DECLARE
     gone bigint := 0;
-    some bigint;
+    hits bigint;
     one  bytea;
 BEGIN
     FOREACH one IN ARRAY identities LOOP
@@ -135,8 +135,8 @@ BEGIN
            AND j.customer_ref IS NULL
            AND j.project_no = project
            AND j.sealed IS NOT NULL;
-        GET DIAGNOSTICS some = ROW_COUNT;
-        gone := gone + some;
+        GET DIAGNOSTICS hits = ROW_COUNT;
+        gone := gone + hits;
     END LOOP;
     RETURN gone;
 END $$;

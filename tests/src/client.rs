@@ -187,6 +187,25 @@ impl Client {
         content_type: Option<&str>,
         body: impl Into<Body>,
     ) -> Answer {
+        self.try_send(method, route, content_type, body)
+            .await
+            .unwrap_or_else(|error| panic!("{route}: {error:?}"))
+    }
+
+    /// A JSON request to a server that may be killed meanwhile.
+    pub async fn try_post(&self, route: &str, members: Value) -> reqwest::Result<Answer> {
+        let body = self.body(&members).to_string();
+        self.try_send(Method::POST, route, Some("application/json"), body)
+            .await
+    }
+
+    async fn try_send(
+        &self,
+        method: Method,
+        route: &str,
+        content_type: Option<&str>,
+        body: impl Into<Body>,
+    ) -> reqwest::Result<Answer> {
         let path = if route.starts_with('/') {
             route.to_owned()
         } else {
@@ -207,22 +226,15 @@ impl Client {
         if let Some(content_type) = content_type {
             request = request.header("content-type", content_type);
         }
-        let response = request
-            .body(body)
-            .send()
-            .await
-            .unwrap_or_else(|error| panic!("{path}: {error:?}"));
+        let response = request.body(body).send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = response
-            .bytes()
-            .await
-            .unwrap_or_else(|error| panic!("the body of {path}: {error:?}"));
-        Answer {
+        let body = response.bytes().await?.to_vec();
+        Ok(Answer {
             what: path,
             status,
             headers,
-            body: body.to_vec(),
-        }
+            body,
+        })
     }
 
     /// The body of a request that succeeds.

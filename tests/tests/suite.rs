@@ -10,6 +10,10 @@ mod audit_copy;
 mod audit_events;
 #[path = "suite/csv_bad_input.rs"]
 mod csv_bad_input;
+#[path = "suite/dispatch_crash.rs"]
+mod dispatch_crash;
+#[path = "suite/dispatches.rs"]
+mod dispatches;
 #[path = "suite/erasure.rs"]
 mod erasure;
 #[path = "suite/erasure_traces.rs"]
@@ -72,10 +76,16 @@ mod relay;
 mod relay_sink;
 #[path = "suite/restore.rs"]
 mod restore;
+#[path = "suite/runtime_story.rs"]
+mod runtime_story;
 #[path = "suite/schema_routes.rs"]
 mod schema_routes;
 #[path = "suite/schema_uniqueness.rs"]
 mod schema_uniqueness;
+#[path = "suite/unmatched.rs"]
+mod unmatched;
+#[path = "suite/unmatched_flood.rs"]
+mod unmatched_flood;
 #[path = "suite/users_conflicts.rs"]
 mod users_conflicts;
 #[path = "suite/users_edit.rs"]

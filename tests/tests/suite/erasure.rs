@@ -50,6 +50,14 @@ const IDENTITIES: [&str; 3] = [
     "@handle_planted_7002",
     "Unlinked-Plañted-7003",
 ];
+/// Told by dispatches and sightings: a run, what a model said, and what a channel told of somebody who was unmatched then.
+const DISPATCHED: [&str; 5] = [
+    "Run-Plañted-8001",
+    "Gesagtes Wört Geplant 8002",
+    "Gesehener Näme Plañted 8003",
+    "Früher-Unknown-Plañted-8004",
+    "handle.planted.8005",
+];
 /// What imported values became.
 const CANONICAL: [&str; 1] = ["+491705550133"];
 /// Written through no door that lists: a failed row about nobody, and the subject of a token.
@@ -73,6 +81,7 @@ fn erased() -> impl Iterator<Item = &'static str> {
         .chain(CANONICAL)
         .chain(SUPPRESSED)
         .chain(IDENTITIES)
+        .chain(DISPATCHED)
 }
 
 fn schema() -> Value {
@@ -166,6 +175,7 @@ async fn plant(client: &Client) -> Value {
         .ok("users/import-csv", json!({"csv": restored}))
         .await;
     plant_identities(&keyed).await;
+    plant_dispatches(&keyed).await;
     json!({"import_id": result["import_id"]})
 }
 
@@ -185,6 +195,31 @@ async fn plant_identities(client: &Client) {
         client.ok("identities/unlink", unlink).await["unlinked"],
         true
     );
+}
+
+/// Dispatches for the first person and for one of her identities while it is nobody's, and sightings that tell of her.
+async fn plant_dispatches(client: &Client) {
+    let [run, said, seen_as, unknown, handle] = DISPATCHED;
+    let grant = json!({"customer_user_id": UPSERTED[0], "channel": "line", "external_user_id": IDENTITIES[0],
+        "agents": ["sales"]});
+    client.ok("users/attach-channel-grant", grant).await;
+    for (number, id) in [IDENTITIES[0], unknown, IDENTITIES[2]].into_iter().enumerate() {
+        let dispatch = json!({
+            "channel": "line", "external_user_id": id, "run_id": format!("{run} {number}"),
+            "facts": {"username": handle, "display_name": seen_as, "phone": UPSERTED[3]},
+            "agent_alias": "sales", "endpoint": "POST /orders",
+            "invoker_fields": {"name": "full_name", "mail": "email"}, "llm_fields": {"note": said},
+        });
+        let dispatched = client.ok("dispatches", dispatch).await;
+        assert_eq!(dispatched["allowed"], number == 0, "{dispatched}");
+    }
+    until("two sightings to be listed", async || {
+        let list = client.ok("unmatched/list", json!({"search": "8003"})).await;
+        (list["total"] == 2).then_some(())
+    })
+    .await;
+    let link = json!({"customer_user_id": UPSERTED[0], "channel": "line", "external_user_id": unknown});
+    client.ok("identities/link", link).await;
 }
 
 /// Puts the control values where an unsealed value could stand, each form in a row of its own.
@@ -215,6 +250,22 @@ async fn plant_control(connection: &mut PgConnection) {
             }
         }
     }
+}
+
+/// Dispatches and unmatched identities as they are listed, with what was kept of a call.
+async fn told(client: &Client) -> String {
+    let mut told = String::new();
+    for route in ["audit/list", "unmatched/list"] {
+        told.push_str(&client.ok(route, json!({})).await.to_string());
+    }
+    for (number, id) in [IDENTITIES[0], DISPATCHED[3], IDENTITIES[2]].into_iter().enumerate() {
+        let again = json!({
+            "channel": "line", "external_user_id": id, "run_id": format!("{} {number}", DISPATCHED[0]),
+            "agent_alias": "sales", "endpoint": "POST /orders",
+        });
+        told.push_str(&client.ok("dispatches", again).await.to_string());
+    }
+    told
 }
 
 fn found(
@@ -297,8 +348,15 @@ async fn nothing_of_an_erased_person_is_left_in_any_form() {
         .chain(&IMPORTED[5..])
         .chain(&NEVER_LISTED)
         .chain(&IDENTITIES[2..])
+        .chain(&DISPATCHED[..3])
+        .chain(&DISPATCHED[4..])
         .copied();
     assert_nothing("a dump before the erasure", &before, sealed);
+    let told = told(&client).await;
+    assert!(
+        DISPATCHED.iter().all(|value| told.contains(value)),
+        "it is listed: {told}"
+    );
 
     for (id, suppress) in [
         (UPSERTED[0], false),
@@ -351,6 +409,9 @@ async fn nothing_of_an_erased_person_is_left_in_any_form() {
         erased().chain(NEVER_LISTED),
     );
 
+    let told = self::told(&client).await;
+    assert_nothing("what is listed", &Dump::of(told.clone()), erased());
+    assert_eq!(told.matches("run_id").count(), 3, "{told}");
     let errors = client.post("users/imports/errors", import).await.text();
     assert!(
         !errors.contains(IMPORTED[5]) && errors.contains(NEVER_LISTED[1]),

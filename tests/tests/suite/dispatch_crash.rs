@@ -1,0 +1,120 @@
+//! A server that is killed has lost no dispatch that it answered.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use futures::future::join_all;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use roster_tests::client::Client;
+use roster_tests::server::Server;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+/// Callers that wait for answers at once.
+const CALLERS: u32 = 32;
+/// Kills.
+const KILLS: u32 = 3;
+
+/// Answers until each kill, about.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the long version is asked for by the environment"
+)]
+fn dispatches() -> u32 {
+    std::env::var("ROSTER_CRASH_DISPATCHES")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(600)
+}
+
+fn call(run_id: &str) -> Value {
+    json!({
+        "channel": "line",
+        "external_user_id": "U-ada",
+        "run_id": run_id,
+        "agent_alias": "sales",
+        "endpoint": "POST /orders",
+        "invoker_fields": {"user_id": "customer_user_id"},
+        "llm_fields": {"user_id": "eve"},
+    })
+}
+
+/// Every run in the journal, once.
+async fn journaled(client: &Client) -> HashSet<String> {
+    let mut runs = HashSet::new();
+    let mut cursor = Value::Null;
+    loop {
+        let members = json!({"page_size": 200, "cursor": cursor});
+        let page = client.ok("audit/list", members).await;
+        for item in page["items"].as_array().expect("items") {
+            assert_eq!(item["injected_fields"], json!({"user_id": "ada"}), "{item}");
+            let run = item["run_id"].as_str().expect("a run").to_owned();
+            assert!(runs.insert(run), "twice: {item}");
+        }
+        cursor = page["next_cursor"].clone();
+        if cursor.is_null() {
+            return runs;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_dispatch_that_was_answered_is_in_the_journal_after_a_kill() {
+    let mut server = Server::start().await.expect("a server");
+    let mut client = Client::of_project(&server, "p").await.expect("a client");
+    client.upsert("ada", json!({})).await;
+    let grant = json!({"customer_user_id": "ada", "channel": "line", "external_user_id": "U-ada", "agents": ["*"]});
+    client.ok("users/attach-channel-grant", grant).await;
+    let seed: u64 = rand::random();
+    eprintln!("kills by the seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut answered: HashSet<String> = HashSet::new();
+    for kill in 0..KILLS {
+        let until_kill = random.random_range(dispatches() / 2..=dispatches());
+        let (count, enough) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
+        let callers = (0..CALLERS).map(|caller| {
+            let (client, count, enough) = (client.clone(), Arc::clone(&count), Arc::clone(&enough));
+            async move {
+                let mut runs = Vec::new();
+                for number in 0_u32.. {
+                    let run = format!("{kill}-{caller}-{number}");
+                    // The first call that gets no answer is the kill.
+                    let Ok(answer) = client.try_post("dispatches", call(&run)).await else {
+                        return runs;
+                    };
+                    assert_eq!(answer.ok()["allowed"], true);
+                    runs.push(run);
+                    if count.fetch_add(1, Ordering::Relaxed) + 1 == until_kill {
+                        enough.notify_one();
+                    }
+                }
+                runs
+            }
+        });
+        let killing = async {
+            enough.notified().await;
+            server.kill().expect("a kill");
+        };
+        let (runs, ()) = tokio::join!(join_all(callers), killing);
+        answered.extend(runs.into_iter().flatten());
+        server.restart().await.expect("a start");
+        client = client.at(&server);
+        let found = journaled(&client).await;
+        let lost: Vec<&String> = answered.difference(&found).collect();
+        assert!(
+            lost.is_empty(),
+            "{} of {} are lost",
+            lost.len(),
+            answered.len()
+        );
+    }
+    assert!(answered.len() >= (KILLS * dispatches() / 2) as usize);
+    // A call that got no answer may have been written; sent again, it is one.
+    let before = journaled(&client).await;
+    for run in before.iter().take(20) {
+        client.ok("dispatches", call(run)).await;
+    }
+    assert_eq!(journaled(&client).await, before);
+}
