@@ -119,9 +119,12 @@ fn pg_dump(url: &str) -> anyhow::Result<String> {
 async fn copy_of_every_table(database: &Database) -> anyhow::Result<String> {
     let mut connection = database.superuser().await?;
     let tables: Vec<String> = sqlx::query_scalar(
-        "SELECT format('%I.%I', schemaname, tablename)
-           FROM pg_tables
-          WHERE schemaname NOT IN ('pg_catalog', 'information_schema')",
+        // Rows of a partitioned table are in its partitions.
+        "SELECT format('%I.%I', n.nspname, c.relname)
+           FROM pg_class c
+           JOIN pg_namespace n ON n.oid = c.relnamespace
+          WHERE c.relkind = 'r'
+            AND n.nspname NOT IN ('pg_catalog', 'information_schema')",
     )
     .fetch_all(&mut connection)
     .await?;

@@ -37,7 +37,7 @@ impl Target {
         }
     }
 
-    /// The bytes of a request: the scope is added to the body.
+    /// The bytes of a request to a route, or to a path that begins with `/`: the scope is added to the body.
     pub(super) fn request(&self, route: &str, body: &Value) -> Vec<u8> {
         self.request_with(route, body, "")
     }
@@ -57,13 +57,12 @@ impl Target {
         body["org_id"] = json!(&*self.org_id);
         body["project_id"] = json!(&*self.project_id);
         let body = body.to_string();
-        let mut request = self.head(
-            "POST",
-            &format!("{BASE}/{route}"),
-            "application/json",
-            body.len(),
-            headers,
-        );
+        let path = if route.starts_with('/') {
+            route.to_owned()
+        } else {
+            format!("{BASE}/{route}")
+        };
+        let mut request = self.head("POST", &path, "application/json", body.len(), headers);
         request.extend_from_slice(body.as_bytes());
         request
     }

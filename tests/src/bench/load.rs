@@ -12,7 +12,7 @@ use super::http::{Connection, Target};
 use super::people;
 use super::stats::{millis, percentile};
 
-/// The upsert of one person, with places for the number and for a value that always differs.
+/// A request about one person, such as an upsert, with places for the number and for a value that always differs.
 #[derive(Clone, Debug)]
 pub(super) struct Upsert {
     request: Vec<u8>,
@@ -20,25 +20,36 @@ pub(super) struct Upsert {
     marks: Vec<usize>,
 }
 
-/// What stands for the digits of the id in a draft.
-const ID: &str = "99999999";
-/// What stands for the value that always differs.
-const MARK: &str = "QQQQQQQQQQQQQQQQ";
-
 impl Upsert {
+    /// What stands for the digits of the id in a draft.
+    pub(super) const ID: &'static str = "99999999";
+    /// What stands for the value that always differs.
+    pub(super) const MARK: &'static str = "QQQQQQQQQQQQQQQQ";
+
     /// A draft for a project: a whole profile of twelve values.
     pub(super) fn of(target: &Target) -> Self {
         let mut profile = serde_json::Map::new();
         for (name, value) in people::COLUMNS.iter().zip(people::person(7, 0)) {
             profile.insert((*name).to_owned(), value.into());
         }
-        profile.insert("customer_user_id".into(), format!("c{ID}").into());
-        profile.insert("email".into(), format!("someone.{ID}@example.org").into());
-        profile.insert("phone".into(), format!("+49170{ID}").into());
-        profile.insert("notes".into(), format!("Last seen in {MARK}.").into());
-        let body = serde_json::json!({ "customer_user_id": format!("c{ID}"), "profile": profile });
-        let request = target.request("users/upsert", &body);
-        let (ids, marks) = (places(&request, ID), places(&request, MARK));
+        profile.insert("customer_user_id".into(), format!("c{}", Self::ID).into());
+        profile.insert(
+            "email".into(),
+            format!("someone.{}@example.org", Self::ID).into(),
+        );
+        profile.insert("phone".into(), format!("+49170{}", Self::ID).into());
+        profile.insert(
+            "notes".into(),
+            format!("Last seen in {}.", Self::MARK).into(),
+        );
+        let id = format!("c{}", Self::ID);
+        let body = serde_json::json!({ "customer_user_id": id, "profile": profile });
+        Self::draft(target.request("users/upsert", &body))
+    }
+
+    /// A draft of any request about a person.
+    pub(super) fn draft(request: Vec<u8>) -> Self {
+        let (ids, marks) = (places(&request, Self::ID), places(&request, Self::MARK));
         Self {
             request,
             ids,
@@ -52,11 +63,11 @@ impl Upsert {
         buffer.extend_from_slice(&self.request);
         let digits = format!("{number:08}");
         for at in &self.ids {
-            buffer[*at..at + ID.len()].copy_from_slice(digits.as_bytes());
+            buffer[*at..at + Self::ID.len()].copy_from_slice(digits.as_bytes());
         }
         let digits = format!("{mark:016x}");
         for at in &self.marks {
-            buffer[*at..at + MARK.len()].copy_from_slice(digits.as_bytes());
+            buffer[*at..at + Self::MARK.len()].copy_from_slice(digits.as_bytes());
         }
     }
 }
@@ -70,23 +81,34 @@ fn places(request: &[u8], word: &str) -> Vec<usize> {
         .collect()
 }
 
+/// The number of people there can be.
+const NUMBERS: u32 = 100_000_000;
+
 /// Which people are written: half of them exist.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mix {
     /// Numbers under this one exist.
     pub(super) existing: u32,
-    /// New ones are under 10⁸ and from this number on.
+    /// New ones are under 10⁸ and from this number on; where it is 10⁸ there are none.
     pub(super) new_from: u32,
 }
 
 impl Mix {
+    /// Only people who exist.
+    pub(super) const fn of_existing(existing: u32) -> Self {
+        Self {
+            existing,
+            new_from: NUMBERS,
+        }
+    }
+
     fn pick(self) -> (u32, u64) {
         let dice: u64 = rand::random();
         let number = u32::try_from(dice >> 33).unwrap_or_default();
-        let number = if dice & 1 == 0 {
+        let number = if dice & 1 == 0 || self.new_from >= NUMBERS {
             number % self.existing.max(1)
         } else {
-            self.new_from + number % (100_000_000 - self.new_from)
+            self.new_from + number % (NUMBERS - self.new_from)
         };
         (number, dice)
     }

@@ -13,6 +13,7 @@ mod catch_up;
 mod copy;
 mod database;
 mod directory;
+mod dispatches;
 mod http;
 mod identity;
 mod idle;
@@ -102,6 +103,7 @@ pub async fn main() -> anyhow::Result<ExitCode> {
         (upserts::ROWS, Stage::Upserts),
         (directory::ROWS, Stage::Directory),
         (purge::ROWS, Stage::Purge),
+        (dispatches::ROWS, Stage::Dispatches),
     ]);
     for (rows, stage) in stages {
         if !bench.wants(rows) {
@@ -118,6 +120,7 @@ pub async fn main() -> anyhow::Result<ExitCode> {
             Stage::Upserts => upserts::run(&bench, &mut report).await,
             Stage::Directory => directory::run(&bench, &mut report).await,
             Stage::Purge => purge::run(&bench, &mut report).await,
+            Stage::Dispatches => dispatches::run(&bench, &mut report).await,
         };
         if let Err(error) = outcome {
             let failure = format!("{}: {error:#}", rows.join(", "));
@@ -156,6 +159,7 @@ enum Stage {
     Upserts,
     Directory,
     Purge,
+    Dispatches,
 }
 
 /// Tells how far the run is.

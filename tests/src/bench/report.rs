@@ -70,6 +70,13 @@ impl Target {
         }
     }
 
+    /// The ratio that is aimed at, where none is required.
+    #[must_use]
+    pub(super) const fn aim(mut self, aim: f64) -> Self {
+        self.aim = Some(aim);
+        self
+    }
+
     /// The ratios that are required and aimed at.
     #[must_use]
     pub(super) const fn reach(mut self, floor: f64, aim: f64) -> Self {

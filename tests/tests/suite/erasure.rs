@@ -203,7 +203,10 @@ async fn plant_dispatches(client: &Client) {
     let grant = json!({"customer_user_id": UPSERTED[0], "channel": "line", "external_user_id": IDENTITIES[0],
         "agents": ["sales"]});
     client.ok("users/attach-channel-grant", grant).await;
-    for (number, id) in [IDENTITIES[0], unknown, IDENTITIES[2]].into_iter().enumerate() {
+    for (number, id) in [IDENTITIES[0], unknown, IDENTITIES[2]]
+        .into_iter()
+        .enumerate()
+    {
         let dispatch = json!({
             "channel": "line", "external_user_id": id, "run_id": format!("{run} {number}"),
             "facts": {"username": handle, "display_name": seen_as, "phone": UPSERTED[3]},
@@ -218,7 +221,8 @@ async fn plant_dispatches(client: &Client) {
         (list["total"] == 2).then_some(())
     })
     .await;
-    let link = json!({"customer_user_id": UPSERTED[0], "channel": "line", "external_user_id": unknown});
+    let link =
+        json!({"customer_user_id": UPSERTED[0], "channel": "line", "external_user_id": unknown});
     client.ok("identities/link", link).await;
 }
 
@@ -258,7 +262,10 @@ async fn told(client: &Client) -> String {
     for route in ["audit/list", "unmatched/list"] {
         told.push_str(&client.ok(route, json!({})).await.to_string());
     }
-    for (number, id) in [IDENTITIES[0], DISPATCHED[3], IDENTITIES[2]].into_iter().enumerate() {
+    for (number, id) in [IDENTITIES[0], DISPATCHED[3], IDENTITIES[2]]
+        .into_iter()
+        .enumerate()
+    {
         let again = json!({
             "channel": "line", "external_user_id": id, "run_id": format!("{} {number}", DISPATCHED[0]),
             "agent_alias": "sales", "endpoint": "POST /orders",

@@ -10,8 +10,8 @@ use roster_tests::until::until;
 use serde_json::json;
 use sqlx::{Connection, Executor};
 
-/// Of the people who are erased: ids, names, addresses, numbers, external ids and free fields.
-const ERASED: [&str; 11] = [
+/// Of the people who are erased: ids, names, addresses, numbers, external ids and free fields; what a dispatch and a sighting told.
+const ERASED: [&str; 15] = [
     "traced-person-Ünï-0001",
     "Ingrid Spürbär-Nachweiß",
     "Ingrid.Traced@Example-Traces.org",
@@ -23,6 +23,10 @@ const ERASED: [&str; 11] = [
     "Ímported Trâced Pérson",
     "imported.traced@example-traces.org",
     "failed.traced@example-traces.org",
+    "traced-identity-9001",
+    "traced-run-9002",
+    "Vom Modëll Gesagtes 9003",
+    "Gesehen als Spürname 9004",
 ];
 /// So many are purged, of whom 120 values are planted.
 const PURGED: usize = 20;
@@ -86,6 +90,10 @@ async fn an_erased_person_is_left_nowhere() {
         imported_name,
         imported_email,
         failed,
+        identity,
+        run,
+        said,
+        seen_as,
     ] = ERASED;
     let profile = json!({"full_name": name, "email": email, "phone": phone, "note": free});
     let tag = json!({"kind": "scim", "provider": "okta", "external_id": external});
@@ -96,6 +104,18 @@ async fn an_erased_person_is_left_nowhere() {
     client.ok("users/import-csv", json!({"csv": csv})).await;
     let csv = format!("customer_user_id,enabled,email\n{imported},perhaps,{failed}\n");
     client.post("users/import-csv", json!({"csv": csv})).await;
+    // Once while the identity is nobody's, and once when it is hers.
+    for number in 0..2 {
+        let dispatch = json!({
+            "channel": "telegram", "external_user_id": identity, "run_id": format!("{run} {number}"),
+            "facts": {"display_name": seen_as}, "agent_alias": "sales", "endpoint": "POST /orders",
+            "invoker_fields": {"name": "full_name"}, "llm_fields": {"note": said},
+        });
+        let dispatched = client.ok("dispatches", dispatch).await;
+        assert_eq!(dispatched["allowed"], number == 1, "{dispatched}");
+        let grant = json!({"customer_user_id": id, "channel": "telegram", "external_user_id": identity, "agents": ["*"]});
+        client.ok("users/attach-channel-grant", grant).await;
+    }
     let before = find(&server, &ERASED).await.expect("a search");
     for place in ["the dump", "the memory of the server"] {
         assert!(before.contains_key(place), "{place} has them: {before:?}");

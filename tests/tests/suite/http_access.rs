@@ -109,8 +109,9 @@ impl Things {
             | "users/export-csv"
             | "users/delete-preview"
             | "users/delete-by-filter"
-            | "identities/list-all" => json!({"search": self.customer}),
-            "audit/events/list" => json!({"customer_user_id": self.customer}),
+            | "identities/list-all"
+            | "unmatched/list" => json!({"search": self.customer}),
+            "audit/events/list" | "audit/list" => json!({"customer_user_id": self.customer}),
             "users/get"
             | "users/delete"
             | "users/history"
@@ -133,7 +134,11 @@ impl Things {
                 "channel": "line", "external_user_id": format!("U-{}", self.customer),
                 "customer_user_id": self.customer,
             }),
-            "identities/unlink" | "identities/resolve" => {
+            "dispatches" => json!({
+                "channel": "line", "external_user_id": format!("U-{}", self.customer), "run_id": "r",
+                "agent_alias": "sales", "endpoint": "e",
+            }),
+            "identities/unlink" | "identities/resolve" | "unmatched/dismiss" => {
                 json!({"channel": "line", "external_user_id": format!("U-{}", self.customer)})
             }
             "identities/resolve-batch" => json!({"items": [
