@@ -230,7 +230,6 @@ CREATE TABLE log_unmatched (
     PRIMARY KEY (project_no, identity_key)
 );
 CREATE INDEX log_unmatched_by_time ON log_unmatched (project_no, last_seen_at, identity_key);
-CREATE INDEX log_unmatched_age ON log_unmatched (last_seen_at);
 CREATE INDEX log_unmatched_values ON log_unmatched USING gin (value_keys);
 
 SELECT log_journal_prepare(3);

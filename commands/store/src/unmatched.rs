@@ -208,12 +208,14 @@ SELECT w.project_no,
          FROM log_claims c
         WHERE c.project_no = w.project_no
           AND c.kind = $10
-          AND c.key = w.identity_key)
+          AND c.key = w.identity_key
+       OFFSET 0)
    AND (EXISTS (
        SELECT
          FROM log_unmatched known
         WHERE known.project_no = w.project_no
-          AND known.identity_key = w.identity_key)
+          AND known.identity_key = w.identity_key
+       OFFSET 0)
     OR (SELECT count(*) FROM (SELECT FROM log_unmatched b WHERE b.project_no = w.project_no LIMIT $9) AS bounded) < $9)
     ON CONFLICT (project_no, identity_key) DO UPDATE
    SET last_seen_at = GREATEST(u.last_seen_at, EXCLUDED.last_seen_at),
@@ -229,7 +231,8 @@ const LISTED: &str = "u.project_no = $1
              FROM log_claims c
             WHERE c.project_no = u.project_no
               AND c.kind = $3
-              AND c.key = u.identity_key)";
+              AND c.key = u.identity_key
+           OFFSET 0)";
 
 impl Cell {
     /// Writes sightings, no two of one identity; how many rows were made or moved on. The rest is of identities that somebody
@@ -279,8 +282,13 @@ impl Cell {
                     seen_count = u.seen_count + w.seen_count
                FROM unnest($1::integer[], $2::bytea[], $3::timestamptz[], $4::bigint[])
                     AS w(project_no, identity_key, last_seen_at, seen_count)
-              WHERE u.project_no = w.project_no
-                AND u.identity_key = w.identity_key",
+              CROSS JOIN LATERAL (
+                    SELECT o.ctid
+                      FROM log_unmatched o
+                     WHERE o.project_no = w.project_no
+                       AND o.identity_key = w.identity_key
+                    OFFSET 0) found
+              WHERE u.ctid = found.ctid",
         )
         .bind(again.iter().map(|one| one.project_no).collect::<Vec<_>>())
         .bind(
@@ -404,10 +412,21 @@ impl Cell {
 
     /// Deletes rows that were last seen before a time; how many there were.
     pub async fn sweep_unmatched(&self, before: DateTime<Utc>) -> Result<u64, StoreError> {
-        let swept = sqlx::query("DELETE FROM log_unmatched WHERE last_seen_at < $1")
-            .bind(before)
-            .execute(self.pool())
-            .await?;
+        let swept = sqlx::query(
+            "DELETE FROM log_unmatched u
+              WHERE u.ctid = ANY (ARRAY(
+                    SELECT found.ctid
+                      FROM projects p
+                     CROSS JOIN LATERAL (
+                           SELECT o.ctid
+                             FROM log_unmatched o
+                            WHERE o.project_no = p.project_no
+                              AND o.last_seen_at < $1
+                           OFFSET 0) found))",
+        )
+        .bind(before)
+        .execute(self.pool())
+        .await?;
         Ok(swept.rows_affected())
     }
 }
@@ -430,15 +449,22 @@ pub async fn linked(
         .unzip();
     sqlx::query(
         "DELETE FROM log_unmatched u
-          USING unnest($1::integer[], $2::bytea[]) AS w(project_no, identity_key)
-          WHERE u.project_no = w.project_no
-            AND u.identity_key = w.identity_key
-            AND EXISTS (
-                SELECT
-                  FROM log_claims c
-                 WHERE c.project_no = w.project_no
-                   AND c.kind = $3
-                   AND c.key = w.identity_key)",
+          WHERE u.ctid = ANY (ARRAY(
+                SELECT found.ctid
+                  FROM unnest($1::integer[], $2::bytea[]) AS w(project_no, identity_key)
+                 CROSS JOIN LATERAL (
+                       SELECT o.ctid
+                         FROM log_unmatched o
+                        WHERE o.project_no = w.project_no
+                          AND o.identity_key = w.identity_key
+                          AND EXISTS (
+                              SELECT
+                                FROM log_claims c
+                               WHERE c.project_no = w.project_no
+                                 AND c.kind = $3
+                                 AND c.key = w.identity_key
+                              OFFSET 0)
+                       OFFSET 0) found))",
     )
     .bind(projects)
     .bind(keys)
