@@ -73,8 +73,10 @@ async fn load(
             load_block(table, &mut writer, &read)?;
             Ok::<_, StoreError>(writer)
         });
-        block = blocks.try_next().await?;
+        let next = blocks.try_next().await;
+        // Whoever is told of a failure empties the memory, so nobody may write to it any more.
         writer = loading.await.map_err(|_| StoreError::Closed)??;
+        block = next?;
     }
     Ok(writer)
 }

@@ -60,8 +60,10 @@ async fn exchange(
                 };
                 let text = std::str::from_utf8(&message.payload).unwrap_or_default();
                 let position: i64 = text.parse().unwrap_or_default();
-                known.fetch_max(position, Ordering::Relaxed);
-                hint.notify_one();
+                // What was told from here comes back, too.
+                if position > known.fetch_max(position, Ordering::Relaxed) {
+                    hint.notify_one();
+                }
             }
             changed = head.changed() => {
                 if changed.is_err() {

@@ -1,7 +1,8 @@
 //! The look-up in the read tables: one statement, so that everything is of one position.
 //!
-//! Values of unique fields are found by their claim, ids by the primary key, other values through the search index, which is
-//! waited for; each is compared with the listed profile.
+//! Ids are found by the primary key, values through the search index; who was found is compared with the listed profile.
+//! What happened since the search index was written is looked through too, so that it hides nobody, and is waited for where
+//! that is too much. A unique value is also found by its claim, which never lags.
 
 use std::time::Duration;
 
@@ -29,15 +30,21 @@ use crate::{Projections, QueryError};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Customers that are compared where a value is looked up in the search index, which also finds some who had it.
 const COMPARED: i64 = 16;
+/// Events that are looked through beyond the search index.
+const BEYOND: i64 = 2_000;
 
 /// $1 project, $2 channel, $3 external user id, $4 the wildcard; by places of wanted values, $5 and $6 claims of kind $7, $8
-/// and $9 ids, $10 and $11 hashes of the search index, of which $12 each.
+/// and $9 ids, $10 and $11 hashes of the search index, of which $12 each, and of $13 events beyond it.
 const FIND: &str = r"
 SELECT h.position,
+       h.position - h.searched AS behind,
        w.grants AS wildcard,
        f.place,
        c.*
-  FROM (SELECT position FROM log_checkpoints WHERE name = 'directory') h
+  FROM (SELECT d.position,
+               COALESCE((SELECT s.position FROM log_checkpoints s WHERE s.name = 'search'), 0) AS searched
+          FROM log_checkpoints d
+         WHERE d.name = 'directory') h
   LEFT JOIN LATERAL (
        SELECT json_build_object('id', g.external_user_id,
                                 'agents', g.agents,
@@ -84,7 +91,16 @@ SELECT h.position,
                 FROM view_customer_search o
                WHERE o.project_no = $1
                  AND o.exact @> ARRAY[u.hash]
-               LIMIT $12) l) f ON true
+               LIMIT $12) l
+        UNION ALL
+       SELECT u.place,
+              l.stream_id
+         FROM unnest($10::integer[]) AS u(place)
+        CROSS JOIN LATERAL (
+              SELECT DISTINCT e.stream_id
+                FROM log_events e
+               WHERE e.position > h.searched
+                 AND e.position <= LEAST(h.position, h.searched + $13)) l) f ON true
   LEFT JOIN LATERAL (
        SELECT v.stream_id,
               v.customer_user_id,
@@ -119,7 +135,7 @@ pub(super) async fn find(
 ) -> Result<Found, QueryError> {
     let wanted = wanted(&asked);
     let places = Places::of(cell, &asked, &wanted).await?;
-    if !places.hashes.0.is_empty() {
+    if places.rests_on_search {
         let listed = projections.position();
         if !projections.wait_for_search(listed, PATIENCE).await {
             return Err(QueryError::Behind);
@@ -138,8 +154,16 @@ pub(super) async fn find(
         .bind(places.hashes.0)
         .bind(places.hashes.1)
         .bind(COMPARED)
+        .bind(BEYOND)
         .fetch_all(cell.pool())
         .await?;
+    let behind: i64 = match rows.first() {
+        Some(row) => row.try_get("behind")?,
+        None => 0,
+    };
+    if behind > BEYOND && places.rests_on_search {
+        return Err(QueryError::Behind);
+    }
     answer(&asked, &wanted, &rows)
 }
 
@@ -149,6 +173,8 @@ struct Places<'a> {
     claims: (Vec<i32>, Vec<Vec<u8>>),
     ids: (Vec<i32>, Vec<&'a str>),
     hashes: (Vec<i32>, Vec<i64>),
+    /// Whether there is a value that only the search index finds.
+    rests_on_search: bool,
 }
 
 impl<'a> Places<'a> {
@@ -163,16 +189,18 @@ impl<'a> Places<'a> {
             if field == schema.primary_key() || field == CUSTOMER_USER_ID {
                 places.ids.0.push(place);
                 places.ids.1.push(value);
-            } else if let Some(project) = project
-                .as_ref()
-                .filter(|_| schema.unique_fields().any(|unique| unique == field))
-            {
-                places.claims.0.push(place);
-                let claim = Claim::unique_value(field, value);
-                places.claims.1.push(project.claim_key(&claim));
-            } else {
-                places.hashes.0.push(place);
-                places.hashes.1.push(exact(asked.project_no, field, value));
+                continue;
+            }
+            places.hashes.0.push(place);
+            places.hashes.1.push(exact(asked.project_no, field, value));
+            let is_unique = schema.unique_fields().any(|unique| unique == field);
+            match project.as_ref().filter(|_| is_unique) {
+                Some(project) => {
+                    places.claims.0.push(place);
+                    let claim = Claim::unique_value(field, value);
+                    places.claims.1.push(project.claim_key(&claim));
+                }
+                None => places.rests_on_search = true,
             }
         }
         Ok(places)
@@ -244,10 +272,14 @@ impl Lookup for Candidates<'_> {
                 Some(*of) == place
                     && candidate.profile.get(field).map(Value::as_text) == Some(value)
             });
-        match (holders.next(), holders.next()) {
-            (None, _) => Hits::None,
-            (Some((one, _)), None) => Hits::One(one),
-            (Some(_), Some(_)) => Hits::Several,
+        let Some((one, (_, first))) = holders.next() else {
+            return Hits::None;
+        };
+        // One customer may be found in several ways.
+        if holders.any(|(_, (_, other))| other.stream != first.stream) {
+            Hits::Several
+        } else {
+            Hits::One(one)
         }
     }
 

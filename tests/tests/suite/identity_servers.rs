@@ -9,6 +9,7 @@ use roster_domain::Timestamp;
 use roster_tests::bus::Nats;
 use roster_tests::client::Client;
 use roster_tests::database::Database;
+use roster_tests::imports::import_text;
 use roster_tests::schema::{field, with};
 use roster_tests::server::Server;
 use roster_tests::until::until;
@@ -219,6 +220,107 @@ async fn what_was_acknowledged_is_what_every_server_says() {
             "{route}"
         );
     }
+    drop(servers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_servers_that_meet_a_stranger_at_once_make_one_link() {
+    let nats = Nats::start().expect("NATS");
+    let Servers { servers, clients } = Servers::start(&nats, 2, "p").await;
+    let mut schema = matching(&json!([{"channel": "whatsapp", "field": "phone"}]));
+    schema["auto_match"] = json!(true);
+    clients[0].ok("schema/upsert", schema).await;
+    let people: Vec<Value> = (0..12)
+        .map(|number| json!({"customer_user_id": format!("c{number}"), "profile": {"phone": format!("+4917000000{number:02}")}}))
+        .collect();
+    let position = clients[0].upsert_all(json!(people)).await;
+    for number in 0..12 {
+        let members =
+            json!({"channel": "whatsapp", "external_user_id": format!("+4917000000{number:02}")});
+        let asked = clients.iter().cycle().take(6).map(|client| {
+            let client = client.with_header("roster-min-position", &format!("1:{position}"));
+            let members = members.clone();
+            async move { client.ok("identities/resolve", members).await }
+        });
+        for answer in join_all(asked).await {
+            assert_eq!(
+                answer["customer"]["customer_user_id"],
+                format!("c{number}"),
+                "{answer}"
+            );
+        }
+    }
+    let mut connection = servers[0]
+        .database()
+        .superuser()
+        .await
+        .expect("a connection");
+    let linked: (i64, i64) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM view_identities),
+                (SELECT count(*) FROM log_events e JOIN log_types t USING (type_no, type_version)
+                  WHERE t.name = 'customer.identity_linked')",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .expect("counts");
+    assert_eq!(linked, (12, 12), "one row and one event a link");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn identities_that_an_import_exchanges_are_never_nobodys() {
+    let nats = Nats::start().expect("NATS");
+    let Servers { servers, clients } = Servers::start(&nats, 2, "p").await;
+    let mut schema =
+        matching(&json!([{"channel": "line", "field": "phone", "source": "connector.username"}]));
+    schema["connector_bindings"] = json!([{"channel": "sms", "profile_field": "phone"}]);
+    clients[0].ok("schema/upsert", schema).await;
+    // Each two neighbours get each other's number, or their own again; one has none before the other takes it.
+    let file = |turn: usize| -> String {
+        let pair = |pair: usize| {
+            let (one, other) = (pair * 2, pair * 2 + 1);
+            let number = |of: usize| format!("+4917000{:04}", of ^ (turn % 2));
+            let (first, second) = (number(one), number(other));
+            format!("c{one},\nc{other},{second}\nc{one},{first}\n")
+        };
+        std::iter::once("customer_user_id,phone\n".to_owned())
+            .chain((0..100).map(pair))
+            .collect()
+    };
+    import_text(&clients[0], &file(0), json!({})).await;
+    let position = clients[0].head().await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let mut asking = tokio::task::JoinSet::new();
+    for client in &clients {
+        let client = client.with_header("roster-min-position", &format!("1:{position}"));
+        let is_over = Arc::clone(&is_over);
+        asking.spawn(async move {
+            let mut asked = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                let phone = format!("+4917000{:04}", asked % 200);
+                let items = json!({"items": [
+                    {"channel": "sms", "external_user_id": phone},
+                    {"channel": "line", "external_user_id": "U1", "facts": {"username": phone}},
+                ]});
+                let answer = client.ok("identities/resolve-batch", items).await;
+                for item in answer["items"].as_array().expect("items") {
+                    assert_eq!(item["result"]["matched"], true, "{phone}: {item}");
+                }
+                asked += 1;
+            }
+            asked
+        });
+    }
+    for turn in 1..8 {
+        let result = import_text(&clients[turn % 2], &file(turn), json!({})).await;
+        assert_eq!(
+            (&result["updated"], &result["failed"]),
+            (&json!(300), &json!(0)),
+            "{result}"
+        );
+    }
+    is_over.store(true, Ordering::Relaxed);
+    let asked: usize = asking.join_all().await.into_iter().sum();
+    assert!(asked > 20, "only {asked} were asked for meanwhile");
     drop(servers);
 }
 
