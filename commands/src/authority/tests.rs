@@ -37,7 +37,7 @@ fn every_operation_stands_at_its_own_row_with_its_own_route() {
         assert_eq!(row.operation.permission(), row);
         assert!(routes.insert(row.route), "{} twice", row.route);
     }
-    assert_eq!(TABLE.len(), 37);
+    assert_eq!(TABLE.len(), 43);
 }
 
 #[test]
@@ -63,6 +63,12 @@ fn the_verbs_are_the_ones_the_seed_gives() {
         ("identities/unlink", Verb::Delete),
         ("identities/list", Verb::View),
         ("identities/list-all", Verb::View),
+        ("identities/resolve", Verb::View),
+        ("identities/resolve-batch", Verb::View),
+        ("unmatched/list", Verb::View),
+        ("unmatched/dismiss", Verb::Delete),
+        ("audit/list", Verb::View),
+        ("dispatches", Verb::Execute),
         ("users/delete-bulk", Verb::Delete),
         ("users/delete-preview", Verb::View),
         ("users/delete-by-filter", Verb::Delete),

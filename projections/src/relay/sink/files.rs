@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn files_go_on_after_the_last_whole_line() {
         let folder = folder("whole");
-        let mut files = Files::open(&folder, 40).expect("a folder");
+        let mut files = Files::open(&folder, 30).expect("a folder");
         assert_eq!(files.last, At::default());
         let at = |epoch, position| At { epoch, position };
         for (epoch, position) in [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2)] {
@@ -200,7 +200,7 @@ mod tests {
             })
             .collect();
         names.sort();
-        // Two lines of 20 bytes fill a file, and no file has two epochs.
+        // Two lines of 17 bytes fill a file, and no file has two epochs.
         assert_eq!(
             names,
             [
