@@ -43,6 +43,8 @@ async fn state(client: &Client) -> Value {
         "schema": client.ok("schema/get", json!({})).await,
         "customers": client.ok("users/list", json!({"page_size": 200})).await,
         "suppressions": client.ok("users/suppressions/list", json!({})).await,
+        "unmatched": client.ok("unmatched/list", json!({})).await,
+        "dispatches": client.ok("audit/list", json!({})).await,
         "sources": sources,
     })
 }
@@ -110,6 +112,25 @@ async fn prepare(client: &Client, route: &str) -> Value {
         }
         "identities/link" => {
             json!({"customer_user_id": "c1", "channel": "line", "external_user_id": "U1"})
+        }
+        "unmatched/dismiss" => {
+            let stranger = json!({"channel": "line", "external_user_id": "U9"});
+            client.ok("identities/resolve", stranger.clone()).await;
+            until("the stranger to be listed", async || {
+                let list = client.ok("unmatched/list", json!({})).await;
+                (list["items"].as_array()?.len() == 1).then_some(())
+            })
+            .await;
+            stranger
+        }
+        "dispatches" => {
+            let link =
+                json!({"customer_user_id": "c1", "channel": "line", "external_user_id": "U1"});
+            client.ok("identities/link", link).await;
+            json!({
+                "channel": "line", "external_user_id": "U1", "run_id": "r1", "agent_alias": "Sales",
+                "endpoint": "orders.list", "llm_fields": {"limit": 5},
+            })
         }
         other => panic!("{other} is a new mutation: say here what a request to it looks like"),
     }
