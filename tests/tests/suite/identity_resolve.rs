@@ -4,6 +4,7 @@ use roster_tests::client::Client;
 use roster_tests::imports::import_text;
 use roster_tests::schema::{field, with};
 use roster_tests::server::Server;
+use roster_tests::until::until;
 use serde_json::{Value, json};
 
 /// A schema whose whatsapp numbers are matched to `phone`, whose web widgets to `email`, and every other channel to `badge`.
@@ -389,4 +390,36 @@ async fn a_rule_on_a_field_that_is_gone_still_finds_those_who_kept_the_value() {
     let line = json!({"channel": "line", "external_user_id": "U1", "facts": {"username": "B-7"}});
     let found = client.ok("identities/resolve", line).await;
     assert_eq!(outcome(&found), "no_grant ada rule rule - false");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_answers_and_metrics_tell_what_it_does() {
+    let server = Server::start().await.expect("a server");
+    let client = project(&server, "measured").await;
+    client.upsert("ada", json!({"phone": "+4917010"})).await;
+    let link = json!({"channel": "line", "external_user_id": "U1", "customer_user_id": "ada"});
+    client.ok("identities/link", link).await;
+    let gauge = async |name: &str| -> f64 {
+        let text = client.get("/metrics").await.text();
+        let line = text.lines().find(|line| line.starts_with(name));
+        let value = line.and_then(|line| line.rsplit(' ').next());
+        value.and_then(|value| value.parse().ok()).unwrap_or(0.0)
+    };
+    until("look-ups are answered from memory", async || {
+        let answer = resolve(&client, "line", "U1").await;
+        assert_eq!(outcome(&answer), "no_grant ada link linked - false");
+        let answered = gauge("roster_identity_lookups_total{from=\"memory\"}").await;
+        (answered > 0.0).then_some(())
+    })
+    .await;
+    until("the memory is measured", async || {
+        let entries = gauge("roster_identity_cache_entries").await;
+        let bytes = gauge("roster_identity_cache_bytes").await;
+        // A customer and an identity.
+        (entries >= 2.0 && bytes > 0.0).then_some(())
+    })
+    .await;
+    assert!(gauge("roster_identity_cache_position").await >= 2.0);
+    let text = client.get("/metrics").await.text();
+    assert!(!text.contains("4917010") && !text.contains("ada"), "{text}");
 }
