@@ -4,11 +4,15 @@
 use std::collections::BTreeSet;
 
 use roster_domain::access::ConnectorIdentity;
+use roster_domain::channel::{CATALOGUE, Fact};
 use roster_domain::customer::Customer;
 use roster_domain::value::Value;
 use roster_store::Project;
 
 use crate::{CommandError, Directory};
+
+/// How the field of a channel is called that nothing else binds, behind the channel's name.
+const OWN_FIELD: &str = "_primary_key";
 
 /// By what somebody is known elsewhere.
 #[derive(Clone, Default)]
@@ -18,23 +22,29 @@ pub(crate) struct Traces {
 }
 
 impl Traces {
-    /// Adds those of a customer.
+    /// Adds those of a customer: what is or was linked, and what could have been, by the values of the profile.
     pub(crate) fn add(&mut self, customer: &Customer) {
         let access = &customer.access;
         let links = access.links.iter().map(|link| &link.identity);
         self.identities
             .extend(links.chain(&access.blocked).cloned());
-        let values = customer
-            .profile
-            .known()
-            .into_iter()
-            .flat_map(|profile| profile.values());
-        self.values.extend(values.filter_map(|value| match value {
-            Value::Text(text) | Value::Number(text) => Some(text.clone()),
-            Value::Bool(_) => None,
-        }));
         self.values
             .extend(customer.customer_user_id.known().cloned());
+        for (field, value) in customer.profile.known().into_iter().flatten() {
+            let Value::Text(text) = value else {
+                continue;
+            };
+            self.values.insert(text.clone());
+            let own = field.strip_suffix(OWN_FIELD);
+            let channels = CATALOGUE.iter().filter(|channel| match channel.fact {
+                Fact::Phone => text.starts_with('+'),
+                Fact::Email => text.contains('@'),
+                Fact::ExternalUserId | Fact::Username => false,
+            });
+            let channels = channels.map(|channel| channel.name).chain(own);
+            self.identities
+                .extend(channels.filter_map(|channel| ConnectorIdentity::read(channel, text)));
+        }
     }
 }
 

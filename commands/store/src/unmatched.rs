@@ -16,6 +16,8 @@ use crate::{Cell, Project, StoreError};
 
 /// Leads the sealed bytes: the shape behind it is frozen.
 const VERSION: u8 = 1;
+/// Values of erased people that are looked for with one statement.
+const ERASED_AT_ONCE: usize = 1_000;
 /// What is authenticated with them.
 const ABOUT: &[u8] = b"unmatched";
 
@@ -53,7 +55,15 @@ struct SeenV1 {
 impl Seen {
     /// Everything that was told about the person.
     pub fn values(&self) -> impl Iterator<Item = &str> {
-        let told = [&self.display_name, &self.phone, &self.email, &self.username];
+        self.display_name
+            .as_deref()
+            .into_iter()
+            .chain(self.naming())
+    }
+
+    /// What names this person and hardly anybody else; many are called the same.
+    fn naming(&self) -> impl Iterator<Item = &str> {
+        let told = [&self.phone, &self.email, &self.username];
         told.into_iter()
             .filter_map(|value| value.as_deref())
             .chain([self.external_user_id.as_str()])
@@ -114,7 +124,7 @@ impl Sighting {
         count: i64,
     ) -> Result<Self, StoreError> {
         let keys: BTreeSet<Vec<u8>> = seen
-            .values()
+            .naming()
             .map(|value| project.value_key(value))
             .collect();
         Ok(Self {
@@ -395,12 +405,20 @@ impl Cell {
             .into_iter()
             .map(|value| project.value_key(value))
             .collect();
-        sqlx::query("DELETE FROM log_unmatched WHERE value_keys && $2 AND project_no + 0 = $1")
-            .bind(project.no)
-            .bind(values)
-            .execute(self.pool())
-            .await?;
-        if !keys.is_empty() {
+        if is_any(&mut *self.pool().acquire().await?).await? {
+            for some in values.chunks(ERASED_AT_ONCE) {
+                let sql =
+                    "DELETE FROM log_unmatched WHERE value_keys && $2 AND project_no + 0 = $1";
+                sqlx::query(sql)
+                    .bind(project.no)
+                    .bind(some)
+                    .execute(self.pool())
+                    .await?;
+            }
+        }
+        // Most people never wrote as strangers.
+        let is_there = "SELECT EXISTS (SELECT FROM log_journal WHERE customer_ref IS NULL)";
+        if !keys.is_empty() && sqlx::query_scalar(is_there).fetch_one(self.pool()).await? {
             sqlx::query("SELECT log_journal_forget($1, $2)")
                 .bind(project.no)
                 .bind(keys)

@@ -437,6 +437,10 @@ async fn an_erased_person_leaves_records_without_a_person() {
     client
         .ok("dispatches", call("U-second", "after", json!({})))
         .await;
+    // By an address that is hers and that nobody ever linked.
+    let mail = call("ADA@example.org", "mail", json!({"channel": "email"}));
+    let unmatched = client.ok("dispatches", mail).await;
+    assert_eq!(unmatched["reason"], "unmatched", "{unmatched}");
     client
         .ok("dispatches", call("U-other", "stranger", json!({})))
         .await;
@@ -453,8 +457,8 @@ async fn an_erased_person_leaves_records_without_a_person() {
         .ok("users/delete", json!({"customer_user_id": "ada"}))
         .await;
     let list = client.ok("audit/list", json!({})).await;
-    assert_eq!(runs(&list), ["stranger", "erased", "erased"]);
-    assert_eq!(list["items"][1]["outcome"], "allowed");
+    assert_eq!(runs(&list), ["stranger", "erased", "erased", "erased"]);
+    assert_eq!(list["items"][2]["outcome"], "allowed");
     for item in &list["items"].as_array().expect("items")[1..] {
         for member in ["external_user_id", "customer_user_id"] {
             assert!(item[member].is_null(), "{item}");
@@ -473,7 +477,7 @@ async fn an_erased_person_leaves_records_without_a_person() {
         .ok("dispatches", call("U-other", "stranger", json!({})))
         .await;
     assert_eq!(stranger["reason"], "unmatched");
-    assert_eq!(client.ok("audit/list", json!({})).await["total"], 3);
+    assert_eq!(client.ok("audit/list", json!({})).await["total"], 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
