@@ -14,27 +14,44 @@ use crate::{CommandError, Directory};
 /// How the field of a channel is called that nothing else binds, behind the channel's name.
 const OWN_FIELD: &str = "_primary_key";
 
-/// By what somebody is known elsewhere.
-#[derive(Clone, Default)]
-pub(crate) struct Traces {
+/// People who are erased.
+#[derive(Default)]
+pub(crate) struct Traces(Vec<Customer>);
+
+/// By what people are known elsewhere.
+#[derive(Default)]
+struct Names<'a> {
     identities: BTreeSet<ConnectorIdentity>,
-    values: BTreeSet<String>,
+    values: BTreeSet<&'a str>,
 }
 
 impl Traces {
-    /// Adds those of a customer: what is or was linked, and what could have been, by the values of the profile.
-    pub(crate) fn add(&mut self, customer: &Customer) {
+    /// Adds those of a customer.
+    pub(crate) fn add(&mut self, customer: Customer) {
+        self.0.push(customer);
+    }
+
+    fn names(&self) -> Names<'_> {
+        let mut names = Names::default();
+        self.0.iter().for_each(|customer| names.add(customer));
+        names
+    }
+}
+
+impl<'a> Names<'a> {
+    /// Adds what is or was linked to a customer, and what could have been, by the values of the profile.
+    fn add(&mut self, customer: &'a Customer) {
         let access = &customer.access;
         let links = access.links.iter().map(|link| &link.identity);
         self.identities
             .extend(links.chain(&access.blocked).cloned());
-        self.values
-            .extend(customer.customer_user_id.known().cloned());
+        let id = customer.customer_user_id.known();
+        self.values.extend(id.map(String::as_str));
         for (field, value) in customer.profile.known().into_iter().flatten() {
             let Value::Text(text) = value else {
                 continue;
             };
-            self.values.insert(text.clone());
+            self.values.insert(text);
             let own = field.strip_suffix(OWN_FIELD);
             let channels = CATALOGUE.iter().filter(|channel| match channel.fact {
                 Fact::Phone => text.starts_with('+'),
@@ -49,21 +66,23 @@ impl Traces {
 }
 
 impl Directory {
-    /// Takes the traces of people away. Before their erasure is appended, so that none is left where this server dies in between; and
-    /// once more after it, for what came in meanwhile.
+    /// Takes the traces of people away. Before their erasure is appended, so that none is left where this server dies in between;
+    /// and once more after it, for what came in meanwhile.
     pub(crate) async fn forget_traces(
         &self,
         project: &Project,
         traces: &Traces,
     ) -> Result<(), CommandError> {
-        for identity in &traces.identities {
+        if traces.0.is_empty() || !self.cell().knows_strangers(project).await? {
+            return Ok(());
+        }
+        let names = traces.names();
+        for identity in &names.identities {
             self.sightings().forget(project, identity);
         }
-        let identities: Vec<ConnectorIdentity> = traces.identities.iter().cloned().collect();
-        let values: Vec<&str> = traces.values.iter().map(String::as_str).collect();
-        Ok(self
-            .cell()
-            .forget_unmatched(project, &identities, &values)
-            .await?)
+        let identities: Vec<ConnectorIdentity> = names.identities.into_iter().collect();
+        let values: Vec<&str> = names.values.into_iter().collect();
+        let forgotten = self.cell().forget_unmatched(project, &identities, &values);
+        Ok(forgotten.await?)
     }
 }

@@ -79,7 +79,7 @@ impl Directory {
         erasure: Vec<Prepared>,
     ) -> Result<Option<i64>, CommandError> {
         let mut traces = Traces::default();
-        traces.add(customer);
+        traces.add(customer.clone());
         self.forget_traces(project, &traces).await?;
         let position = self.append_erasure(erasure).await?;
         if position.is_some()

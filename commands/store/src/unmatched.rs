@@ -405,27 +405,31 @@ impl Cell {
             .into_iter()
             .map(|value| project.value_key(value))
             .collect();
-        if is_any(&mut *self.pool().acquire().await?).await? {
-            for some in values.chunks(ERASED_AT_ONCE) {
-                let sql =
-                    "DELETE FROM log_unmatched WHERE value_keys && $2 AND project_no + 0 = $1";
-                sqlx::query(sql)
-                    .bind(project.no)
-                    .bind(some)
-                    .execute(self.pool())
-                    .await?;
-            }
-        }
-        // Most people never wrote as strangers.
-        let is_there = "SELECT EXISTS (SELECT FROM log_journal WHERE customer_ref IS NULL)";
-        if !keys.is_empty() && sqlx::query_scalar(is_there).fetch_one(self.pool()).await? {
-            sqlx::query("SELECT log_journal_forget($1, $2)")
+        for some in values.chunks(ERASED_AT_ONCE) {
+            let sql = "DELETE FROM log_unmatched WHERE value_keys && $2 AND project_no + 0 = $1";
+            sqlx::query(sql)
                 .bind(project.no)
-                .bind(keys)
+                .bind(some)
                 .execute(self.pool())
                 .await?;
         }
+        sqlx::query("SELECT log_journal_forget($1, $2)")
+            .bind(project.no)
+            .bind(keys)
+            .execute(self.pool())
+            .await?;
         Ok(())
+    }
+
+    /// Whether anything at all is kept about people of a project whom nobody knew. Most often there is nothing to forget.
+    pub async fn knows_strangers(&self, project: &Project) -> Result<bool, StoreError> {
+        Ok(sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM log_unmatched WHERE project_no = $1)
+                 OR EXISTS (SELECT FROM log_journal WHERE customer_ref IS NULL)",
+        )
+        .bind(project.no)
+        .fetch_one(self.pool())
+        .await?)
     }
 
     /// Deletes rows that were last seen before a time; how many there were.
