@@ -148,11 +148,13 @@ async fn hammer(servers: usize, rebuilt: bool) {
     while let Some(ended) = tasks.join_next().await {
         ended.expect("no writer fails");
     }
-    until("the purges end", async || {
-        let open = nodes[0].cell().open_jobs(kind::PURGE).await;
-        open.expect("jobs").is_empty().then_some(())
-    })
-    .await;
+    for job in [kind::PURGE, kind::PREPARATION] {
+        until("the jobs end", async || {
+            let open = nodes[0].cell().open_jobs(job).await;
+            open.expect("jobs").is_empty().then_some(())
+        })
+        .await;
+    }
     let mut head = 0;
     for node in &nodes {
         head = node.settle().await.expect("the projections catch up");
