@@ -1,7 +1,7 @@
 //! A copy of the database and its way back: nobody who was erased since comes back with it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
@@ -235,6 +235,26 @@ async fn the_same_copy_never_begins_the_same_epoch_twice() {
     server.restart().await.expect("it is served again");
 }
 
+/// The parent of a running process, by its file in `/proc`; `None` once it has ended.
+fn parent(stat: &Path) -> Option<u32> {
+    let text = fs::read_to_string(stat).ok()?;
+    let (_, after_name) = text.rsplit_once(") ")?;
+    let mut fields = after_name.split(' ');
+    if fields.next()? == "Z" {
+        return None;
+    }
+    fields.next()?.parse().ok()
+}
+
+/// The processes that a process started.
+fn children(of: u32) -> Vec<PathBuf> {
+    let processes = fs::read_dir("/proc").expect("processes");
+    processes
+        .filter_map(|entry| Some(entry.ok()?.path().join("stat")))
+        .filter(|stat| parent(stat) == Some(of))
+        .collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_restore_is_not_served_and_a_changed_copy_not_restored() {
     let mut server = Server::start().await.expect("a server");
@@ -255,10 +275,15 @@ async fn an_interrupted_restore_is_not_served_and_a_changed_copy_not_restored() 
         begun.then_some(())
     })
     .await;
+    let restoring = children(child.id());
     child.kill().expect("killed");
     child.wait().expect("gone");
-    // Its pg_restore loses the reader of its messages; the database has whatever it had written.
+    // Its pg_restore loses the reader of its messages; the database has whatever it had written. Between its parts it is
+    // connected to nothing, so the process must be gone too.
     until("nobody restores any more", async || {
+        if restoring.iter().any(|stat| parent(stat).is_some()) {
+            return None;
+        }
         let others: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'pg_restore'",
         )
