@@ -5,24 +5,14 @@ use roster_domain::value::fold::{digits, fold};
 use roster_store::unmatched::UnmatchedPlace;
 pub use roster_store::unmatched::UnmatchedRow;
 use roster_store::{Cell, Project};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::QueryError;
-use crate::bucket::first_eight;
 use crate::customers::{Cursor, Key};
+use crate::identities::IdentityFilter;
 
 /// Beyond it rows are neither counted nor searched; a project has fewer unless it is configured otherwise.
 const BOUND: i64 = 10_000;
-
-/// Which identities.
-#[derive(Clone, Default)]
-pub struct UnmatchedFilter {
-    /// On this channel, by its canonical name.
-    pub channel: Option<String>,
-    /// With this in the identity or in what the channel told, without regard to case and accents.
-    pub search: Option<String>,
-}
 
 /// A page of identities.
 #[derive(Clone, Debug)]
@@ -37,36 +27,16 @@ pub struct UnmatchedPage {
     pub next: Option<Cursor>,
 }
 
-impl UnmatchedFilter {
-    /// The folded search; `None` where it says nothing.
-    fn term(&self) -> Option<String> {
-        let term = fold(self.search.as_deref()?.trim());
-        (!term.is_empty()).then_some(term)
-    }
-
-    fn fingerprint(&self, project_no: i32) -> i64 {
-        let mut hash = Sha256::new();
-        hash.update(b"unmatched");
-        hash.update(project_no.to_be_bytes());
-        for part in [self.channel.as_deref(), self.term().as_deref()] {
-            let length = part.map_or(u64::MAX, |text| text.len() as u64);
-            hash.update(length.to_be_bytes());
-            hash.update(part.unwrap_or_default());
-        }
-        first_eight(hash)
-    }
-}
-
 /// A page of a project's unmatched identities: `page` counts from 1; with `after` it starts behind that place instead.
 pub async fn list(
     cell: &Cell,
     project: &Project,
-    filter: &UnmatchedFilter,
+    filter: &IdentityFilter,
     after: Option<&Cursor>,
     page: u32,
     page_size: u32,
 ) -> Result<UnmatchedPage, QueryError> {
-    let fingerprint = filter.fingerprint(project.no);
+    let fingerprint = filter.fingerprint("unmatched", project.no);
     let before = after
         .map(|cursor| place(cursor.key(fingerprint)?))
         .transpose()?;

@@ -78,6 +78,23 @@ impl Wanted {
     }
 }
 
+/// The longest search, in characters.
+const LONGEST_SEARCH: usize = 200;
+
+/// A search for identities, which is 422 where it is too long.
+pub(crate) fn search(text: Option<String>) -> Result<Option<String>, ApiError> {
+    let is_long = |text: &String| text.chars().count() > LONGEST_SEARCH;
+    if text.as_ref().is_some_and(is_long) {
+        let message = "a search has at most 200 characters";
+        return Err(ApiError::body(Problem::new(
+            ["search"],
+            "text_too_long",
+            message,
+        )));
+    }
+    Ok(text)
+}
+
 /// The place that a cursor of this server names.
 pub(crate) fn cursor(text: Option<&str>) -> Result<Option<Uuid>, ApiError> {
     text.map(|text| Uuid::try_parse(text).map_err(|_| invalid_cursor()))

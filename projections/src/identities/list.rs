@@ -46,12 +46,12 @@ impl std::fmt::Debug for IdentityRow {
     }
 }
 
-/// Which identities.
+/// Which identities, those of customers or those that are nobody's.
 #[derive(Clone, Default)]
 pub struct IdentityFilter {
     /// On this channel, by its canonical name.
     pub channel: Option<String>,
-    /// With this in the identity or the customer's id, without regard to case and accents.
+    /// With this in the identity, the customer's id or what the channel told, without regard to case and accents.
     pub search: Option<String>,
 }
 
@@ -70,14 +70,15 @@ pub struct IdentityPage {
 
 impl IdentityFilter {
     /// The folded search; `None` where it says nothing.
-    fn term(&self) -> Option<String> {
+    pub(crate) fn term(&self) -> Option<String> {
         let term = fold(self.search.as_deref()?.trim());
         (!term.is_empty()).then_some(term)
     }
 
-    fn fingerprint(&self, project_no: i32) -> i64 {
+    /// What the cursors of one list of a project carry.
+    pub(crate) fn fingerprint(&self, list: &str, project_no: i32) -> i64 {
         let mut hash = Sha256::new();
-        hash.update(b"identities");
+        hash.update(list);
         hash.update(project_no.to_be_bytes());
         for part in [self.channel.as_deref(), self.term().as_deref()] {
             let length = part.map_or(u64::MAX, |text| text.len() as u64);
@@ -126,7 +127,7 @@ pub async fn list(
     page: u32,
     page_size: u32,
 ) -> Result<IdentityPage, QueryError> {
-    let fingerprint = filter.fingerprint(project_no);
+    let fingerprint = filter.fingerprint("identities", project_no);
     let after = after.map(|cursor| cursor.key(fingerprint)).transpose()?;
     let place = after.map(|key| key.id.split_once('\n').ok_or(QueryError::InvalidCursor));
     let (channel, id) = place.transpose()?.unwrap_or_default();

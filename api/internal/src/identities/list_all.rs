@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::response::Response;
 use roster_commands::CommandError;
 use roster_commands::authority::Operation;
-use roster_domain::{Problem, Timestamp};
+use roster_domain::Timestamp;
 use roster_http::{ApiError, App, Effect, Endpoint, Scoped, respond};
 use roster_projections::customers::Cursor;
 use roster_projections::identities::{IdentityFilter, IdentityRow, list};
@@ -13,10 +13,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::fields;
-use crate::page::{Page, Wanted, invalid_cursor};
-
-/// The longest search, in characters.
-const LONGEST_SEARCH: usize = 200;
+use crate::page::{self, Page, Wanted, invalid_cursor};
 
 /// Which page of which identities.
 #[derive(Deserialize, ToSchema)]
@@ -87,15 +84,7 @@ pub(crate) async fn handler(
 ) -> Result<Response, ApiError> {
     let input = call.input;
     let Wanted { page, page_size } = Wanted::new(input.page, input.page_size)?;
-    let is_long = |text: &String| text.chars().count() > LONGEST_SEARCH;
-    if input.search.as_ref().is_some_and(is_long) {
-        let message = "a search has at most 200 characters";
-        return Err(ApiError::body(Problem::new(
-            ["search"],
-            "text_too_long",
-            message,
-        )));
-    }
+    let search = page::search(input.search)?;
     let cursor: Option<Cursor> = match input.cursor {
         Some(text) => Some(text.parse().map_err(|_| invalid_cursor())?),
         None => None,
@@ -111,7 +100,7 @@ pub(crate) async fn handler(
     let channel = input.channel.map(|channel| schema.channel(&channel));
     let filter = IdentityFilter {
         channel: channel.transpose().map_err(ApiError::body)?,
-        search: input.search,
+        search,
     };
     let Some(project) = project else {
         return Ok(respond::ok(&Page::<Item>::empty(page, page_size)));

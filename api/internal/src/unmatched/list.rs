@@ -4,21 +4,19 @@ use axum::extract::State;
 use axum::response::Response;
 use roster_commands::CommandError;
 use roster_commands::authority::Operation;
+use roster_domain::Timestamp;
 use roster_domain::access::{ConnectorIdentity, Facts, Via};
-use roster_domain::{Problem, Timestamp};
 use roster_http::{ApiError, App, Effect, Endpoint, Scoped, respond};
 use roster_projections::customers::Cursor;
+use roster_projections::identities::IdentityFilter;
 use roster_projections::identity::Asked;
-use roster_projections::unmatched::{UnmatchedFilter, UnmatchedRow, list};
+use roster_projections::unmatched::{UnmatchedRow, list};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::fields;
-use crate::page::{Page, Wanted, invalid_cursor};
-
-/// The longest search, in characters.
-const LONGEST_SEARCH: usize = 200;
+use crate::page::{self, Page, Wanted, invalid_cursor};
 
 /// Which page of which identities.
 #[derive(Deserialize, ToSchema)]
@@ -104,12 +102,7 @@ pub(crate) async fn handler(
 ) -> Result<Response, ApiError> {
     let input = call.input;
     let Wanted { page, page_size } = Wanted::new(input.page, input.page_size)?;
-    let is_long = |text: &String| text.chars().count() > LONGEST_SEARCH;
-    if input.search.as_ref().is_some_and(is_long) {
-        let message = "a search has at most 200 characters";
-        let problem = Problem::new(["search"], "text_too_long", message);
-        return Err(ApiError::body(problem));
-    }
+    let search = page::search(input.search)?;
     let cursor = input.cursor.as_deref().map(str::parse::<Cursor>);
     let cursor = cursor.transpose().map_err(|_| invalid_cursor())?;
     let cell = app.directory().cell();
@@ -117,9 +110,9 @@ pub(crate) async fn handler(
     let project = project.map_err(CommandError::from)?;
     let schema = app.schema(project.as_ref().map(|known| known.no)).await?;
     let channel = input.channel.map(|channel| schema.channel(&channel));
-    let filter = UnmatchedFilter {
+    let filter = IdentityFilter {
         channel: channel.transpose().map_err(ApiError::body)?,
-        search: input.search,
+        search,
     };
     let Some(project) = project else {
         return Ok(respond::ok(&Page::<Item>::empty(page, page_size)));
