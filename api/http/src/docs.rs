@@ -155,7 +155,7 @@ fn parameters(effect: Effect) -> Vec<Value> {
         ),
     ];
     match effect {
-        Effect::Reads => parameters.push(header(
+        Effect::Reads | Effect::SetsByReads => parameters.push(header(
             "Roster-Min-Position",
             "The `Roster-Position` to be shown at least",
         )),

@@ -21,6 +21,8 @@ pub enum Effect {
     Reads,
     /// Brings about a state: always executed, and harmless when repeated.
     Sets,
+    /// The same by what it reads: `Roster-Min-Position` counts.
+    SetsByReads,
     /// Starts something: a repeated request with the same `Idempotency-Key` gets the first answer.
     Starts,
 }
@@ -68,7 +70,7 @@ impl<T: Endpoint> FromRequest<App> for Scoped<T> {
         let mut context = caller.enter(&parts, json::scope(&body)?, T::OPERATION)?;
         let input: T = json::parse(&body)?;
         match T::EFFECT {
-            Effect::Reads => {
+            Effect::Reads | Effect::SetsByReads => {
                 position::wait(app, &parts.headers, input.searches(), input.audits()).await?;
             }
             Effect::Sets => {}

@@ -46,7 +46,7 @@ pub(crate) struct Request {
 
 impl Endpoint for Request {
     const OPERATION: Operation = Operation::Dispatch;
-    const EFFECT: Effect = Effect::Sets;
+    const EFFECT: Effect = Effect::SetsByReads;
 }
 
 /// Whether the agent may be called, and with what.
