@@ -2,7 +2,8 @@
 
 use roster_commands::authority::{Operation, RUNTIME_IDENTITY};
 use roster_http::{App, Effect, Endpoint, RouteInfo, Surface};
-use utoipa_axum::router::OpenApiRouter;
+use utoipa::openapi::path::Paths;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
 /// Where the routes of the directory are.
@@ -23,10 +24,22 @@ fn info<E: Endpoint>() -> RouteInfo {
     RouteInfo::of::<E>(base_of(E::OPERATION))
 }
 
+/// The same route below a base. A nested router would take each request through two more services.
+fn below(
+    base: &str,
+    (schemas, paths, handlers): UtoipaMethodRouter<App>,
+) -> UtoipaMethodRouter<App> {
+    let mut whole = Paths::new();
+    for (path, item) in paths.paths {
+        whole.paths.insert(format!("{base}{path}"), item);
+    }
+    (schemas, whole, handlers)
+}
+
 macro_rules! endpoints {
-    ($handlers:ident $table:ident: $($first:ident $(:: $rest:ident)*;)*) => {
+    ($handlers:ident $table:ident in $base:ident: $($first:ident $(:: $rest:ident)*;)*) => {
         fn $handlers() -> OpenApiRouter<App> {
-            OpenApiRouter::new()$(.routes(routes!(crate::$first $(::$rest)* ::handler)))*
+            OpenApiRouter::new()$(.routes(below($base, routes!(crate::$first $(::$rest)* ::handler))))*
         }
 
         fn $table() -> Vec<RouteInfo> {
@@ -35,7 +48,7 @@ macro_rules! endpoints {
     };
 }
 
-endpoints! { runtime_handlers runtime_table:
+endpoints! { runtime_handlers runtime_table in RUNTIME_BASE:
     identities::link;
     identities::unlink;
     identities::list;
@@ -48,7 +61,7 @@ endpoints! { runtime_handlers runtime_table:
     dispatches;
 }
 
-endpoints! { handlers table:
+endpoints! { handlers table in BASE:
     schema::get;
     schema::upsert;
     schema::preparation;
@@ -98,9 +111,8 @@ pub fn all() -> Vec<RouteInfo> {
 
 /// The surface, ready for the router of `roster-http`.
 pub fn surface() -> Surface {
-    let router = OpenApiRouter::new()
-        .nest(BASE, handlers())
-        .nest(RUNTIME_BASE, runtime_handlers())
+    let router = handlers()
+        .merge(runtime_handlers())
         .routes(routes!(crate::keys::validate::handler));
     Surface {
         router,

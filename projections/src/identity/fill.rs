@@ -7,16 +7,20 @@ use roster_domain::schema::Definition;
 use roster_domain::value::{Value, profile_from_json};
 use roster_store::copied::{self, fixed, rows};
 use roster_store::{Cell, StoreError};
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, Row, Transaction};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-use super::memory::{CustomerRow, IdentityRow, Refill, Writer};
+use super::memory::{CustomerRow, IdentityRow, Refill, Unread, Writer};
 use crate::directory::Directory;
 use crate::runner::Projection;
 
 const CUSTOMERS: &str = "SELECT project_no, stream_id, customer_user_id, enabled, \
      NULLIF(connector_enabled, '{}')::text, profile::text FROM view_customers";
+const ROWS: &str = "SELECT c.project_no, c.stream_id, c.customer_user_id, c.enabled, \
+     NULLIF(c.connector_enabled, '{}')::text, c.profile::text FROM unnest($1::uuid[]) AS w(stream_id) \
+     CROSS JOIN LATERAL (SELECT * FROM view_customers v WHERE v.stream_id = w.stream_id OFFSET 0) c";
 const LINKS: &str = "SELECT project_no, channel, external_user_id, stream_id FROM view_identities";
 const BLOCKS: &str = "SELECT project_no, channel, external_user_id, stream_id FROM view_blocks";
 const GRANTS: &str = "SELECT project_no, channel, external_user_id, stream_id, array_to_json(agents)::text, enabled, \
@@ -36,7 +40,7 @@ pub(super) async fn fill(
     cell: &Cell,
     mut writer: Writer,
 ) -> Result<(Writer, Option<i64>), StoreError> {
-    let mut snapshot = snapshot(cell).await?;
+    let mut snapshot = whole(cell).await?;
     let Some(position) = position(&mut snapshot).await? else {
         return Ok((writer, None));
     };
@@ -49,10 +53,10 @@ pub(super) async fn fill(
         writer.load_schema(row.try_get(0)?, definition, row.try_get(1)?);
     }
     for (table, select) in [
-        (Table::Customers, CUSTOMERS),
         (Table::Links, LINKS),
         (Table::Blocks, BLOCKS),
         (Table::Grants, GRANTS),
+        (Table::Customers, CUSTOMERS),
     ] {
         let mut blocks = std::pin::pin!(copied::read(&mut snapshot, select).await?);
         writer = load(table, writer, &mut blocks).await?;
@@ -139,16 +143,26 @@ fn text(column: Option<&[u8]>) -> Result<&str, StoreError> {
         .map_err(|_| StoreError::Malformed("copied text"))
 }
 
-/// Values of fields, and the position that they are of.
+/// What was read beside the following, and the position that it is of.
 pub(super) struct Refilled {
-    pub(super) refill: Refill,
     pub(super) position: i64,
-    pub(super) values: Vec<(Uuid, u16, String)>,
+    pub(super) what: What,
+}
+
+/// What was read.
+pub(super) enum What {
+    /// Values of fields.
+    Values {
+        refill: Refill,
+        values: Vec<(Uuid, u16, String)>,
+    },
+    /// Rows of customers.
+    Rows { asked: Unread, rows: Vec<PgRow> },
 }
 
 /// Reads the values that a refill wants; `None` while the tables do not show the position that it is from.
 pub(super) async fn refill(cell: &Cell, refill: &Refill) -> Result<Option<Refilled>, StoreError> {
-    let mut snapshot = snapshot(cell).await?;
+    let mut snapshot = whole(cell).await?;
     let position = position(&mut snapshot).await?;
     let Some(position) = position.filter(|position| *position >= refill.from) else {
         return Ok(None);
@@ -164,11 +178,41 @@ pub(super) async fn refill(cell: &Cell, refill: &Refill) -> Result<Option<Refill
         let reading = spawn_blocking(move || values_of(&block, &fields));
         values.extend(reading.await.map_err(|_| StoreError::Closed)??);
     }
+    let refill = refill.clone();
     Ok(Some(Refilled {
-        refill: refill.clone(),
         position,
-        values,
+        what: What::Values { refill, values },
     }))
+}
+
+/// Reads the rows of some customers; `None` while the tables do not show the position that they are wanted of.
+pub(super) async fn rows_of(cell: &Cell, asked: &Unread) -> Result<Option<Refilled>, StoreError> {
+    let mut snapshot = snapshot(cell).await?;
+    let position = position(&mut snapshot).await?;
+    let Some(position) = position.filter(|position| *position >= asked.from) else {
+        return Ok(None);
+    };
+    let rows = sqlx::query(ROWS)
+        .bind(&asked.streams)
+        .fetch_all(&mut *snapshot)
+        .await?;
+    let asked = asked.clone();
+    Ok(Some(Refilled {
+        position,
+        what: What::Rows { asked, rows },
+    }))
+}
+
+/// A row that [`rows_of`] read.
+pub(super) fn customer(row: &PgRow) -> Result<CustomerRow<'_>, StoreError> {
+    Ok(CustomerRow {
+        project_no: row.try_get(0)?,
+        stream: row.try_get(1)?,
+        customer_user_id: row.try_get(2)?,
+        enabled: row.try_get(3)?,
+        switches: row.try_get(4)?,
+        profile: row.try_get(5)?,
+    })
 }
 
 fn values_of(
@@ -191,10 +235,13 @@ fn values_of(
 }
 
 async fn snapshot(cell: &Cell) -> Result<Transaction<'static, Postgres>, StoreError> {
-    let mut snapshot = cell
-        .pool()
-        .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        .await?;
+    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+    Ok(cell.pool().begin_with(begin).await?)
+}
+
+/// A snapshot to read whole tables in.
+async fn whole(cell: &Cell) -> Result<Transaction<'static, Postgres>, StoreError> {
+    let mut snapshot = snapshot(cell).await?;
     // Whole tables are read, which the settings of the role keep from being planned.
     sqlx::query("SET LOCAL enable_seqscan = on")
         .execute(&mut *snapshot)

@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Inner;
-use super::fill::{self, Refilled};
-use super::memory::{Refill, Writer};
+use super::fill::{self, Refilled, What};
+use super::memory::{Refill, Unread, Writer};
 use super::metrics::Measured;
 use crate::page::code_of;
 
@@ -106,7 +106,10 @@ impl Follower {
                 }
                 Some(more) = refilled.recv() => read.push(more),
             }
-            self.take_in(&mut read);
+            self.take_in(&mut read)?;
+            if let Some(unread) = self.writer.next_unread() {
+                self.start(Wanted::Rows(unread), done.clone());
+            }
         }
     }
 
@@ -149,18 +152,22 @@ impl Follower {
         let refills = self.writer.apply(&page)?;
         self.inner.feed.reach(last.position);
         for refill in refills {
-            self.start(refill, done.clone());
+            self.start(Wanted::Values(refill), done.clone());
         }
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Reads values from the tables beside the following.
-    fn start(&self, refill: Refill, done: Done) {
+    /// Reads from the tables beside the following.
+    fn start(&self, wanted: Wanted, done: Done) {
         let cell = self.inner.cell.clone();
         let stop = self.stop.clone();
         let reading = async move {
             loop {
-                match fill::refill(&cell, &refill).await {
+                let read = match &wanted {
+                    Wanted::Values(refill) => fill::refill(&cell, refill).await,
+                    Wanted::Rows(unread) => fill::rows_of(&cell, unread).await,
+                };
+                match read {
                     Ok(Some(refilled)) => {
                         // A follower that ended began anew, with everything.
                         let _ = done.send(refilled);
@@ -170,7 +177,7 @@ impl Follower {
                     Err(error) => {
                         tracing::warn!(
                             code = code_of(&error),
-                            "values for match rules are not read"
+                            "what identities are looked up by is not read"
                         );
                         sleep(PAUSE).await;
                     }
@@ -185,22 +192,32 @@ impl Follower {
     }
 
     /// Takes a piece of what was read in, as soon as the memory is as far as the tables were.
-    fn take_in(&mut self, read: &mut Vec<Refilled>) {
+    fn take_in(&mut self, read: &mut Vec<Refilled>) -> Result<(), StoreError> {
         let position = self.inner.feed.position();
         let Some(place) = read
             .iter()
             .position(|refilled| refilled.position <= position)
         else {
-            return;
+            return Ok(());
         };
         let refilled = &mut read[place];
-        let left = refilled.values.len().saturating_sub(PIECE);
-        let piece = refilled.values.split_off(left);
-        let is_wanted = self.writer.refill(&refilled.refill, &piece);
-        if is_wanted && left == 0 {
-            self.writer.refilled(&refilled.refill);
-        }
-        if !is_wanted || left == 0 {
+        let is_done = match &mut refilled.what {
+            What::Values { refill, values } => {
+                let left = values.len().saturating_sub(PIECE);
+                let piece = values.split_off(left);
+                let is_wanted = self.writer.refill(refill, &piece, position);
+                if is_wanted && left == 0 {
+                    self.writer.refilled(refill);
+                }
+                !is_wanted || left == 0
+            }
+            What::Rows { asked, rows } => {
+                let rows: Result<Vec<_>, StoreError> = rows.iter().map(fill::customer).collect();
+                self.writer.read(asked, refilled.position, &rows?)?;
+                true
+            }
+        };
+        if is_done {
             read.swap_remove(place);
             // What was read may wait for those who look for it.
             self.inner.feed.reach(position);
@@ -208,7 +225,14 @@ impl Follower {
         if !read.is_empty() {
             self.hint.notify_one();
         }
+        Ok(())
     }
+}
+
+/// What is to be read from the tables.
+enum Wanted {
+    Values(Refill),
+    Rows(Unread),
 }
 
 type Done = mpsc::UnboundedSender<Refilled>;

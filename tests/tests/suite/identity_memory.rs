@@ -14,7 +14,7 @@ use roster_domain::Timestamp;
 use roster_domain::access::{ConnectorIdentity, Facts};
 use roster_domain::channel::Fact;
 use roster_domain::schema::Schema;
-use roster_projections::identity::{Asked, Found, IdentityOptions};
+use roster_projections::identity::{Asked, Found, IdentityOptions, Person};
 use roster_projections::schemas;
 use roster_tests::database::Database;
 use roster_tests::node::Node;
@@ -212,6 +212,54 @@ async fn a_project_beyond_the_bound_is_looked_up_in_the_tables_and_others_are_no
     );
     reader.close().await;
     writer.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_nothing_finds_takes_no_room_until_something_does() {
+    let database = Database::create().await.expect("a database");
+    let options = IdentityOptions { most: 10 };
+    let follower = Node::start_with(&database, "follower", Limits::default(), options).await;
+    let follower = follower.expect("a node");
+    let directory = &follower.directory;
+    let ctx = Node::context("p");
+    let id = |number: u32| format!("c{number}");
+    let phone = |number: u32| format!("+4917000{number:03}");
+    for number in 0..50 {
+        let customer = upsert(&id(number), &[]);
+        let added = directory.upsert_customer(&ctx, customer).await;
+        added.expect("a customer");
+    }
+    follower.settle().await.expect("the read side follows");
+    for number in [7, 8] {
+        directory::link(directory, &ctx, &id(number), "sms", &phone(number))
+            .await
+            .expect("a link");
+    }
+    follower.settle().await.expect("the read side follows");
+    let reader = Node::start_with(&database, "reader", Limits::default(), options).await;
+    let reader = reader.expect("a node");
+    reader.settle().await.expect("the read side follows");
+    let number = project_no(&follower).await;
+    let schema = schema(&follower, number).await;
+    let facts = Facts::default();
+    // One heard of everybody from the log, the other read the tables.
+    for node in [&follower, &reader] {
+        for (known, expected) in [(7, Some("c7")), (8, Some("c8")), (9, None)] {
+            let identity = ConnectorIdentity::read("sms", &phone(known)).expect("a number");
+            let asked = Asked {
+                project_no: number,
+                schema: &schema,
+                identity: &identity,
+                facts: &facts,
+                now: Timestamp(1),
+            };
+            let found = kept(node, asked).await.customer;
+            let found = found.as_ref().map(Person::customer_user_id);
+            assert_eq!(found, expected);
+        }
+    }
+    reader.close().await;
+    follower.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -99,6 +99,16 @@ impl Entry {
 }
 
 impl Draft {
+    /// Of a customer whose row is still to be read.
+    pub(super) fn unread() -> Self {
+        Self {
+            names: Names::unread(),
+            enabled: false,
+            switches: Vec::new(),
+            nodes: Vec::new(),
+        }
+    }
+
     pub(super) fn switch(&mut self, channel: u16, is_on: bool) {
         self.switches.retain(|(known, _)| *known != channel);
         self.switches.push((channel, is_on));

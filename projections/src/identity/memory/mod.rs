@@ -30,7 +30,7 @@ use keys::{Hashes, Key};
 pub(super) use names::Names;
 use project::{Project, Projects};
 use slots::{Granted, Kind, Node, Place, Shard, Slot};
-pub(super) use writer::{CustomerRow, IdentityRow, Refill, Writer};
+pub(super) use writer::{CustomerRow, IdentityRow, Refill, Unread, Writer};
 
 /// Parts of the customers, each locked by itself; see [`index`] for the number.
 const SHARDS: u64 = 48;
@@ -130,6 +130,9 @@ impl Memory {
         if !holds || slot.project_no() != asked.project_no {
             return Attempt::Moved;
         }
+        if !slot.names.are_read() {
+            return Attempt::Unknown;
+        }
         decide(asked, &outcome, project, &shard, slot, key, position)
     }
 
@@ -174,8 +177,8 @@ fn decide(
     key: Key,
     position: i64,
 ) -> Attempt {
-    let channel = project.channels.get(asked.identity.channel.as_str());
-    let number = channel.map(|channel| channel.number);
+    let channel = project.channel(&asked.identity.channel);
+    let number = channel.map(|(number, _)| number);
     let is_here = |node: &&Node| node.kind == Kind::Linked && Some(node.name) == number;
     let on_channel = || shard.nodes(slot).filter(is_here);
     let specific = on_channel().find(|node| node.low == key.low());
@@ -184,7 +187,7 @@ fn decide(
         let others = on_channel().filter(|node| node.low != key.low());
         others.filter_map(|node| node.grant.as_ref())
     };
-    let wildcard = channel.and_then(|channel| channel.wildcard.as_ref());
+    let wildcard = channel.and_then(|(_, channel)| channel.wildcard.as_ref());
     let wildcard = wildcard.map(|(_, granted)| granted);
     let decision = access(
         Some(Holder {

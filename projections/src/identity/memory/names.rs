@@ -28,6 +28,16 @@ pub(in crate::identity) struct Names {
 }
 
 impl Names {
+    /// Of somebody whose row is still to be read.
+    pub(super) fn unread() -> Self {
+        Self::of("", "", "")
+    }
+
+    /// Whether they are known: nobody's id is empty.
+    pub(super) fn are_read(&self) -> bool {
+        self.id > 0
+    }
+
     /// Names that are only shown.
     pub(in crate::identity) fn shown(customer_user_id: &str, display_name: &str) -> Self {
         Self::of(customer_user_id, display_name, "")
@@ -55,7 +65,7 @@ impl Names {
     /// The names after a change of the profile.
     pub(super) fn changed(&self, set: &Profile, cleared: &[String]) -> Self {
         let is_part = |field: &String| PARTS.iter().any(|(part, _)| part == field);
-        if !set.keys().chain(cleared).any(is_part) {
+        if !self.are_read() || !set.keys().chain(cleared).any(is_part) {
             return self.clone();
         }
         let mut profile = self.parts();

@@ -1,6 +1,5 @@
 //! What a look-up needs of a project: its schema, its channels with their wildcards, and which values are looked up.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
@@ -18,7 +17,8 @@ pub(super) struct Project {
     pub(super) schema: Arc<Schema>,
     /// Every field that rules ever named; its place is its number.
     pub(super) fields: Vec<Field>,
-    pub(super) channels: HashMap<Box<str>, Channel>,
+    /// Every channel that anybody has something on; its place is its number. They are few.
+    channels: Vec<Channel>,
     /// Whether it was left out of the memory, because there are too many customers.
     pub(super) is_out: bool,
     /// Odd while something changes that is more than one customer's.
@@ -36,7 +36,7 @@ pub(super) struct Field {
 
 #[derive(Clone)]
 pub(super) struct Channel {
-    pub(super) number: u16,
+    name: Box<str>,
     /// The stream of the wildcard, and its grant.
     pub(super) wildcard: Option<(Uuid, Arc<Granted>)>,
 }
@@ -52,7 +52,7 @@ impl Project {
         Some(Self {
             schema: DEFAULT.clone()?,
             fields: Vec::new(),
-            channels: HashMap::new(),
+            channels: Vec::new(),
             is_out: false,
             gate: Arc::new(AtomicU64::new(0)),
         })
@@ -86,15 +86,30 @@ impl Project {
             .map(|(number, field)| (number, &*field.name))
     }
 
-    /// The number of a channel, which it gets where it has none.
-    pub(super) fn channel(&mut self, name: &str) -> u16 {
-        let number = u16::try_from(self.channels.len()).unwrap_or(u16::MAX);
-        let channel = self.channels.entry(name.into());
-        let new = Channel {
-            number,
-            wildcard: None,
-        };
-        channel.or_insert(new).number
+    /// A channel with its number.
+    pub(super) fn channel(&self, name: &str) -> Option<(u16, &Channel)> {
+        let mut numbered = (0..).zip(&self.channels);
+        numbered.find(|(_, channel)| *channel.name == *name)
+    }
+
+    /// A channel, which gets a number where it has none.
+    pub(super) fn channel_mut(&mut self, name: &str) -> &mut Channel {
+        let known = self.channels.iter().position(|known| *known.name == *name);
+        let place = known.unwrap_or_else(|| {
+            self.channels.push(Channel {
+                name: name.into(),
+                wildcard: None,
+            });
+            self.channels.len() - 1
+        });
+        &mut self.channels[place]
+    }
+
+    /// Takes the wildcard that a stream gave.
+    pub(super) fn revoke(&mut self, stream: Uuid) {
+        for channel in &mut self.channels {
+            channel.wildcard.take_if(|(of, _)| *of == stream);
+        }
     }
 
     /// Another schema takes effect; the numbers of fields that rules no longer name. Fields that they did not name before
@@ -129,8 +144,10 @@ impl Project {
     }
 }
 
-/// The projects by number.
-pub(super) struct Projects([RwLock<HashMap<i32, Arc<Project>>>; PARTS]);
+/// The projects by number, which are counted from 1: a part has every sixteenth.
+pub(super) struct Projects([RwLock<Part>; PARTS]);
+
+type Part = Vec<Option<Arc<Project>>>;
 
 impl Projects {
     pub(super) fn new() -> Self {
@@ -144,32 +161,38 @@ impl Projects {
 
     /// A project of which something is known.
     pub(super) fn known(&self, number: i32) -> Option<Arc<Project>> {
-        let part = self.part(number).read();
-        let part = part.unwrap_or_else(PoisonError::into_inner);
-        part.get(&number).cloned()
+        let (part, place) = self.place(number);
+        let part = part.read().unwrap_or_else(PoisonError::into_inner);
+        part.get(place)?.clone()
     }
 
     /// The projects that are left out.
     pub(super) fn count_out(&self) -> usize {
-        let out = |part: &RwLock<HashMap<i32, Arc<Project>>>| {
+        let out = |part: &RwLock<Part>| {
             let part = part.read().unwrap_or_else(PoisonError::into_inner);
-            part.values().filter(|project| project.is_out).count()
+            let known = part.iter().flatten();
+            known.filter(|project| project.is_out).count()
         };
         self.0.iter().map(out).sum()
     }
 
     /// Whether a project is still the same.
     pub(super) fn is(&self, number: i32, project: &Arc<Project>) -> bool {
-        let part = self.part(number).read();
-        let part = part.unwrap_or_else(PoisonError::into_inner);
-        let known = part.get(&number).or(UNKNOWN.as_ref());
-        known.is_some_and(|known| Arc::ptr_eq(known, project))
+        let (part, place) = self.place(number);
+        let part = part.read().unwrap_or_else(PoisonError::into_inner);
+        let known = part.get(place).and_then(Option::as_ref);
+        known
+            .or(UNKNOWN.as_ref())
+            .is_some_and(|known| Arc::ptr_eq(known, project))
     }
 
     pub(super) fn put(&self, number: i32, project: Project) {
-        let part = self.part(number).write();
-        let mut part = part.unwrap_or_else(PoisonError::into_inner);
-        part.insert(number, Arc::new(project));
+        let (part, place) = self.place(number);
+        let mut part = part.write().unwrap_or_else(PoisonError::into_inner);
+        if part.len() <= place {
+            part.resize(place + 1, None);
+        }
+        part[place] = Some(Arc::new(project));
     }
 
     pub(super) fn clear(&self) {
@@ -178,7 +201,8 @@ impl Projects {
         }
     }
 
-    fn part(&self, number: i32) -> &RwLock<HashMap<i32, Arc<Project>>> {
-        &self.0[number.unsigned_abs() as usize % PARTS]
+    fn place(&self, number: i32) -> (&RwLock<Part>, usize) {
+        let number = number.unsigned_abs() as usize;
+        (&self.0[number % PARTS], number / PARTS)
     }
 }

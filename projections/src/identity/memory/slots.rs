@@ -196,6 +196,26 @@ impl Shard {
         slot
     }
 
+    /// What the row of a customer says, whose identities and values were known before it.
+    pub(super) fn complete(
+        &mut self,
+        slot: u32,
+        names: Names,
+        enabled: bool,
+        switches: Option<Box<[(u16, bool)]>>,
+    ) {
+        let Some(Some(kept)) = self.slots.get_mut(slot as usize) else {
+            return;
+        };
+        self.texts -= kept.names.bytes();
+        self.beside -= kept.beside();
+        kept.names = names;
+        kept.project = (kept.project & !1) | u32::from(enabled);
+        kept.switches = switches.map(|switches| Box::new(Switches(switches)));
+        self.texts += kept.names.bytes();
+        self.beside += kept.beside();
+    }
+
     /// Takes a customer out.
     pub(super) fn remove(&mut self, hashes: &Hashes, slot: u32) {
         let Some(stream) = self.slot(slot).map(|found| found.stream) else {
@@ -350,6 +370,20 @@ pub(super) struct NewSlot {
     pub(super) enabled: bool,
     pub(super) switches: Option<Box<[(u16, bool)]>>,
     pub(super) nodes: Vec<NewNode>,
+}
+
+impl NewSlot {
+    /// A customer of whom nothing is known yet.
+    pub(super) fn unread(stream: Uuid, project_no: i32) -> Self {
+        Self {
+            stream,
+            project_no,
+            names: Names::unread(),
+            enabled: false,
+            switches: None,
+            nodes: Vec::new(),
+        }
+    }
 }
 
 /// Something that the customer has.

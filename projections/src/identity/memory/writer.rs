@@ -2,6 +2,7 @@
 
 mod load;
 mod refill;
+mod unread;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLockWriteGuard};
@@ -14,7 +15,7 @@ use roster_domain::value::{Profile, Value};
 use roster_store::{Recorded, StoreError};
 use uuid::Uuid;
 
-use super::draft::{Draft, Drafts, Entry};
+use super::draft::{Draft, Drafts, Entry, Old};
 use super::keys::Low;
 use super::names::Names;
 use super::project::Project;
@@ -24,6 +25,8 @@ use super::{Index, Memory};
 pub(in crate::identity) use load::{CustomerRow, IdentityRow};
 pub(in crate::identity) use refill::Refill;
 use refill::Refilling;
+pub(in crate::identity) use unread::Unread;
+use unread::Waiting;
 
 /// Writes the memory; there is only one.
 pub(in crate::identity) struct Writer {
@@ -34,6 +37,8 @@ pub(in crate::identity) struct Writer {
     sizes: HashMap<i32, usize>,
     refills: HashMap<i32, Refilling>,
     refilled: u64,
+    /// Customers who can be found now and could not before.
+    waiting: Waiting,
 }
 
 impl Writer {
@@ -46,6 +51,7 @@ impl Writer {
             sizes: HashMap::new(),
             refills: HashMap::new(),
             refilled: 0,
+            waiting: Waiting::default(),
         }
     }
 
@@ -61,6 +67,7 @@ impl Writer {
         self.kept = Kept::new();
         self.sizes.clear();
         self.refills.clear();
+        self.waiting = Waiting::default();
     }
 
     /// Customers and identities that are kept.
@@ -120,6 +127,7 @@ impl Writer {
         if project.is_out {
             return;
         }
+        self.waiting.heard(stream, recorded.position);
         let entry = drafts
             .entry(stream)
             .or_insert_with(|| self.memory.entry(project_no, stream));
@@ -160,18 +168,22 @@ impl Writer {
                     entry.new = None;
                     return;
                 };
+                for (number, field) in project.wanted() {
+                    let is_set = change.set.contains_key(field);
+                    if !is_set && !change.cleared.iter().any(|cleared| cleared == field) {
+                        continue;
+                    }
+                    self.touch(project_no, stream, Some(number));
+                    if let Some(draft) = &mut entry.new {
+                        draft.clear(number);
+                    } else if is_set {
+                        entry.new = Some(self.unread(stream, recorded.position));
+                    }
+                }
                 let Some(draft) = &mut entry.new else {
                     return;
                 };
                 draft.names = draft.names.changed(&change.set, &change.cleared);
-                for (number, field) in project.wanted() {
-                    if change.cleared.iter().any(|cleared| cleared == field)
-                        || change.set.contains_key(field)
-                    {
-                        draft.clear(number);
-                        self.touch(project_no, stream, Some(number));
-                    }
-                }
                 self.set(&project, draft, project_no, &change.set);
                 draft.enabled = enabled.unwrap_or(draft.enabled);
                 for (channel, is_on) in connector_enabled {
@@ -183,7 +195,10 @@ impl Writer {
                 external_user_id,
                 ..
             } => {
-                if let (Some(id), Some(draft)) = (external_user_id.known(), &mut entry.new) {
+                if let Some(id) = external_user_id.known() {
+                    let draft = entry
+                        .new
+                        .get_or_insert_with(|| self.unread(stream, recorded.position));
                     let key = self.memory.hashes.identity(project_no, &channel, id);
                     draft.remove(Kind::Blocked, key.low());
                     draft.add(Kind::Linked, self.channel(project_no, &channel), key);
@@ -228,7 +243,10 @@ impl Writer {
                     }
                 }
             }
-            CustomerEvent::Erased { .. } => entry.new = None,
+            CustomerEvent::Erased { .. } => {
+                entry.new = None;
+                self.touch(project_no, stream, None);
+            }
             CustomerEvent::FieldsClaimed { .. } => {}
         }
     }
@@ -262,11 +280,16 @@ impl Writer {
         }
     }
 
-    fn put(&mut self, stream: Uuid, entry: Entry) {
+    fn put(&mut self, stream: Uuid, mut entry: Entry) {
         let memory = Arc::clone(&self.memory);
+        // Whom nothing finds is not kept.
+        entry.new.take_if(|new| new.nodes.is_empty());
+        if entry.new.is_none() {
+            self.waiting.remove(stream);
+        }
         let lost: Vec<(Kind, Low)> = entry.lost().collect();
         let gained: Vec<_> = entry.gained().collect();
-        let before = entry.old.as_ref().map_or(0, super::draft::Old::size);
+        let before = entry.old.as_ref().map_or(0, Old::size);
         let after = entry.new.as_ref().map_or(0, Draft::size);
         let size = self.sizes.entry(entry.project_no).or_default();
         *size = (*size + after).saturating_sub(before);
@@ -300,17 +323,12 @@ impl Writer {
             ChannelAccessEvent::Granted { channel, terms, .. } => {
                 let granted = self.kept.of(&terms);
                 self.edit(recorded.project_no, |project| {
-                    project.channel(&channel);
-                    if let Some(channel) = project.channels.get_mut(channel.as_str()) {
-                        channel.wildcard = Some((stream, granted));
-                    }
+                    project.channel_mut(&channel).wildcard = Some((stream, granted));
                 });
             }
-            ChannelAccessEvent::Revoked { .. } => self.edit(recorded.project_no, |project| {
-                for channel in project.channels.values_mut() {
-                    channel.wildcard.take_if(|(of, _)| *of == stream);
-                }
-            }),
+            ChannelAccessEvent::Revoked { .. } => {
+                self.edit(recorded.project_no, |project| project.revoke(stream));
+            }
         }
     }
 
@@ -341,12 +359,17 @@ impl Writer {
     /// The number of a channel.
     fn channel(&self, project_no: i32, name: &str) -> u16 {
         let known = self.memory.projects.get(project_no);
-        let known = known.and_then(|project| Some(project.channels.get(name)?.number));
-        known.unwrap_or_else(|| {
-            let mut number = 0;
-            self.edit(project_no, |project| number = project.channel(name));
-            number
-        })
+        let number = |project: &Project| Some(project.channel(name)?.0);
+        known
+            .and_then(|project| number(&project))
+            .unwrap_or_else(|| {
+                let mut new = None;
+                self.edit(project_no, |project| {
+                    project.channel_mut(name);
+                    new = number(project);
+                });
+                new.unwrap_or(u16::MAX)
+            })
     }
 
     /// Changes a project behind its gate.

@@ -1,4 +1,5 @@
-//! The memory from the read tables: a row at a time, customers before what they have.
+//! The memory from the read tables: a row at a time, what customers have before themselves, so that those whom nothing finds
+//! never come in.
 
 use std::collections::BTreeMap;
 
@@ -50,6 +51,7 @@ impl Writer {
         });
     }
 
+    /// A row of `view_customers`: of somebody who has an identity, or has a value that rules look up.
     pub(in crate::identity) fn load_customer(
         &mut self,
         row: &CustomerRow<'_>,
@@ -57,11 +59,26 @@ impl Writer {
         let Some(project) = self.memory.projects.get(row.project_no) else {
             return Ok(());
         };
-        if project.is_out {
+        let number = self.memory.shard_of(row.stream);
+        let known = self
+            .memory
+            .read(number)
+            .find(&self.memory.hashes, row.stream);
+        if project.is_out || (known.is_none() && project.wanted().next().is_none()) {
             return Ok(());
         }
         let malformed = || StoreError::Malformed("copied profile");
         let profile = profile_from_json(row.profile).ok_or_else(malformed)?;
+        let mut keys: Vec<(u16, Key)> = Vec::new();
+        for (number, field) in project.wanted() {
+            if let Some(value) = profile.get(field).map(Value::as_text) {
+                let key = self.memory.hashes.value(row.project_no, field, value);
+                keys.push((number, key));
+            }
+        }
+        if known.is_none() && keys.is_empty() {
+            return Ok(());
+        }
         let switches: BTreeMap<String, bool> = match row.switches {
             Some(json) => serde_json::from_str(json).map_err(|_| malformed())?,
             None => BTreeMap::new(),
@@ -70,33 +87,27 @@ impl Writer {
             .into_iter()
             .map(|(channel, is_on)| (self.channel(row.project_no, &channel), is_on))
             .collect();
-        let mut keys: Vec<(u16, Key)> = Vec::new();
-        for (number, field) in project.wanted() {
-            if let Some(value) = profile.get(field).map(Value::as_text) {
-                let key = self.memory.hashes.value(row.project_no, field, value);
-                keys.push((number, key));
-            }
+        let slot = known.unwrap_or_else(|| self.place(row.project_no, row.stream));
+        let mut shard = self.memory.write(number);
+        shard.complete(
+            slot,
+            Names::kept(row.customer_user_id, &profile),
+            row.enabled,
+            (!switches.is_empty()).then_some(switches),
+        );
+        for (name, key) in &keys {
+            let node = NewNode {
+                low: key.low(),
+                name: *name,
+                kind: Kind::Value,
+                grant: None,
+            };
+            shard.attach(slot, node);
         }
-        let node = |(name, key): &(u16, Key)| NewNode {
-            low: key.low(),
-            name: *name,
-            kind: Kind::Value,
-            grant: None,
-        };
-        let new = NewSlot {
-            stream: row.stream,
-            project_no: row.project_no,
-            names: Names::kept(row.customer_user_id, &profile),
-            enabled: row.enabled,
-            switches: (!switches.is_empty()).then_some(switches),
-            nodes: keys.iter().map(node).collect(),
-        };
-        let number = self.memory.shard_of(row.stream);
-        let slot = self.memory.write(number).put(&self.memory.hashes, new);
+        drop(shard);
         for (_, key) in keys {
             self.memory.values.add(key, Place::new(number, slot));
         }
-        *self.sizes.entry(row.project_no).or_default() += 1;
         self.make_room();
         Ok(())
     }
@@ -111,16 +122,14 @@ impl Writer {
 
     pub(in crate::identity) fn load_block(&mut self, row: &IdentityRow<'_>) {
         self.attach(row, Kind::Blocked);
+        self.make_room();
     }
 
     pub(in crate::identity) fn load_grant(&mut self, row: &IdentityRow<'_>, terms: &Terms) {
         let granted = self.kept.of(terms);
         if row.external_user_id == WILDCARD {
             self.edit(row.project_no, |project| {
-                project.channel(row.channel);
-                if let Some(channel) = project.channels.get_mut(row.channel) {
-                    channel.wildcard = Some((row.stream, granted));
-                }
+                project.channel_mut(row.channel).wildcard = Some((row.stream, granted));
             });
             return;
         }
@@ -132,22 +141,33 @@ impl Writer {
         }
     }
 
-    fn attach(&self, row: &IdentityRow<'_>, kind: Kind) -> Option<(Place, Key)> {
-        let number = self.memory.shard_of(row.stream);
+    fn attach(&mut self, row: &IdentityRow<'_>, kind: Kind) -> Option<(Place, Key)> {
+        if self.memory.projects.get(row.project_no)?.is_out {
+            return None;
+        }
         let name = self.channel(row.project_no, row.channel);
         let key = self.key(row);
-        let mut shard = self.memory.write(number);
-        let slot = shard.find(&self.memory.hashes, row.stream)?;
-        shard.attach(
-            slot,
-            NewNode {
-                low: key.low(),
-                name,
-                kind,
-                grant: None,
-            },
-        );
+        let number = self.memory.shard_of(row.stream);
+        let slot = self.place(row.project_no, row.stream);
+        let node = NewNode {
+            low: key.low(),
+            name,
+            kind,
+            grant: None,
+        };
+        self.memory.write(number).attach(slot, node);
         Some((Place::new(number, slot), key))
+    }
+
+    /// The slot of a stream, in the shard that it belongs to; a new one is of somebody whose row is still to be read.
+    pub(super) fn place(&mut self, project_no: i32, stream: Uuid) -> u32 {
+        let number = self.memory.shard_of(stream);
+        let mut shard = self.memory.write(number);
+        if let Some(slot) = shard.find(&self.memory.hashes, stream) {
+            return slot;
+        }
+        *self.sizes.entry(project_no).or_default() += 1;
+        shard.put(&self.memory.hashes, NewSlot::unread(stream, project_no))
     }
 
     fn key(&self, row: &IdentityRow<'_>) -> Key {

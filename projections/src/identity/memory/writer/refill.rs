@@ -80,44 +80,44 @@ impl Writer {
         }
     }
 
-    /// Takes some values in; false where they are no longer wanted.
+    /// Takes some values in while everything up to a position is applied; false where they are no longer wanted.
     pub(in crate::identity) fn refill(
         &mut self,
         refill: &Refill,
         values: &[(Uuid, u16, String)],
+        position: i64,
     ) -> bool {
         let project_no = refill.project_no;
         let known = self.refills.get(&project_no);
         let Some(refilling) = known.filter(|known| known.number == refill.number) else {
             return false;
         };
-        let memory = &self.memory;
-        for (stream, field, value) in values {
-            if refilling.touched.contains(&(*stream, *field)) {
-                continue;
-            }
+        let new: Vec<&(Uuid, u16, String)> = values
+            .iter()
+            .filter(|(stream, field, _)| !refilling.touched.contains(&(*stream, *field)))
+            .collect();
+        for (stream, field, value) in new {
             let name = refill.fields.iter().find(|(number, _)| number == field);
             let Some((_, name)) = name else {
                 continue;
             };
-            let key = memory.hashes.value(project_no, name, value);
-            let number = memory.shard_of(*stream);
-            let mut shard = memory.write(number);
-            let Some(slot) = shard.find(&memory.hashes, *stream) else {
-                continue;
+            let key = self.memory.hashes.value(project_no, name, value);
+            let number = self.memory.shard_of(*stream);
+            let known = self.memory.read(number).find(&self.memory.hashes, *stream);
+            let slot = known.unwrap_or_else(|| {
+                self.waiting.add(*stream, position);
+                self.place(project_no, *stream)
+            });
+            let node = NewNode {
+                low: key.low(),
+                name: *field,
+                kind: Kind::Value,
+                grant: None,
             };
-            shard.attach(
-                slot,
-                NewNode {
-                    low: key.low(),
-                    name: *field,
-                    kind: Kind::Value,
-                    grant: None,
-                },
-            );
-            drop(shard);
-            memory.values.add(key, Place::new(number, slot));
+            self.memory.write(number).attach(slot, node);
+            self.memory.values.add(key, Place::new(number, slot));
         }
+        self.make_room();
         true
     }
 
