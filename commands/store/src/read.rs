@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
 use roster_domain::event::StoredEvent;
 use roster_domain::meta::Meta;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
+use crate::copied::{self, fixed};
 use crate::prepared::{Plain, Prepared};
 use crate::sealing::{About, Part, split};
 use crate::vault::DataKey;
@@ -110,6 +112,7 @@ impl Recorded {
     }
 }
 
+/// What [`Stored::of`] reads, in this order.
 pub(crate) const COLUMNS: &str = "e.position, e.recorded_at, e.stream_id, e.version, e.project_no, e.type_no, e.type_version, \
                        e.meta, e.payload, s.key_no, s.key";
 
@@ -319,27 +322,29 @@ impl Cell {
         streams: &Streams,
         up_to: i64,
     ) -> Result<Vec<Recorded>, StoreError> {
+        // A copy, whose rows cost half as much here as those of a query.
         let sql = format!(
-            "SELECT {CLOSED}
+            "SELECT e.position, e.recorded_at, e.stream_id, e.version, e.project_no, e.type_no, e.type_version, e.meta, e.payload
                FROM log_events e
-              WHERE e.stream_id > $1
-                AND e.stream_id <= $2
-                AND e.position + 0 <= $3
-              ORDER BY e.stream_id, e.version"
+              WHERE e.stream_id > '{}'
+                AND e.stream_id <= '{}'
+                AND e.position + 0 <= {up_to}
+              ORDER BY e.stream_id, e.version",
+            streams.after, streams.last
         );
-        let rows = sqlx::query(&sql)
-            .bind(streams.after)
-            .bind(streams.last)
-            .bind(up_to)
-            .fetch_all(self.pool())
-            .await?;
-        rows.iter()
-            .map(|row| {
-                let stream: Uuid = row.try_get("stream_id")?;
-                let key = streams.keys.get(&stream);
-                self.opened(row, key.map(|(key_no, key)| (*key_no, key.as_slice())))
-            })
-            .collect()
+        let mut connection = self.pool().acquire().await?;
+        let mut events = Vec::with_capacity(streams.keys.len());
+        let mut blocks = std::pin::pin!(copied::read(&mut connection, &sql).await?);
+        while let Some(block) = blocks.try_next().await? {
+            copied::rows(&block, |columns| {
+                let stored = Stored::copied(columns)?;
+                let key = streams.keys.get(&stored.stream);
+                let key = key.map(|(key_no, key)| (*key_no, key.as_slice()));
+                events.push(self.opened(&stored, key)?);
+                Ok(())
+            })?;
+        }
+        Ok(events)
     }
 
     /// The events of some streams before a position.
@@ -364,33 +369,31 @@ impl Cell {
     }
 
     pub(crate) fn recorded(&self, row: &PgRow) -> Result<Recorded, StoreError> {
-        let key: Option<&[u8]> = row.try_get("key")?;
-        let key_no: Option<i16> = row.try_get("key_no")?;
-        self.opened(row, key.map(|key| (key_no.unwrap_or_default(), key)))
+        let key: Option<&[u8]> = row.try_get(KEY)?;
+        let key_no: Option<i16> = row.try_get(KEY_NO)?;
+        let key = key.map(|key| (key_no.unwrap_or_default(), key));
+        self.opened(&Stored::of(row)?, key)
     }
 
     /// An event, opened with its stream's wrapped key.
-    fn opened(&self, row: &PgRow, key: Option<(i16, &[u8])>) -> Result<Recorded, StoreError> {
-        let stream: Uuid = row.try_get("stream_id")?;
-        let version: i32 = row.try_get("version")?;
-        let (project_no, type_no, type_version) = (
-            row.try_get("project_no")?,
-            row.try_get("type_no")?,
-            row.try_get("type_version")?,
-        );
+    fn opened(
+        &self,
+        stored: &Stored<'_>,
+        key: Option<(i16, &[u8])>,
+    ) -> Result<Recorded, StoreError> {
         let about = |part| About {
-            project_no,
-            stream,
-            version,
-            type_no,
-            type_version,
+            project_no: stored.project_no,
+            stream: stored.stream,
+            version: stored.version,
+            type_no: stored.type_no,
+            type_version: stored.type_version,
             part,
         };
-        let (open, sealed) = split(row.try_get("payload")?)?;
-        let (meta_open, sealed_subject) = split(row.try_get("meta")?)?;
+        let (open, sealed) = split(stored.payload)?;
+        let (meta_open, sealed_subject) = split(stored.meta)?;
         let key = match key {
             Some((key_no, wrapped)) if !(sealed.is_empty() && sealed_subject.is_empty()) => {
-                Some(self.vault().open_key(stream, key_no, wrapped)?)
+                Some(self.vault().open_key(stored.stream, key_no, wrapped)?)
             }
             _ => None,
         };
@@ -399,13 +402,13 @@ impl Cell {
             _ => Ok(None),
         };
         Ok(Recorded {
-            position: row.try_get("position")?,
-            recorded_at: row.try_get("recorded_at")?,
-            stream,
-            version,
-            project_no,
-            type_no,
-            type_version,
+            position: stored.position,
+            recorded_at: stored.recorded_at,
+            stream: stored.stream,
+            version: stored.version,
+            project_no: stored.project_no,
+            type_no: stored.type_no,
+            type_version: stored.type_version,
             plain: Arc::new(Plain {
                 open: open.to_vec(),
                 personal: unseal(&key, Part::Payload, sealed)?,
@@ -415,6 +418,72 @@ impl Cell {
         })
     }
 }
+
+/// The places of a stream's key in [`COLUMNS`].
+const KEY_NO: usize = 9;
+const KEY: usize = 10;
+
+/// An event as it is stored.
+struct Stored<'a> {
+    position: i64,
+    recorded_at: DateTime<Utc>,
+    stream: Uuid,
+    version: i32,
+    project_no: i32,
+    type_no: i16,
+    type_version: i16,
+    meta: &'a [u8],
+    payload: &'a [u8],
+}
+
+impl<'a> Stored<'a> {
+    /// Of a row of [`COLUMNS`]. By place: a look-up of each name would cost as much as the rest.
+    fn of(row: &'a PgRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            position: row.try_get(0)?,
+            recorded_at: row.try_get(1)?,
+            stream: row.try_get(2)?,
+            version: row.try_get(3)?,
+            project_no: row.try_get(4)?,
+            type_no: row.try_get(5)?,
+            type_version: row.try_get(6)?,
+            meta: row.try_get(7)?,
+            payload: row.try_get(8)?,
+        })
+    }
+
+    /// Of the same columns in a copy.
+    fn copied(
+        [
+            position,
+            at,
+            stream,
+            version,
+            project_no,
+            type_no,
+            type_version,
+            meta,
+            payload,
+        ]: [Option<&'a [u8]>; 9],
+    ) -> Result<Self, StoreError> {
+        let since_2000 = i64::from_be_bytes(fixed(at)?);
+        Ok(Self {
+            position: i64::from_be_bytes(fixed(position)?),
+            recorded_at: DateTime::from_timestamp_micros(since_2000 + TO_2000)
+                .ok_or(StoreError::Malformed("copied time"))?,
+            stream: Uuid::from_bytes(fixed(stream)?),
+            version: i32::from_be_bytes(fixed(version)?),
+            project_no: i32::from_be_bytes(fixed(project_no)?),
+            type_no: i16::from_be_bytes(fixed(type_no)?),
+            type_version: i16::from_be_bytes(fixed(type_version)?),
+            meta: meta.unwrap_or_default(),
+            payload: payload.unwrap_or_default(),
+        })
+    }
+}
+
+/// Microseconds from 1970 to 2000, which Postgres counts from.
+const TO_2000: i64 = 946_684_800_000_000;
 
 fn digest_of(bytes: &[u8]) -> Result<[u8; 32], StoreError> {
     bytes
