@@ -6,6 +6,7 @@ pub mod client;
 pub mod cluster;
 pub mod database;
 pub mod dump;
+pub mod examples;
 pub mod imports;
 pub mod log;
 pub mod node;

