@@ -35,5 +35,6 @@ pub use error::{CommandError, CsvProblem, NotFound};
 pub use import::{ImportInput, ImportOptions, ImportStarted};
 pub use jobs::{JobOptions, Jobs};
 pub use purge::{Matched, PurgeInput, PurgeStarted};
+pub use roster_store::TRACE;
 pub use schema::{ActiveSchema, SchemaInput};
 pub use sightings::UnmatchedLimits;

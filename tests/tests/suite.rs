@@ -84,6 +84,8 @@ mod schema_routes;
 mod schema_uniqueness;
 #[path = "suite/subscriber_examples.rs"]
 mod subscriber_examples;
+#[path = "suite/trace_export.rs"]
+mod trace_export;
 #[path = "suite/unmatched.rs"]
 mod unmatched;
 #[path = "suite/unmatched_flood.rs"]

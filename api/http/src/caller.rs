@@ -1,6 +1,5 @@
 //! From a credential to an actor, and from an actor to the context of one request.
 
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use roster_commands::authority::{Grants, Operation};
 use roster_commands::{Actor, Context, keys};
@@ -10,7 +9,7 @@ use serde_json::Value;
 
 use crate::credential::Credential;
 use crate::exchange::Exchange;
-use crate::{ApiError, App};
+use crate::{ApiError, App, trace};
 
 /// Who sends a request, as a genuine credential says.
 pub struct Caller {
@@ -113,43 +112,10 @@ impl Caller {
             scope,
             actor: self.actor.clone(),
             request_id: request_id.to_owned(),
-            traceparent: traceparent(&parts.headers),
+            traceparent: trace::passed_on(&parts.headers),
             idempotency: None,
         };
         context.authorise(operation)?;
         Ok(context)
-    }
-}
-
-/// The W3C trace context, if it has the form of version 00: anything else could be anything.
-fn traceparent(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get("traceparent")?.to_str().ok()?;
-    let parts: Vec<&str> = text.split('-').collect();
-    let hex = |part: &str| {
-        part.bytes()
-            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-    };
-    let shape: Vec<usize> = parts.iter().map(|part| part.len()).collect();
-    (shape == [2, 32, 16, 2] && parts[0] == "00" && parts.iter().all(|part| hex(part)))
-        .then(|| text.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::http::{HeaderMap, HeaderValue};
-
-    use super::traceparent;
-
-    #[test]
-    fn only_a_trace_context_of_version_00_is_kept() {
-        let of = |text| {
-            traceparent(&HeaderMap::from_iter([(
-                "traceparent".parse().ok()?,
-                HeaderValue::from_static(text),
-            )]))
-        };
-        assert!(of("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01").is_some());
-        assert!(of("00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01").is_none());
-        assert!(of("ada@example.org").is_none());
     }
 }

@@ -24,6 +24,7 @@ mod schemas;
 mod scoped;
 mod state;
 mod token;
+mod trace;
 
 pub use body::{drain, has_type};
 pub use caller::Caller;

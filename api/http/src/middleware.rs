@@ -15,10 +15,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use tokio::time::timeout;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::exchange::Exchange;
-use crate::{ApiError, App, Code, body, position};
+use crate::{ApiError, App, Code, body, position, trace};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -62,6 +62,11 @@ pub(crate) async fn serve(State(app): State<App>, mut request: Request, next: Ne
     request.extensions_mut().insert(exchange.clone());
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    let trace = if is_probe(route) {
+        Span::none()
+    } else {
+        trace::request(request.method(), route, request.headers())
+    };
     let method = request.method().as_str().to_owned();
     let span = tracing::info_span!(
         "request",
@@ -76,8 +81,10 @@ pub(crate) async fn serve(State(app): State<App>, mut request: Request, next: Ne
         (!body::has_type(request.headers(), "text/csv")).then_some(app.limits().request_timeout);
 
     let mut response = guarded(&app, request, next, limit, is_probe(route))
+        .instrument(trace.clone())
         .instrument(span)
         .await;
+    trace::answered(&trace, response.status().as_u16());
 
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);

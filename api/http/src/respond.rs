@@ -4,8 +4,9 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use roster_commands::Applied;
 use serde::Serialize;
+use tracing::Instrument;
 
-use crate::{ApiError, App, position};
+use crate::{ApiError, App, position, trace};
 
 /// Says that the answer is the first one of an earlier, identical request.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -58,7 +59,8 @@ impl App {
     }
 
     async fn settle_at<T>(&self, position: i64, value: T, replayed: bool) -> Settled<T> {
-        let projected = self.projections().wait_for(position, position::WAIT).await;
+        let wait = self.projections().wait_for(position, position::WAIT);
+        let projected = wait.instrument(trace::projection()).await;
         Settled {
             value,
             position,

@@ -63,6 +63,8 @@ pub struct Settings {
     pub cache: CacheSettings,
     /// Logs.
     pub log: LogSettings,
+    /// Traces.
+    pub telemetry: TelemetrySettings,
 }
 
 /// Whether there is a demo project.
@@ -303,6 +305,19 @@ pub struct LogSettings {
     pub level: String,
 }
 
+/// Where traces go.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TelemetrySettings {
+    /// The collector.
+    #[serde(deserialize_with = "blank_is_absent")]
+    pub otlp_endpoint: Option<String>,
+    /// The name of this service in a trace.
+    pub service_name: String,
+    /// Which part of the requests is traced whose caller did not say, 0 to 1.
+    pub sample_ratio: f64,
+}
+
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -365,6 +380,11 @@ impl Settings {
                 || ["http://127.0.0.1", "http://localhost"]
                     .iter()
                     .any(|own| url.starts_with(own))
+        };
+        let is_http = |url: &str| {
+            ["http://", "https://"]
+                .iter()
+                .any(|scheme| url.starts_with(scheme))
         };
         let found = [
             (
@@ -435,6 +455,19 @@ impl Settings {
                     .is_some_and(|url| !is_secure(url)),
                 "auth.jwks_url",
                 "must begin with https://",
+            ),
+            (
+                self.telemetry
+                    .otlp_endpoint
+                    .as_deref()
+                    .is_some_and(|url| !is_http(url)),
+                "telemetry.otlp_endpoint",
+                "must begin with http:// or https://",
+            ),
+            (
+                !(0.0..=1.0).contains(&self.telemetry.sample_ratio),
+                "telemetry.sample_ratio",
+                "must be 0 to 1",
             ),
         ];
         if sources.iter().filter(|given| **given).count() > 1 {

@@ -36,7 +36,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 /// Serves until a signal asks to stop, or something under it ends.
 pub(crate) async fn run(mut settings: Settings) -> anyhow::Result<()> {
-    telemetry::start_logs(&settings.log)?;
+    let traces = telemetry::start_logs(&settings.log, &settings.telemetry, &settings.cell)?;
     let signals = Signals::listen()?;
     let is_managed = settings.is_managed();
     let has_demo = settings.demo == Demo::On || (settings.demo == Demo::Auto && is_managed);
@@ -56,6 +56,9 @@ pub(crate) async fn run(mut settings: Settings) -> anyhow::Result<()> {
     let mut server = Server::new(settings, signals, ready_file);
     let outcome = server.serve(managed.as_mut(), has_demo).await;
     server.stop().await;
+    if let Some(traces) = traces {
+        traces.stop().await;
+    }
     if let Some(managed) = managed {
         managed.stop().await?;
     }

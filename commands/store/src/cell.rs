@@ -13,6 +13,7 @@ use sqlx::{ConnectOptions, PgPool};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::append::{arguments, double_takers};
@@ -22,7 +23,7 @@ use crate::recent::Recent;
 use crate::sequencer::{Chunk, Interactive, Sequencer};
 use crate::streams::StreamCache;
 use crate::vault::{DataKey, Vault};
-use crate::{Project, StoreError, journal, migrate, project, rotation, types};
+use crate::{Project, StoreError, journal, migrate, project, rotation, trace, types};
 
 /// How a cell is opened.
 #[derive(Clone, Debug)]
@@ -351,6 +352,7 @@ impl Cell {
             self.0.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(StoreError::Closed);
         }
+        let verdict = verdict.instrument(trace::append());
         match verdict.await.map_err(|_| StoreError::Closed)?? {
             Verdict::Replayed { answer, position } => self.open_answer(&answer, position).await,
             verdict => Ok(verdict),
@@ -378,6 +380,7 @@ impl Cell {
             })
             .await
             .map_err(|_| StoreError::Closed)?;
+        let verdict = verdict.instrument(trace::append());
         verdict.await.map_err(|_| StoreError::Closed)?
     }
 

@@ -3,11 +3,12 @@
 /// Settings that are secrets as a whole.
 const SECRET: [&str; 3] = ["keys.kek", "anchors.key", "auth.jwt_secret"];
 /// Settings that are URLs with a password in them.
-const URLS: [&str; 4] = [
+const URLS: [&str; 5] = [
     "database.url",
     "database.service_url",
     "nats.url",
     "auth.jwks_url",
+    "telemetry.otlp_endpoint",
 ];
 
 /// The value of a setting as anybody may see it.
