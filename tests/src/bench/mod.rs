@@ -28,6 +28,7 @@ pub mod people;
 mod pgbench;
 mod purge;
 mod rebuild;
+mod redis;
 mod relay;
 mod report;
 mod resolve;

@@ -70,6 +70,8 @@ pub(super) struct Machine {
     pub(super) nats_url: String,
     /// The folder of `pgbench`, where it is not on the path.
     pub(super) postgres_bin: Option<PathBuf>,
+    /// The folder of `redis-server` and `redis-benchmark`, where they are not on the path.
+    pub(super) redis_bin: Option<PathBuf>,
     /// The program `roster`.
     pub(super) roster: PathBuf,
 }
@@ -125,6 +127,7 @@ impl Machine {
             database_url: required("ROSTER_BENCH_DATABASE_URL")?,
             nats_url: required("ROSTER_BENCH_NATS_URL")?,
             postgres_bin: variable("ROSTER_BENCH_PG_BIN").map(PathBuf::from),
+            redis_bin: variable("ROSTER_BENCH_REDIS_BIN").map(PathBuf::from),
             roster: required("ROSTER_BENCH_BIN")?.into(),
         })
     }

@@ -2,11 +2,9 @@
 //! against a redis GET. All are in this process or beside it, under the same load.
 
 use std::net::SocketAddr;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
@@ -21,19 +19,19 @@ use roster_projections::identity::IdentityCache;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Bench;
 use super::http::Connection;
 use super::identity::{CHANNEL, Linked, external_user_id};
+use super::redis::Redis;
 use super::report::{Report, Target};
 use super::say;
 use super::stats::rate;
 
 /// Connections of each load.
-const CONNECTIONS: usize = 64;
+pub(super) const CONNECTIONS: usize = 64;
 /// Where the handler is that looks nothing up.
 const EMPTY: &str = "/empty/resolve";
 
@@ -193,7 +191,7 @@ pub(super) async fn run(
     };
     let found = format!("{RUNTIME_BASE}/identities/resolve");
     let (look_ups, nothing) = (requests(&found), requests(EMPTY));
-    let redis = Redis::start(linked.rows).await?;
+    let redis = Redis::start(bench.machine.redis_bin.as_deref(), linked.rows).await?;
     let (mut pairs, mut redis_pairs) = (Vec::new(), Vec::new());
     let plan = &bench.plan;
     for _ in 0..plan.runs {
@@ -212,7 +210,9 @@ pub(super) async fn run(
         )),
     );
     if redis_pairs.is_empty() {
-        say("resolve_redis: skipped, redis-server is not on the path");
+        say(
+            "resolve_redis: skipped, redis-server is neither on the path nor in ROSTER_BENCH_REDIS_BIN",
+        );
     } else {
         let target = Target::rate("resolve_redis", "/s", "redis GET, no pipelining");
         report.add(target.reach(0.5, 0.7), &redis_pairs, None);
@@ -255,84 +255,4 @@ async fn load(
         done += ended??;
     }
     Ok(rate(done, time))
-}
-
-/// A redis with as many keys, where there is one on this machine.
-struct Redis {
-    _server: tokio::process::Child,
-    port: u16,
-    keys: u32,
-}
-
-impl Redis {
-    async fn start(keys: u32) -> anyhow::Result<Option<Self>> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let port = listener.local_addr()?.port();
-        drop(listener);
-        let server = Command::new("redis-server")
-            .args([
-                "--port",
-                &port.to_string(),
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-            ])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn();
-        let Ok(server) = server else {
-            return Ok(None);
-        };
-        let redis = Self {
-            _server: server,
-            port,
-            keys,
-        };
-        let patience = Instant::now() + Duration::from_secs(20);
-        while tokio::net::TcpStream::connect(("127.0.0.1", port))
-            .await
-            .is_err()
-        {
-            anyhow::ensure!(Instant::now() < patience, "redis does not answer");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        let count = keys.to_string();
-        redis
-            .benchmark(&["-t", "set", "-n", &count, "-r", &count, "-d", "120"])
-            .await?;
-        Ok(Some(redis))
-    }
-
-    /// GETs a second.
-    async fn gets(&self, time: Duration) -> anyhow::Result<f64> {
-        let count = (time.as_secs().max(1) * 60_000).to_string();
-        let keys = self.keys.to_string();
-        let text = self
-            .benchmark(&["-t", "get", "-n", &count, "-r", &keys])
-            .await?;
-        let line = text.lines().rev().find(|line| line.starts_with("\"GET\""));
-        let rate = line.and_then(|line| line.split(',').nth(1));
-        let rate = rate.map(|rate| rate.trim_matches('"').parse());
-        rate.context("redis-benchmark says no rate")?
-            .context("a rate")
-    }
-
-    async fn benchmark(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let output = Command::new("redis-benchmark")
-            .args([
-                "-p",
-                &self.port.to_string(),
-                "-c",
-                &CONNECTIONS.to_string(),
-                "--csv",
-            ])
-            .args(arguments)
-            .output()
-            .await
-            .context("redis-benchmark")?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
 }
