@@ -215,7 +215,8 @@ impl IdentityCache {
             return Ok(found);
         }
         inner.counts.from_tables.fetch_add(1, Ordering::Relaxed);
-        self.find_stored(asked).await
+        // On the heap: it is rare, and would make the future of every look-up large.
+        Box::pin(self.find_stored(asked)).await
     }
 
     /// The same from memory alone, without waiting; `None` where it cannot tell.

@@ -120,7 +120,7 @@ pub(crate) async fn resolve(
     let project_no = project.as_ref().map(|project| project.no);
     let schema = match project_no.and_then(|number| app.identities().schema(number)) {
         Some(schema) => schema,
-        None => app.schema(project_no).await?,
+        None => Box::pin(app.schema(project_no)).await?,
     };
     let identity = identity(&schema, item)?;
     let facts = facts(item.facts.as_ref())?;
@@ -147,10 +147,11 @@ pub(crate) async fn resolve(
             identity: &identity,
             facts: &facts,
         };
-        let linked = app.directory().link_matched(context, input).await?;
+        // On the heap, as what follows: it is rare, and would make the future of every look-up large.
+        let linked = Box::pin(app.directory().link_matched(context, input)).await?;
         let position = linked.position;
         is_linked = linked.value;
-        app.settle(linked).await;
+        Box::pin(app.settle(linked)).await;
         if is_linked {
             found.position = found.position.max(position.unwrap_or_default());
             break;
@@ -159,7 +160,7 @@ pub(crate) async fn resolve(
             break;
         }
         // Somebody else was first, or the customer changed: reads show it by then.
-        app.caught_up(false).await?;
+        Box::pin(app.caught_up(false)).await?;
     }
     // Somebody whom a rule finds without linking them stays among the unmatched, with that suggestion.
     if let Some(project) = project.filter(|_| found.via != Via::Link && !is_linked) {
