@@ -12,12 +12,14 @@ use async_nats::{ConnectOptions, HeaderMap};
 use futures::StreamExt;
 use roster_dev::stack::{Stack, StackOptions};
 use serde_json::Value;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
 use crate::cluster::cluster;
+use crate::scale::patience;
 
-/// How long a subscriber may take to hear everything.
-const PATIENCE: Duration = Duration::from_mins(3);
 /// How long a subscription may be silent before it is made anew.
 const SILENCE: Duration = Duration::from_secs(2);
 /// How often a subscriber looks for a stream.
@@ -80,6 +82,44 @@ impl Nats {
     }
 }
 
+/// A way to a NATS server that can be cut. Dropping it cuts it.
+#[derive(Debug)]
+pub struct Way {
+    url: String,
+    _forwarding: JoinSet<()>,
+}
+
+impl Way {
+    /// Forwards a port of its own to the server.
+    pub async fn to(nats: &Nats) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("nats://{}", listener.local_addr()?);
+        let target = nats.url().trim_start_matches("nats://").to_owned();
+        let mut forwarding = JoinSet::new();
+        forwarding.spawn(async move {
+            let mut open = JoinSet::new();
+            while let Ok((mut from, _)) = listener.accept().await {
+                let target = target.clone();
+                open.spawn(async move {
+                    if let Ok(mut to) = TcpStream::connect(target).await {
+                        // Either side may end it.
+                        let _ = copy_bidirectional(&mut from, &mut to).await;
+                    }
+                });
+            }
+        });
+        Ok(Self {
+            url,
+            _forwarding: forwarding,
+        })
+    }
+
+    /// The URL of this way.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
 /// One message as a subscriber has it.
 #[derive(Clone, Debug)]
 pub struct Heard {
@@ -121,7 +161,7 @@ impl Subscriber {
     /// Where a message is not the one that follows, or nothing comes in time.
     pub async fn hear(&mut self, position: i64) {
         let all = usize::try_from(position).expect("a position");
-        let heard = timeout(PATIENCE, async {
+        let heard = timeout(patience(), async {
             let mut looks = interval(LOOK);
             while self.heard.len() < all {
                 looks.tick().await;

@@ -11,6 +11,7 @@ pub mod imports;
 pub mod log;
 pub mod node;
 pub mod purges;
+pub mod scale;
 pub mod schema;
 pub mod server;
 pub mod traces;

@@ -13,9 +13,7 @@ use tokio::sync::watch;
 
 use crate::database::{Database, TestCell};
 use crate::log::scope;
-
-/// How long a node may take to project what is in the log.
-const PATIENCE: Duration = Duration::from_mins(1);
+use crate::scale::patience;
 
 /// One server of a cell.
 pub struct Node {
@@ -94,10 +92,10 @@ impl Node {
 
     /// Waits until everything in the log can be read and searched.
     pub async fn settle(&self) -> anyhow::Result<i64> {
-        let head = self.cell().head_position().await?;
-        let read = self.projections.wait_for(head, PATIENCE).await;
-        let searched = self.projections.wait_for_search(head, PATIENCE).await;
-        let audited = self.projections.wait_for_audit(head, PATIENCE).await;
+        let (head, within) = (self.cell().head_position().await?, patience() / 3);
+        let read = self.projections.wait_for(head, within).await;
+        let searched = self.projections.wait_for_search(head, within).await;
+        let audited = self.projections.wait_for_audit(head, within).await;
         ensure!(
             read && searched && audited,
             "the projections do not reach {head}: {:?}",

@@ -33,12 +33,10 @@ use tokio::time::{interval, timeout};
 
 use crate::cluster::{cluster, roster_binary};
 use crate::database::{Database, KEK};
+use crate::scale::patience;
 
 /// The HS256 secret that every server of the tests takes tokens of.
 pub const JWT_SECRET: &str = "a test secret of at least thirty-two bytes";
-
-/// How long a server may take until it answers, and until it has stopped; a debug build on a busy machine needs seconds.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How often a file or a process is looked at that cannot be waited for.
 const LOOK: Duration = Duration::from_millis(10);
@@ -144,7 +142,7 @@ impl Server {
         };
         signal::kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGTERM)?;
         let mut looks = interval(LOOK);
-        let ended = timeout(PATIENCE, async {
+        let ended = timeout(a_start(), async {
             loop {
                 looks.tick().await;
                 if let Some(status) = self.ended()? {
@@ -168,7 +166,7 @@ impl Server {
         }
         self.child = Some(self.spawn()?);
         let mut looks = interval(LOOK);
-        let answers = timeout(PATIENCE, async {
+        let answers = timeout(a_start(), async {
             loop {
                 looks.tick().await;
                 if let Ok(text) = fs::read(&ready) {
@@ -282,6 +280,11 @@ impl Server {
         }
         Ok(status)
     }
+}
+
+/// How long a server may take until it answers, and until it has stopped; a debug build on a busy machine needs seconds.
+fn a_start() -> Duration {
+    patience() / 3
 }
 
 impl Drop for Server {

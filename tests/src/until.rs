@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, interval};
 
-/// How long anything may take; a debug build on a busy machine needs its time.
-const PATIENCE: Duration = Duration::from_mins(3);
+use crate::scale::patience;
 
 /// How often to ask.
 const LOOK: Duration = Duration::from_millis(20);
@@ -15,7 +14,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// # Panics
 /// Where there is none in time; `what` says what was waited for.
 pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let started = Instant::now();
+    let (started, patience) = (Instant::now(), patience());
     let mut looks = interval(LOOK);
     loop {
         looks.tick().await;
@@ -23,9 +22,9 @@ pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T 
             return answer;
         }
         assert!(
-            started.elapsed() < PATIENCE,
+            started.elapsed() < patience,
             "{what}: not in {} s",
-            PATIENCE.as_secs()
+            patience.as_secs()
         );
     }
 }

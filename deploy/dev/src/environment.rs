@@ -24,6 +24,10 @@ pub struct Environment {
     pub nats_url: Option<String>,
     /// `ROSTER_RUNTIME`.
     pub runtime: Runtime,
+    /// `ROSTER_TEST_BIN`: the program that tests start instead of one that is built for them.
+    pub test_binary: Option<PathBuf>,
+    /// Whether `ROSTER_TEST_PATIENCE` is set: tests may take as long as they need.
+    pub is_patient: bool,
     /// `PATH`, split.
     pub path: Vec<PathBuf>,
     /// `CARGO`: the cargo that runs us, or plain `cargo`.
@@ -47,6 +51,8 @@ impl Environment {
                 Some("installed") => Runtime::Installed,
                 _ => Runtime::Auto,
             },
+            test_binary: value("ROSTER_TEST_BIN").map(PathBuf::from),
+            is_patient: value("ROSTER_TEST_PATIENCE").is_some(),
             path: value("PATH")
                 .map_or_else(Vec::new, |path| std::env::split_paths(&path).collect()),
             cargo: value("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from),

@@ -127,18 +127,18 @@ impl Target {
 
 /// A kept connection.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
     head: usize,
     length: usize,
     /// Whether the last answer said that reads do not show the write yet.
-    pub(super) unprojected: bool,
+    pub unprojected: bool,
 }
 
 impl Connection {
     /// Connects.
-    pub(super) async fn open(address: SocketAddr) -> Result<Self> {
+    pub async fn open(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self {
@@ -151,13 +151,13 @@ impl Connection {
     }
 
     /// Sends a request and reads its answer; the status.
-    pub(super) async fn send(&mut self, request: &[u8]) -> Result<u16> {
+    pub async fn send(&mut self, request: &[u8]) -> Result<u16> {
         self.stream.write_all(request).await?;
         self.read().await
     }
 
     /// The body of the last answer.
-    pub(super) fn body(&self) -> &[u8] {
+    pub fn body(&self) -> &[u8] {
         &self.buffer[self.head..self.head + self.length]
     }
 

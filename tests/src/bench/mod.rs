@@ -14,7 +14,7 @@ mod copy;
 mod database;
 mod directory;
 mod dispatches;
-mod http;
+pub mod http;
 mod identity;
 mod idle;
 mod import;

@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use futures::future::join_all;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use roster_tests::client::Client;
+use roster_tests::scale::{Pace, asked};
 use roster_tests::server::Server;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -17,16 +19,14 @@ const CALLERS: u32 = 32;
 /// Kills.
 const KILLS: u32 = 3;
 
+/// Calls a second, as far as the machine does as many.
+fn per_second() -> u32 {
+    asked("ROSTER_DISPATCHES", 1_000)
+}
+
 /// Answers until each kill, about.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the long version is asked for by the environment"
-)]
 fn dispatches() -> u32 {
-    std::env::var("ROSTER_CRASH_DISPATCHES")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(600)
+    asked("ROSTER_CRASH_DISPATCHES", 600)
 }
 
 fn call(run_id: &str) -> Value {
@@ -74,12 +74,14 @@ async fn every_dispatch_that_was_answered_is_in_the_journal_after_a_kill() {
     for kill in 0..KILLS {
         let until_kill = random.random_range(dispatches() / 2..=dispatches());
         let (count, enough) = (Arc::new(AtomicU32::new(0)), Arc::new(Notify::new()));
-        let callers = (0..CALLERS).map(|caller| {
+        let (pace, started) = (Arc::new(Pace::start(per_second())), Instant::now());
+        let callers = (0..CALLERS).map(|_| {
             let (client, count, enough) = (client.clone(), Arc::clone(&count), Arc::clone(&enough));
+            let pace = Arc::clone(&pace);
             async move {
                 let mut runs = Vec::new();
-                for number in 0_u32.. {
-                    let run = format!("{kill}-{caller}-{number}");
+                loop {
+                    let run = format!("{kill}-{}", pace.turn().await);
                     // The first call that gets no answer is the kill.
                     let Ok(answer) = client.try_post("dispatches", call(&run)).await else {
                         return runs;
@@ -90,12 +92,14 @@ async fn every_dispatch_that_was_answered_is_in_the_journal_after_a_kill() {
                         enough.notify_one();
                     }
                 }
-                runs
             }
         });
         let killing = async {
             enough.notified().await;
+            let took = started.elapsed().as_secs_f64();
             server.kill().expect("a kill");
+            let rate = f64::from(until_kill) / took;
+            eprintln!("kill {kill}: {until_kill} dispatches were answered, {rate:.0} a second");
         };
         let (runs, ()) = tokio::join!(join_all(callers), killing);
         answered.extend(runs.into_iter().flatten());

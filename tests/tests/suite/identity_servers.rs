@@ -1,15 +1,17 @@
 //! Several servers of one cell: what was acknowledged holds everywhere, in time, also without NATS.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::future::join_all;
 use roster_domain::Timestamp;
-use roster_tests::bus::Nats;
+use roster_tests::bench::http::Connection;
+use roster_tests::bus::{Nats, Way};
 use roster_tests::client::Client;
 use roster_tests::database::Database;
 use roster_tests::imports::import_text;
+use roster_tests::scale::{Pace, asked};
 use roster_tests::schema::{field, with};
 use roster_tests::server::Server;
 use roster_tests::until::until;
@@ -20,17 +22,19 @@ const BOUND: Duration = Duration::from_millis(250);
 /// How much longer each server is asked.
 const WATCHED: Duration = Duration::from_millis(250);
 /// Revocations that are watched at once.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 10;
+/// Connections over which each server is asked.
+const LANES: usize = 8;
 /// How long before a grant ends it is given.
 const NOTICE: Duration = Duration::from_millis(1_500);
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the long run is asked for by the environment"
-)]
 fn revocations() -> usize {
-    let asked = std::env::var("ROSTER_REVOCATIONS").ok();
-    asked.and_then(|text| text.parse().ok()).unwrap_or(60)
+    asked("ROSTER_REVOCATIONS", 60)
+}
+
+/// Look-ups a second that each server is asked meanwhile.
+fn resolves() -> u32 {
+    asked("ROSTER_RESOLVES", 300)
 }
 
 struct Servers {
@@ -40,10 +44,15 @@ struct Servers {
 
 impl Servers {
     async fn start(nats: &Nats, count: usize, project_id: &str) -> Self {
+        Self::start_at(&vec![nats.url(); count], project_id).await
+    }
+
+    /// A server for each of these ways to NATS.
+    async fn start_at(urls: &[&str], project_id: &str) -> Self {
         let database = Arc::new(Database::create().await.expect("a database"));
         let mut servers = Vec::new();
-        for _ in 0..count {
-            let settings = [("NATS_URL", nats.url())];
+        for url in urls {
+            let settings = [("NATS_URL", *url)];
             let server = Server::start_on(Arc::clone(&database), &settings).await;
             servers.push(server.expect("a server"));
         }
@@ -359,51 +368,105 @@ async fn revoke(client: &Client, kind: usize, id: &str) -> Instant {
     Instant::now()
 }
 
-/// Revokes one customer's access on one server while every server is asked for it; how often one allowed it too late.
-async fn watched(clients: &[Client], number: usize) -> usize {
-    let id = format!("c{number}");
-    let line = json!({"channel": "line", "external_user_id": format!("U-{id}")});
-    let revoked: Arc<std::sync::OnceLock<Instant>> = Arc::default();
-    let (is_over, was_allowed) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicUsize::new(0)),
-    );
-    let mut asking = tokio::task::JoinSet::new();
-    for client in clients {
-        let (client, line) = (client.clone(), line.clone());
-        let (revoked, is_over) = (Arc::clone(&revoked), Arc::clone(&is_over));
-        let was_allowed = Arc::clone(&was_allowed);
-        asking.spawn(async move {
-            let (mut late, mut is_seen) = (0, false);
-            while !is_over.load(Ordering::Relaxed) {
-                let asked = Instant::now();
-                let answer = client.ok("identities/resolve", line.clone()).await;
-                let is_allowed = answer["access"]["allowed"] == true;
-                if is_allowed && !is_seen {
-                    is_seen = true;
-                    was_allowed.fetch_add(1, Ordering::Relaxed);
-                }
-                let is_late = revoked.get().is_some_and(|at| asked > *at + BOUND);
-                late += usize::from(is_allowed && is_late);
-            }
-            late
-        });
+/// An access that is revoked while every server is asked for it.
+struct Case {
+    id: String,
+    /// One for each server.
+    requests: Vec<Vec<u8>>,
+    /// Which servers have allowed it.
+    was_allowed: Vec<AtomicBool>,
+    revoked: OnceLock<Instant>,
+    /// How long after the revocation the last question was asked that was answered with `allowed`.
+    lasted: Mutex<Duration>,
+}
+
+impl Case {
+    fn new(clients: &[Client], number: usize) -> Self {
+        let id = format!("c{number}");
+        let line = json!({"channel": "line", "external_user_id": format!("U-{id}")});
+        let request = |client: &Client| client.bytes_of("identities/resolve", &line).1;
+        Self {
+            id,
+            requests: clients.iter().map(request).collect(),
+            was_allowed: clients.iter().map(|_| AtomicBool::new(false)).collect(),
+            revoked: OnceLock::new(),
+            lasted: Mutex::default(),
+        }
     }
-    until("every server allows it", async || {
-        (was_allowed.load(Ordering::Relaxed) == clients.len()).then_some(())
-    })
-    .await;
-    let at = revoke(&clients[number % clients.len()], number % 5, &id).await;
-    revoked.set(at).expect("it is set once");
-    tokio::time::sleep_until((at + BOUND + WATCHED).into()).await;
-    is_over.store(true, Ordering::Relaxed);
-    asking.join_all().await.into_iter().sum()
+
+    fn lasted(&self) -> Duration {
+        *self.lasted.lock().expect("nobody panicked")
+    }
+
+    fn allowed(&self, server: usize, asked: Instant) {
+        self.was_allowed[server].store(true, Ordering::Relaxed);
+        if let Some(revoked) = self.revoked.get() {
+            let mut lasted = self.lasted.lock().expect("nobody panicked");
+            *lasted = lasted.max(asked.saturating_duration_since(*revoked));
+        }
+    }
+}
+
+/// What every server is asked for, at a steady rate.
+#[derive(Default)]
+struct Questions {
+    cases: RwLock<Vec<Arc<Case>>>,
+    asked: AtomicUsize,
+    is_over: AtomicBool,
+}
+
+impl Questions {
+    /// Asks one server over one connection until it is over.
+    async fn ask(self: Arc<Self>, client: Client, server: usize, pace: Arc<Pace>) {
+        let (address, _) = client.bytes_of("identities/resolve", &json!({}));
+        let mut connection = Connection::open(address).await.expect("a connection");
+        while !self.is_over.load(Ordering::Relaxed) {
+            let turn = pace.turn().await as usize;
+            let case = {
+                let cases = self.cases.read().expect("nobody panicked");
+                cases.get(turn % cases.len().max(1)).cloned()
+            };
+            let Some(case) = case else { continue };
+            let asked = Instant::now();
+            let status = connection.send(&case.requests[server]).await;
+            let body = connection.body();
+            let body = std::str::from_utf8(body).expect("a text");
+            assert_eq!(status.expect("an answer"), 200, "{body}");
+            if body.contains("\"allowed\":true") {
+                case.allowed(server, asked);
+            }
+            self.asked.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Revokes one customer's access on one server while every server is asked for it; how long it was allowed after that.
+    async fn watch(&self, clients: &[Client], number: usize) -> Duration {
+        let case = Arc::new(Case::new(clients, number));
+        let added = Arc::clone(&case);
+        self.cases.write().expect("nobody panicked").push(added);
+        until("every server allows it", async || {
+            let mut allowed = case.was_allowed.iter();
+            allowed
+                .all(|allowed| allowed.load(Ordering::Relaxed))
+                .then_some(())
+        })
+        .await;
+        let at = revoke(&clients[number % clients.len()], number % 5, &case.id).await;
+        case.revoked.set(at).expect("it is set once");
+        tokio::time::sleep_until((at + BOUND + WATCHED).into()).await;
+        let mut cases = self.cases.write().expect("nobody panicked");
+        cases.retain(|other| other.id != case.id);
+        case.lasted()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_server_allows_what_was_revoked_a_quarter_of_a_second_ago() {
     let mut nats = Nats::start().expect("NATS");
-    let Servers { servers, clients } = Servers::start(&nats, 3, "p").await;
+    let mut way = Some(Way::to(&nats).await.expect("a way"));
+    let cut = way.as_ref().map(Way::url).unwrap_or_default();
+    let urls = [nats.url(), nats.url(), cut];
+    let Servers { servers, clients } = Servers::start_at(&urls, "p").await;
     let count = revocations();
     let items: Vec<Value> = (0..count)
         .map(|number| json!({"customer_user_id": format!("c{number}"), "profile": {"full_name": "Ada"}}))
@@ -416,19 +479,51 @@ async fn no_server_allows_what_was_revoked_a_quarter_of_a_second_ago() {
             "external_user_id": format!("U-c{number}")});
         clients[0].ok("users/attach-channel-grant", members).await;
     }
+    let questions = Arc::new(Questions::default());
+    let mut asking = tokio::task::JoinSet::new();
+    for (server, client) in clients.iter().enumerate() {
+        let pace = Arc::new(Pace::start(resolves()));
+        for _ in 0..LANES {
+            let (questions, client) = (Arc::clone(&questions), client.clone());
+            asking.spawn(questions.ask(client, server, Arc::clone(&pace)));
+        }
+    }
+    let started = Instant::now();
     let numbers: Vec<usize> = (0..count).collect();
-    let mut late = 0;
+    let rounds = count.div_ceil(AT_ONCE);
+    let mut lasted: Vec<Duration> = Vec::new();
     for (round, chunk) in numbers.chunks(AT_ONCE).enumerate() {
-        if round == count.div_ceil(AT_ONCE) / 2 {
-            // From here on nobody tells anybody anything.
+        if round == rounds / 3 {
+            // From here on the third server hears of nothing.
+            way = None;
+        }
+        if round == rounds * 2 / 3 {
+            // And from here on nobody tells anybody anything.
             nats.kill().expect("it was running");
         }
-        let watching = chunk.iter().map(|number| watched(&clients, *number));
-        late += join_all(watching).await.into_iter().sum::<usize>();
+        let watching = chunk
+            .iter()
+            .map(|number| questions.watch(&clients, *number));
+        lasted.extend(join_all(watching).await);
     }
-    assert_eq!(
-        late, 0,
-        "answers allowed more than {BOUND:?} after {count} revocations"
+    questions.is_over.store(true, Ordering::Relaxed);
+    let took = started.elapsed().as_secs_f64();
+    asking.join_all().await;
+    lasted.sort_unstable();
+    let asked = questions.asked.load(Ordering::Relaxed);
+    eprintln!(
+        "{count} revocations, {:.0} look-ups a second over three servers; allowed for {:?} at the median, {:?} at the 99th of a \
+         hundred, {:?} at most",
+        f64::from(u32::try_from(asked).expect("a count")) / took,
+        lasted[count / 2],
+        lasted[count * 99 / 100],
+        lasted[count - 1],
     );
-    drop(servers);
+    let late: Vec<&Duration> = lasted.iter().filter(|lasted| **lasted > BOUND).collect();
+    assert!(
+        late.is_empty(),
+        "{} of {count} revocations were not known after {BOUND:?}: {late:?}",
+        late.len()
+    );
+    drop((servers, way));
 }

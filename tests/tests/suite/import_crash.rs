@@ -11,6 +11,7 @@ use roster_tests::bench::people;
 use roster_tests::client::Client;
 use roster_tests::database::Database;
 use roster_tests::imports::{finished, started};
+use roster_tests::scale::asked;
 use roster_tests::server::Server;
 use roster_tests::until::until;
 use serde_json::{Value, json};
@@ -21,15 +22,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Kills of one import.
 const KILLS: u32 = 5;
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the million is asked for by the environment"
-)]
 fn rows() -> u32 {
-    std::env::var("ROSTER_CRASH_ROWS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(20_000)
+    asked("ROSTER_CRASH_ROWS", 20_000)
 }
 
 async fn start() -> (Server, Client, PgConnection) {

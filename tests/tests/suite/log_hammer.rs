@@ -14,6 +14,7 @@ use roster_domain::stream::{Claim, Stream};
 use roster_store::{Cell, Project, Verdict, verify};
 use roster_tests::database::Database;
 use roster_tests::log::{schema_with_unique_email, scope, upsert};
+use roster_tests::scale::asked;
 use uuid::Uuid;
 
 const WRITERS: usize = 64;
@@ -21,15 +22,8 @@ const CUSTOMERS: u32 = 1_000;
 /// Fewer addresses than customers, so that claims are fought for and change hands.
 const ADDRESSES: u32 = 400;
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the long run is asked for by the environment"
-)]
 fn seconds() -> u64 {
-    std::env::var("ROSTER_HAMMER_SECONDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(4)
+    asked("ROSTER_HAMMER_SECONDS", 4)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -27,6 +27,7 @@ use roster_projections::rebuild::{Target, rebuild};
 use roster_store::{Project, verify};
 use roster_tests::database::Database;
 use roster_tests::node::Node;
+use roster_tests::scale::asked;
 use roster_tests::until::until;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -44,15 +45,8 @@ const ADDRESSES: u32 = 700;
 /// So many badges that a schema that makes them unique is sometimes kept out by a duplicate, and sometimes not.
 const BADGES: u32 = 400_000;
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the long run is asked for by the environment"
-)]
 fn seconds() -> u64 {
-    std::env::var("ROSTER_HAMMER_SECONDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(4)
+    asked("ROSTER_HAMMER_SECONDS", 4)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

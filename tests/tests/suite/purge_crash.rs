@@ -10,6 +10,7 @@ use roster_store::verify;
 use roster_tests::bench::people;
 use roster_tests::client::Client;
 use roster_tests::imports::import_stream;
+use roster_tests::scale::asked;
 use roster_tests::server::Server;
 use roster_tests::until::until;
 use serde_json::{Value, json};
@@ -23,15 +24,8 @@ const KILLS: [i64; 3] = [1, 150, 300];
 /// The provider of those who are purged.
 const GOING: &str = "going";
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the million is asked for by the environment"
-)]
 fn rows() -> u32 {
-    std::env::var("ROSTER_CRASH_ROWS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(2_000)
+    asked("ROSTER_CRASH_ROWS", 2_000)
 }
 
 async fn number(connection: &mut PgConnection, sql: &str) -> i64 {

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use roster_tests::client::Client;
+use roster_tests::scale::asked;
 use roster_tests::server::Server;
 use roster_tests::until::until;
 use serde_json::{Value, json};
@@ -14,15 +15,8 @@ const PER_MINUTE: u64 = 60;
 /// Identities of one request.
 const BATCH: u64 = 500;
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the long version is asked for by the environment"
-)]
 fn flood() -> u64 {
-    std::env::var("ROSTER_FLOOD")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(5_000)
+    asked("ROSTER_FLOOD", 5_000)
 }
 
 /// The sum of a metric over its labels.

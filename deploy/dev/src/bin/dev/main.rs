@@ -25,7 +25,7 @@ use crate::project::Project;
 
 const HELP: &str = "\
 cargo dev [up] [--port N] [--release]   run Roster with its Postgres and NATS; Ctrl-C stops all
-cargo dev test [args]                   run every test on a throwaway stack; args go to nextest or
+cargo dev test [--release] [args]       run every test on a throwaway stack; args go to nextest or
                                         cargo test
 cargo dev check                         format, clippy, layers, sqlx data, licences
 cargo dev sqlx                          refresh .sqlx/ after a change of a query or a migration
@@ -35,6 +35,7 @@ cargo dev reset [--yes]                 remove .roster/: data, key and credentia
 cargo dev help                          this text
 
 DATABASE_URL, NATS_URL    use these servers and start none
+ROSTER_TEST_PATIENCE      seconds that anything may take in long versions of tests
 ROSTER_RUNTIME            `wheels`: only the pinned wheels; `installed`: only installed servers
 ";
 

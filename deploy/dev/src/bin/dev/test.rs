@@ -1,7 +1,8 @@
-//! `cargo dev test`: every test, on one throwaway stack for the run.
+//! `cargo dev test`: every test, on one throwaway stack for the run. `--release` builds and runs tests and servers as they
+//! are shipped.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use roster_dev::stack::{Stack, StackOptions};
@@ -25,6 +26,7 @@ pub(crate) fn run(
     } else {
         build.args(["build", "--package", "roster-server", "--bin", "roster"]);
     }
+    build.args(is_release(arguments).then_some("--release"));
     console.require("the build", &mut build)?;
 
     let stack = start(project.throwaway_stack("run"))?;
@@ -47,8 +49,12 @@ fn test(
     } else {
         &["test"]
     });
+    if nextest && project.environment.is_patient {
+        command.args(["--profile", "patient"]);
+    }
     command.args(whole.then_some("--workspace")).args(arguments);
-    let status = console.run(export(&mut command, project, stack))?;
+    let roster = roster(project, arguments);
+    let status = console.run(export(&mut command, stack, &roster))?;
     // nextest leaves documentation tests to cargo; arguments are in its own language.
     if !status.success() || !nextest || !arguments.is_empty() {
         return Ok(exit_code(status));
@@ -57,16 +63,33 @@ fn test(
     command.args(["test", "--doc", "--workspace"]);
     Ok(exit_code(console.run(export(
         &mut command,
-        project,
         stack,
+        &roster,
     ))?))
 }
 
-fn export<'a>(command: &'a mut Command, project: &Project, stack: &Stack) -> &'a mut Command {
+fn is_release(arguments: &[String]) -> bool {
+    arguments
+        .iter()
+        .any(|word| word == "--release" || word == "-r")
+}
+
+/// The server that tests start.
+fn roster(project: &Project, arguments: &[String]) -> PathBuf {
+    let profile = if is_release(arguments) {
+        "release"
+    } else {
+        "debug"
+    };
+    let given = project.environment.test_binary.clone();
+    given.unwrap_or_else(|| project.roster(profile))
+}
+
+fn export<'a>(command: &'a mut Command, stack: &Stack, roster: &Path) -> &'a mut Command {
     command
         .env("ROSTER_TEST_DATABASE_URL", stack.maintenance_url())
         .env("ROSTER_TEST_NATS_URL", stack.nats_url())
-        .env("ROSTER_TEST_BIN", project.roster("debug"));
+        .env("ROSTER_TEST_BIN", roster);
     let folders = [
         (
             "ROSTER_TEST_PG_BIN",
