@@ -24,6 +24,7 @@ mod sightings;
 mod staged;
 mod suppressions;
 mod sweep;
+pub mod sync;
 mod traces;
 
 pub use access::{AttachInput, Grantee, LinkInput, Linked, MatchedInput, UnlinkInput, Unlinked};

@@ -1,0 +1,3 @@
+//! Filling a directory from somewhere else.
+
+pub mod source;
