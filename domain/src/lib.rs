@@ -5,6 +5,7 @@
 pub mod access;
 pub mod channel;
 pub mod channel_access;
+pub mod connection;
 pub mod customer;
 pub mod dispatch;
 pub mod event;
@@ -20,6 +21,7 @@ pub mod schema;
 pub mod scope;
 pub mod stream;
 pub mod suppression;
+pub mod sync_run;
 pub mod time;
 pub mod value;
 

@@ -3,6 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::channel_access::ChannelAccessEvent;
+use crate::connection::ConnectionEvent;
 use crate::customer::CustomerEvent;
 use crate::event::{EventType, StoredEvent};
 use crate::identity::IdentityEvent;
@@ -11,6 +12,7 @@ use crate::preparation::PreparationEvent;
 use crate::purge::PurgeEvent;
 use crate::schema::SchemaEvent;
 use crate::suppression::SuppressionEvent;
+use crate::sync_run::SyncRunEvent;
 
 /// A shape with the hash of its golden bytes: the log refuses to be served by a build that disagrees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,8 @@ pub fn all() -> Vec<RegisteredType> {
     collect::<PurgeEvent>(&mut types);
     collect::<ChannelAccessEvent>(&mut types);
     collect::<IdentityEvent>(&mut types);
+    collect::<ConnectionEvent>(&mut types);
+    collect::<SyncRunEvent>(&mut types);
     types
 }
 
@@ -52,6 +56,8 @@ fn all_types() -> impl Iterator<Item = &'static EventType> {
         PurgeEvent::TYPES,
         ChannelAccessEvent::TYPES,
         IdentityEvent::TYPES,
+        ConnectionEvent::TYPES,
+        SyncRunEvent::TYPES,
     ];
     all.into_iter().flatten()
 }

@@ -22,10 +22,14 @@ pub mod kind {
     pub const CHANNEL_ACCESS: i16 = 7;
     /// One connector identity that is bound to nobody.
     pub const IDENTITY: i16 = 8;
+    /// One saved link to an outside source.
+    pub const CONNECTION: i16 = 9;
+    /// One run of a connection's sync.
+    pub const SYNC_RUN: i16 = 10;
 
     /// Whether streams of a kind are jobs: what they say of themselves keeps nobody waiting.
     pub const fn is_job(kind: i16) -> bool {
-        matches!(kind, PREPARATION | IMPORT | PURGE)
+        matches!(kind, PREPARATION | IMPORT | PURGE | SYNC_RUN)
     }
 }
 
@@ -45,6 +49,10 @@ pub mod claim_kind {
     pub const CHANNEL_ACCESS: i16 = 6;
     /// What is known of a connector identity apart from customers; key as for the binding.
     pub const KNOWN_IDENTITY: i16 = 7;
+    /// The name of a connection, without case.
+    pub const CONNECTION_NAME: i16 = 8;
+    /// A connection that is being synced; key is its stream id. Its unfinished run holds it.
+    pub const ACTIVE_RUN: i16 = 9;
 }
 
 /// A value that only one stream of a project may hold. The store keeps its keyed hash, never the text.

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use roster_domain::channel_access::ChannelAccessEvent;
+use roster_domain::connection::ConnectionEvent;
 use roster_domain::customer::CustomerEvent;
 use roster_domain::event::{DecodeError, Encoded, StoredEvent};
 use roster_domain::identity::IdentityEvent;
@@ -16,6 +17,7 @@ use roster_domain::purge::PurgeEvent;
 use roster_domain::registry;
 use roster_domain::schema::SchemaEvent;
 use roster_domain::suppression::SuppressionEvent;
+use roster_domain::sync_run::SyncRunEvent;
 
 /// Whether missing files are written.
 const BLESS: bool = option_env!("ROSTER_BLESS").is_some();
@@ -113,6 +115,8 @@ fn every_stored_shape_has_the_bytes_of_its_golden_file() {
     check::<PurgeEvent>(&mut files);
     check::<ChannelAccessEvent>(&mut files);
     check::<IdentityEvent>(&mut files);
+    check::<ConnectionEvent>(&mut files);
+    check::<SyncRunEvent>(&mut files);
     let present: BTreeSet<String> = fs::read_dir(folder())
         .expect("the golden folder is there")
         .map(|entry| {

@@ -7,6 +7,7 @@ use cqrs_es::persist::{PersistedEventRepository, PersistenceError, SerializedEve
 use futures::future::BoxFuture;
 use postgres_es::PostgresEventRepository;
 use roster_domain::channel_access::ChannelAccess;
+use roster_domain::connection::Connection;
 use roster_domain::customer::Customer;
 use roster_domain::event::{EventType, StoredEvent};
 use roster_domain::identity::Identity;
@@ -16,13 +17,14 @@ use roster_domain::purge::Purge;
 use roster_domain::schema::ProjectSchema;
 use roster_domain::stream::{Claim, Stream};
 use roster_domain::suppression::Suppression;
+use roster_domain::sync_run::SyncRun;
 use serde_json::Value;
 
 use crate::streams::fingerprint_of;
 use crate::{Recorded, StoreError};
 
 /// Every aggregate of this build.
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 10] = [
     Kind::of::<Customer>(),
     Kind::of::<ProjectSchema>(),
     Kind::of::<Preparation>(),
@@ -31,6 +33,8 @@ const KINDS: [Kind; 8] = [
     Kind::of::<Purge>(),
     Kind::of::<ChannelAccess>(),
     Kind::of::<Identity>(),
+    Kind::of::<Connection>(),
+    Kind::of::<SyncRun>(),
 ];
 
 /// One aggregate as functions of stored bytes.
@@ -190,7 +194,9 @@ mod tests {
                 "import.expired",
                 "suppression.removed",
                 "purge.expired",
-                "identity.forgotten"
+                "identity.forgotten",
+                "connection.deleted",
+                "sync_run.expired"
             ]
         );
     }

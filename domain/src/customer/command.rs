@@ -45,6 +45,13 @@ pub enum CustomerCommand {
         /// The canonical name of the channel.
         channel: String,
     },
+    /// Switch the customer off because the source no longer has the record.
+    DisableAtSource {
+        /// When.
+        at: Timestamp,
+        /// The connection whose row it must be.
+        connection_id: String,
+    },
     /// Erase the person for ever.
     Erase {
         /// When.
@@ -97,6 +104,13 @@ pub enum Tagging {
     Set(DataSource),
     /// New and manual rows are tagged with this, others keep theirs.
     Adopt(DataSource),
+    /// A run of a connection: new, manual and imported rows get this tag, and its own rows a newer one with every change.
+    Sync {
+        /// The tag.
+        source: DataSource,
+        /// Whether the row's connection is gone, so that this one may have it.
+        takes_over: bool,
+    },
 }
 
 /// Bring a customer in line with a schema.

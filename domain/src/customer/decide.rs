@@ -40,8 +40,35 @@ pub fn decide(
         CustomerCommand::UnlinkIdentity(unlink) => identities::unlink(customer, unlink),
         CustomerCommand::AttachGrant(attach) => identities::attach(customer, attach),
         CustomerCommand::RevokeGrants { at, channel } => identities::revoke(customer, channel, *at),
+        CustomerCommand::DisableAtSource { at, connection_id } => {
+            Ok(disable_at_source(customer, connection_id, *at))
+        }
         CustomerCommand::Erase { at } => Ok(vec![CustomerEvent::Erased { at: *at }]),
     }
+}
+
+/// Nothing happens to a row of another source, or to somebody who is off already, whoever did that.
+fn disable_at_source(
+    customer: &Customer,
+    connection_id: &str,
+    at: Timestamp,
+) -> Vec<CustomerEvent> {
+    let is_own = customer.source.connection_id.as_deref() == Some(connection_id);
+    if !is_own || !customer.enabled {
+        return Vec::new();
+    }
+    vec![CustomerEvent::Updated {
+        at,
+        fields: Vec::new(),
+        change: Personal::new(ProfileChange::default()),
+        enabled: Some(false),
+        connector_enabled: BTreeMap::new(),
+        source: Some(DataSource {
+            synced_at: Some(at),
+            ..customer.source.clone()
+        }),
+        claimed: customer.claimed.clone(),
+    }]
 }
 
 fn switch(customer: &Customer, channel: &str, enabled: bool, at: Timestamp) -> Vec<CustomerEvent> {
@@ -119,7 +146,9 @@ fn register(upsert: &Upsert) -> Result<Vec<CustomerEvent>, CustomerRefusal> {
         connector_enabled: upsert.connector_enabled.clone(),
         source: match &upsert.tagging {
             Tagging::Keep => DataSource::manual(),
-            Tagging::Set(source) | Tagging::Adopt(source) => source.clone(),
+            Tagging::Set(source) | Tagging::Adopt(source) | Tagging::Sync { source, .. } => {
+                source.clone()
+            }
         },
     };
     Ok(std::iter::once(registered).chain(identities).collect())
@@ -164,13 +193,12 @@ pub(super) fn update(
     check_size(&upsert.schema, &profile)?;
 
     let change = difference(old, &profile);
-    let enabled = upsert
-        .enabled
-        .filter(|enabled| *enabled != customer.enabled);
+    let enabled = new_switch(customer, upsert);
     let connector_enabled = changed_switches(customer, &upsert.connector_enabled);
-    let source = new_source(customer, &upsert.tagging);
     let fields = changed_fields(&change);
-    if fields.is_empty() && enabled.is_none() && connector_enabled.is_empty() && source.is_none() {
+    let is_changed = !fields.is_empty() || enabled.is_some() || !connector_enabled.is_empty();
+    let source = new_source(customer, &upsert.tagging, is_changed);
+    if !is_changed && source.is_none() {
         return Ok(Vec::new());
     }
     let identities = Move {
@@ -194,11 +222,42 @@ pub(super) fn update(
     Ok(std::iter::once(updated).chain(identities).collect())
 }
 
-/// The tag that an update writes, if it differs from the one the row has.
-fn new_source(customer: &Customer, tagging: &Tagging) -> Option<DataSource> {
+/// The switch that an update writes. A record that comes back switches on whom its own connection switched off; a person
+/// who switches off whom the source had switched off takes that over.
+fn new_switch(customer: &Customer, upsert: &Upsert) -> Option<bool> {
+    match (&upsert.tagging, upsert.enabled) {
+        (Tagging::Sync { source, takes_over }, None) => {
+            let is_own = *takes_over || owns(customer, source);
+            (is_own && customer.is_disabled_at_source).then_some(true)
+        }
+        (Tagging::Sync { .. }, wanted) => wanted.filter(|enabled| *enabled != customer.enabled),
+        (_, Some(false)) if customer.is_disabled_at_source => Some(false),
+        (_, wanted) => wanted.filter(|enabled| *enabled != customer.enabled),
+    }
+}
+
+/// Whether a row is one of the connection that a tag names.
+fn owns(customer: &Customer, source: &DataSource) -> bool {
+    customer.source.kind == SourceKind::DirectorySync
+        && customer.source.connection_id == source.connection_id
+}
+
+/// The tag that an update writes, if it differs from the one the row has. `is_changed` is whether anything else changes.
+fn new_source(customer: &Customer, tagging: &Tagging, is_changed: bool) -> Option<DataSource> {
+    let has = customer.source.kind;
     let wanted = match tagging {
         Tagging::Set(source) => source,
-        Tagging::Adopt(source) if customer.source.kind == SourceKind::Manual => source,
+        Tagging::Adopt(source) if has == SourceKind::Manual => source,
+        Tagging::Sync { source, takes_over } => {
+            if is_changed && owns(customer, source) {
+                return Some(source.clone());
+            }
+            let is_free = matches!(has, SourceKind::Manual | SourceKind::Csv);
+            if !is_free && !takes_over && !owns(customer, source) {
+                return None;
+            }
+            source
+        }
         Tagging::Keep | Tagging::Adopt(_) => return None,
     };
     (!wanted.same_source(&customer.source)).then(|| wanted.clone())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CustomerEvent, DataSource};
+use super::{CustomerEvent, DataSource, SourceKind};
 use crate::access::{Access, ConnectorIdentity, Grant, Link};
 use crate::stream::{Claim, Stream, kind};
 use crate::value::Profile;
@@ -38,6 +38,10 @@ pub struct Customer {
     pub connector_enabled: BTreeMap<String, bool>,
     /// Where the row came from.
     pub source: DataSource,
+    /// Whether a sync found the row and took it over, rather than made it: such a row is never deleted by a sync.
+    pub is_adopted: bool,
+    /// Whether it was the row's source that switched the customer off, rather than a person.
+    pub is_disabled_at_source: bool,
     /// The unique fields whose value this customer holds.
     pub claimed: Vec<String>,
     /// The record version: moves only with profile, switches or data source.
@@ -59,6 +63,8 @@ impl Default for Customer {
             enabled: false,
             connector_enabled: BTreeMap::new(),
             source: DataSource::manual(),
+            is_adopted: false,
+            is_disabled_at_source: false,
             claimed: Vec::new(),
             version: 0,
             created_at: Timestamp(0),
@@ -92,6 +98,8 @@ impl Customer {
                     profile,
                     enabled,
                     connector_enabled,
+                    is_adopted: false,
+                    is_disabled_at_source: !enabled && source.kind == SourceKind::DirectorySync,
                     source,
                     claimed,
                     version: 1,
@@ -118,9 +126,17 @@ impl Customer {
                     }
                     (profile, _) => *profile = Personal::Erased,
                 }
-                self.enabled = enabled.unwrap_or(self.enabled);
+                if let Some(enabled) = enabled {
+                    self.enabled = enabled;
+                    // Only a sync writes such a tag, and it does so with every change that it makes.
+                    let is_sync = |source: &DataSource| source.kind == SourceKind::DirectorySync;
+                    self.is_disabled_at_source = !enabled && source.as_ref().is_some_and(is_sync);
+                }
                 self.connector_enabled.extend(connector_enabled);
                 if let Some(source) = source {
+                    let is_same = source.kind == self.source.kind
+                        && source.connection_id == self.source.connection_id;
+                    self.is_adopted = self.is_adopted || !is_same;
                     self.source = source;
                 }
                 self.claimed = claimed;
@@ -224,7 +240,7 @@ pub fn display_name(profile: &Profile, customer_user_id: &str) -> String {
 
 impl Stream for Customer {
     const KIND: i16 = kind::CUSTOMER;
-    const STATE_VERSION: i32 = 2;
+    const STATE_VERSION: i32 = 3;
 
     fn claims(&self) -> Vec<Claim> {
         let (true, Some(id), Some(profile)) = (

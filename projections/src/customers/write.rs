@@ -118,7 +118,9 @@ fn listed(row: &PgRow) -> Result<(Uuid, Listed), PageError> {
                 .try_get::<Option<DateTime<Utc>>, _>("source_synced_at")?
                 .map(Timestamp::from),
         },
-        // Claims decide writes, and links and grants have tables of their own.
+        // These decide writes, and links and grants have tables of their own.
+        is_adopted: false,
+        is_disabled_at_source: false,
         claimed: Vec::new(),
         access: Access::default(),
         version: row.try_get("version")?,

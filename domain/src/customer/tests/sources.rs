@@ -130,3 +130,109 @@ fn the_words_and_numbers_of_kinds_are_stable() {
         (None, None)
     );
 }
+
+fn synced(connection: &str, external_id: &str) -> DataSource {
+    DataSource {
+        connection_id: Some(connection.into()),
+        external_id: Personal::Known(Some(external_id.into())),
+        ..source(SourceKind::DirectorySync, "hubspot")
+    }
+}
+
+fn sync(connection: &str, external_id: &str) -> Tagging {
+    Tagging::Sync {
+        source: synced(connection, external_id),
+        takes_over: false,
+    }
+}
+
+#[test]
+fn a_run_adopts_manual_and_csv_rows_and_leaves_the_tag_of_other_sources() {
+    let tag = sync("dconn_1", "7");
+    for (before, adopts) in [
+        (source(SourceKind::Manual, "console"), true),
+        (source(SourceKind::Csv, "csv_file"), true),
+        (source(SourceKind::Scim, "okta"), false),
+        (synced("dconn_2", "7"), false),
+    ] {
+        let customer = tagged(before.clone());
+        let (now, _) = after(&customer, tag.clone());
+        let expected = if adopts {
+            synced("dconn_1", "7")
+        } else {
+            before
+        };
+        assert_eq!(now, expected);
+    }
+    let orphan = tagged(synced("dconn_2", "9"));
+    let takes_over = Tagging::Sync {
+        source: synced("dconn_1", "7"),
+        takes_over: true,
+    };
+    assert_eq!(after(&orphan, takes_over).0, synced("dconn_1", "7"));
+}
+
+#[test]
+fn a_row_that_a_run_made_is_not_adopted_by_its_later_changes() {
+    let mut own = tagged(synced("dconn_1", "7"));
+    for event in decide(
+        &own,
+        &Upsert {
+            tagging: sync("dconn_1", "8"),
+            ..upsert(&[])
+        }
+        .into(),
+    )
+    .expect("allowed")
+    {
+        own.fold(event);
+    }
+    assert!(!own.is_adopted);
+    let mut found = tagged(source(SourceKind::Csv, "csv_file"));
+    let adopt = Upsert {
+        tagging: sync("dconn_1", "7"),
+        ..upsert(&[])
+    };
+    for event in decide(&found, &adopt.into()).expect("allowed") {
+        found.fold(event);
+    }
+    assert!(found.is_adopted);
+}
+
+#[test]
+fn a_record_that_comes_back_is_switched_on_only_where_its_connection_switched_it_off() {
+    let step = |customer: &mut Customer, command: crate::customer::CustomerCommand| {
+        let events = decide(customer, &command).expect("allowed");
+        let written = events.len();
+        for event in events {
+            customer.fold(event);
+        }
+        written
+    };
+    let gone = || crate::customer::CustomerCommand::DisableAtSource {
+        at: AT,
+        connection_id: "dconn_1".into(),
+    };
+    let back = || Upsert {
+        tagging: sync("dconn_1", "7"),
+        ..upsert(&[])
+    };
+    let off = || Upsert {
+        enabled: Some(false),
+        ..upsert(&[])
+    };
+    let mut customer = tagged(synced("dconn_1", "7"));
+    assert_eq!(step(&mut customer, gone()), 1);
+    assert!(!customer.enabled);
+    assert_eq!(step(&mut customer, gone()), 0, "once is enough");
+    step(&mut customer, back().into());
+    assert!(customer.enabled);
+
+    step(&mut customer, gone());
+    step(&mut customer, off().into());
+    step(&mut customer, back().into());
+    assert!(!customer.enabled, "a person took the switch over");
+
+    let mut foreign = tagged(synced("dconn_2", "7"));
+    assert_eq!(step(&mut foreign, gone()), 0);
+}
