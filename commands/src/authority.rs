@@ -36,6 +36,8 @@ impl Verb {
 
 /// The module of the customer directory.
 pub const PROJECT_USERS: &str = "project_users";
+/// The module of connections to outside sources.
+pub const DIRECTORY_SYNC: &str = "directory_sync";
 /// The module of links between connectors and customers.
 pub const RUNTIME_IDENTITY: &str = "runtime_identity";
 
@@ -107,6 +109,20 @@ operations! {
         EnableScim Update "scim/enable" "Switch the SCIM server on.";
         DisableScim Delete "scim/disable" "Switch the SCIM server off.";
         GetScimStatus View "scim/status" "Read the state of the SCIM server.";
+    }
+    DIRECTORY_SYNC {
+        ListProviders View "providers/list" "Read which sources there are.";
+        ListConnections View "connections/list" "List connections.";
+        GetConnection View "connections/get" "Read one connection.";
+        UpsertConnection Update "connections/upsert" "Create or change a connection.";
+        DeleteConnection Delete "connections/delete" "Remove a connection.";
+        TestConnection Execute "connections/test" "Try whether a connection works.";
+        PreviewConnection View "connections/preview" "Read the first records of a source.";
+        SyncConnection Execute "connections/sync" "Start a run of a connection.";
+        ListRuns View "runs/list" "List runs.";
+        GetRun View "runs/get" "Read how far a run is.";
+        GetRunErrors View "runs/errors" "Download the failed records of a run.";
+        CancelRun Execute "runs/cancel" "Stop a run.";
     }
     RUNTIME_IDENTITY {
         LinkIdentity Update "identities/link" "Bind an identity to a customer.";

@@ -1,7 +1,7 @@
 //! The directory of one cell: what every use case needs.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use lru::LruCache;
 use roster_domain::Timestamp;
@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::clock::{Clock, Ids};
 use crate::schema::ActiveSchema;
 use crate::sightings::Sightings;
+use crate::sync::Syncing;
 use crate::{AuditMode, CommandError, Context, UnmatchedLimits};
 
 /// Customer ids whose stream is remembered; about 100 bytes each.
@@ -100,6 +101,7 @@ struct Shared {
     sightings: Arc<Sightings>,
     streams_by_id: Mutex<LruCache<IdKey, Uuid>>,
     schemas: Mutex<LruCache<i32, Arc<ActiveSchema>>>,
+    syncing: OnceLock<Syncing>,
     job_started: Notify,
     job_ended: watch::Sender<Option<Uuid>>,
 }
@@ -116,10 +118,24 @@ impl Directory {
                 sightings: Arc::new(Sightings::new(limits.unmatched)),
                 streams_by_id: Mutex::new(LruCache::new(at_least_one(KNOWN_IDS))),
                 schemas: Mutex::new(LruCache::new(at_least_one(KNOWN_SCHEMAS))),
+                syncing: OnceLock::new(),
                 job_started: Notify::new(),
                 job_ended: watch::Sender::new(None),
             }),
         }
+    }
+
+    /// The same with what syncs read from; only the first call counts. Without it there are no sources.
+    #[must_use]
+    pub fn with_syncing(self, syncing: Syncing) -> Self {
+        // A second set would be of the same server.
+        let _ = self.shared.syncing.set(syncing);
+        self
+    }
+
+    /// What syncs read from.
+    pub(crate) fn syncing(&self) -> Option<&Syncing> {
+        self.shared.syncing.get()
     }
 
     /// The cell.

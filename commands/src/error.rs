@@ -87,6 +87,18 @@ pub enum CommandError {
         /// How many match.
         matched: u64,
     },
+    /// A connection is being synced already.
+    #[error("the connection is being synced")]
+    RunInProgress {
+        /// The run that goes on.
+        run_id: Uuid,
+    },
+    /// Another connection of the project has the name.
+    #[error("another connection has the name")]
+    ConnectionNameTaken,
+    /// The source cannot be read so.
+    #[error("{0}")]
+    ModeUnsupported(&'static str),
     /// The file is no usable CSV.
     #[error(transparent)]
     Csv(#[from] CsvProblem),
@@ -163,6 +175,8 @@ pub enum NotFound {
     Grant,
     /// A connection that a data source tag names.
     Connection,
+    /// A run of a connection.
+    Run,
     /// An API key.
     ApiKey,
 }
@@ -177,6 +191,7 @@ impl fmt::Display for NotFound {
             Self::Suppression => "suppression",
             Self::Grant => "grant",
             Self::Connection => "connection",
+            Self::Run => "run",
             Self::ApiKey => "API key",
         })
     }

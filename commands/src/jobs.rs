@@ -1,4 +1,4 @@
-//! The loop that runs what goes on after a request was answered: imports, purges, preparations, and the sweeps.
+//! The loop that runs what goes on after a request was answered: imports, purges, syncs, preparations, and the sweeps.
 //!
 //! Jobs are found in the log by the claims that unfinished ones hold, so a job of a server that went is found by the next.
 
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::sync::SyncOptions;
 use crate::{CommandError, Directory};
 
 /// How long a worker may be silent before another one takes its job.
@@ -35,6 +36,8 @@ pub struct JobOptions {
     pub chunk_pause: Option<Duration>,
     /// The same for purges.
     pub purge_pause: Option<Duration>,
+    /// How patient syncs are.
+    pub sync: SyncOptions,
     /// How long dispatches are kept, in days; 90.
     pub journal_days: u16,
 }
@@ -47,6 +50,7 @@ impl Default for JobOptions {
             at_once: 2,
             chunk_pause: None,
             purge_pause: None,
+            sync: SyncOptions::default(),
             journal_days: 90,
         }
     }
@@ -77,6 +81,8 @@ struct Shared {
     places: Semaphore,
     /// Purges are short, and need not wait for imports.
     purge_places: Semaphore,
+    /// Syncs mostly wait for their sources.
+    sync_places: Semaphore,
     state: Mutex<State>,
 }
 
@@ -101,6 +107,7 @@ impl Jobs {
             stop,
             places: Semaphore::new(options.at_once.max(1)),
             purge_places: Semaphore::new(options.at_once.max(1)),
+            sync_places: Semaphore::new(options.sync.at_once.max(1)),
             state: Mutex::default(),
         };
         let jobs = Self {
@@ -136,7 +143,10 @@ impl Jobs {
             ..
         } = &*self.shared;
         loop {
-            for kind in [kind::IMPORT, kind::PREPARATION, kind::PURGE] {
+            if let Err(error) = directory.queue_due_runs().await {
+                tracing::warn!(%error, "schedules could not be looked up");
+            }
+            for kind in [kind::IMPORT, kind::PREPARATION, kind::PURGE, kind::SYNC_RUN] {
                 match directory.cell().open_jobs(kind).await {
                     Ok(jobs) => jobs
                         .into_iter()
@@ -170,12 +180,13 @@ impl Jobs {
             stop,
             places,
             purge_places,
+            sync_places,
             ..
         } = &*self.shared;
-        let places = if kind == kind::PURGE {
-            purge_places
-        } else {
-            places
+        let places = match kind {
+            kind::PURGE => purge_places,
+            kind::SYNC_RUN => sync_places,
+            _ => places,
         };
         let _place = tokio::select! {
             place = places.acquire() => place.map_err(|_| CommandError::Unavailable)?,
@@ -193,6 +204,10 @@ impl Jobs {
             kind::IMPORT => directory.run_import(&project, id, options, stop).await,
             kind::PURGE => {
                 let run = directory.run_purge(&project, id, options, has_failed, stop);
+                run.await
+            }
+            kind::SYNC_RUN => {
+                let run = directory.run_sync(&project, id, options.sync, has_failed, stop);
                 run.await
             }
             _ => directory.run_preparation(&project, id, stop).await,

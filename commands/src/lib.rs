@@ -36,6 +36,10 @@ pub use error::{CommandError, CsvProblem, NotFound};
 pub use import::{ImportInput, ImportOptions, ImportStarted};
 pub use jobs::{JobOptions, Jobs};
 pub use purge::{Matched, PurgeInput, PurgeStarted};
-pub use roster_store::TRACE;
+pub use roster_store::{Project, TRACE};
 pub use schema::{ActiveSchema, SchemaInput};
 pub use sightings::UnmatchedLimits;
+pub use sync::{
+    ConnectionDeleted, ConnectionInput, ConnectionSaved, CredentialsInput, DeletedRows,
+    MappingInput, RunInput, RunStarted, SyncOptions, Syncing,
+};

@@ -5,9 +5,11 @@ use roster_domain::import::{self, Import, ImportCommand};
 use roster_domain::meta::Meta;
 use roster_domain::purge::{self, Purge, PurgeCommand};
 use roster_domain::stream::Stream;
+use roster_domain::sync_run::{self, SyncRun, SyncRunCommand};
 use uuid::Uuid;
 
 use crate::jobs::RETENTION_SECONDS;
+use crate::sync::discard_seen;
 use crate::{CommandError, Directory, staged};
 
 /// An upload is over or gone after this, in seconds; younger pieces without a job may still get one.
@@ -48,11 +50,25 @@ impl Retained for Purge {
     }
 }
 
+impl Retained for SyncRun {
+    fn ended_at(&self) -> Option<Timestamp> {
+        self.finished_at.filter(|_| self.status.is_final())
+    }
+
+    fn expire(&self, at: Timestamp) -> Result<Vec<Self::Event>, CommandError> {
+        if self.is_expired {
+            return Ok(Vec::new());
+        }
+        Ok(sync_run::decide(self, &SyncRunCommand::Expire { at })?)
+    }
+}
+
 impl Directory {
-    /// Expires what imports and purges that ended 30 days ago keep, and deletes pieces that no job will read.
+    /// Expires what imports, purges and syncs that ended 30 days ago keep, and deletes pieces that no job will read.
     pub(crate) async fn sweep_jobs(&self) -> Result<(), CommandError> {
         self.sweep_ended::<Import>().await?;
         self.sweep_ended::<Purge>().await?;
+        self.sweep_ended::<SyncRun>().await?;
         self.sweep_orphans().await
     }
 
@@ -85,6 +101,7 @@ impl Directory {
         };
         // A kill between the end of a job and its tidying leaves both.
         staged::discard(self.cell(), job_id).await?;
+        discard_seen(self.cell(), job_id).await?;
         #[expect(
             clippy::cast_possible_truncation,
             reason = "a constant of some millions"

@@ -1,5 +1,6 @@
 //! The projection `directory`: customers, data-source counts, field names, links, grants, blocks, schemas, preparations, imports,
-//! suppressions, purges.
+//! suppressions, purges,
+//! connections and their runs.
 //!
 //! They are applied in order under one checkpoint, so that an import that reads as completed has its customers listed.
 //! The tables that every customer change touches are written by one autocommit statement that also moves the checkpoint;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use lru::LruCache;
 use roster_domain::channel_access::ChannelAccessEvent;
+use roster_domain::connection::ConnectionEvent;
 use roster_domain::customer::CustomerEvent;
 use roster_domain::event::StoredEvent;
 use roster_domain::identity::IdentityEvent;
@@ -21,12 +23,14 @@ use roster_domain::preparation::PreparationEvent;
 use roster_domain::purge::PurgeEvent;
 use roster_domain::schema::SchemaEvent;
 use roster_domain::suppression::SuppressionEvent;
+use roster_domain::sync_run::SyncRunEvent;
 use roster_store::{Cell, Recorded, StoreError};
 use sqlx::{Executor, Postgres, Transaction};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::blocks::Blocks;
+use crate::connections::Connections;
 use crate::customers::fold::{Change, Folded, Listed, fold, needed};
 use crate::customers::write::{Arrays, present};
 use crate::data_sources::Counts;
@@ -42,6 +46,7 @@ use crate::schemas::Schemas;
 use crate::search::Search;
 use crate::search::touched::{Touch, Touched};
 use crate::suppressions::Suppressions;
+use crate::sync_runs::SyncRuns;
 
 /// Customers that change often need no read before they are written.
 const CACHED_ROWS: NonZeroUsize = NonZeroUsize::new(20_000).expect("not zero");
@@ -79,6 +84,8 @@ pub(crate) struct Directory {
     imports: Imports,
     suppressions: Suppressions,
     purges: Purges,
+    connections: Connections,
+    sync_runs: SyncRuns,
     identities: Identities,
     grants: Grants,
     blocks: Blocks,
@@ -100,6 +107,8 @@ impl Directory {
             imports: Imports::new(),
             suppressions: Suppressions::new(),
             purges: Purges::new(),
+            connections: Connections::default(),
+            sync_runs: SyncRuns::new(),
             identities: Identities::default(),
             grants: Grants::default(),
             blocks: Blocks::default(),
@@ -114,6 +123,8 @@ impl Directory {
         self.imports.clear();
         self.suppressions.clear();
         self.purges.clear();
+        self.connections.clear();
+        self.sync_runs.clear();
         self.identities.clear();
         self.grants.clear();
         self.blocks.clear();
@@ -137,6 +148,12 @@ impl Directory {
             } else if is::<PurgeEvent>(recorded) {
                 let event = recorded.decode().map_err(unreadable)?;
                 self.purges.collect(&self.cell, recorded, event).await?;
+            } else if is::<SyncRunEvent>(recorded) {
+                let event = recorded.decode().map_err(unreadable)?;
+                self.sync_runs.collect(&self.cell, recorded, event).await?;
+            } else if is::<ConnectionEvent>(recorded) {
+                self.connections
+                    .collect(recorded, recorded.decode().map_err(unreadable)?);
             } else if is::<SuppressionEvent>(recorded) {
                 self.suppressions
                     .collect(recorded, &recorded.decode().map_err(unreadable)?);
@@ -190,6 +207,8 @@ impl Directory {
             && self.imports.is_empty()
             && self.suppressions.is_empty()
             && self.purges.is_empty()
+            && self.connections.is_empty()
+            && self.sync_runs.is_empty()
             && self.identities.is_empty()
             && self.grants.is_empty()
             && self.blocks.is_empty();
@@ -206,6 +225,8 @@ impl Directory {
         self.imports.write(&mut transaction).await?;
         self.suppressions.write(&mut transaction).await?;
         self.purges.write(&mut transaction).await?;
+        self.connections.write(&mut transaction).await?;
+        self.sync_runs.write(&mut transaction).await?;
         Ok(Some(transaction))
     }
 
@@ -276,6 +297,7 @@ impl Projection for Directory {
         self.preparations.forget();
         self.imports.forget();
         self.purges.forget();
+        self.sync_runs.forget();
     }
 
     async fn read(&mut self, after: i64, limit: i64) -> Result<Vec<Recorded>, StoreError> {

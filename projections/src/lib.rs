@@ -7,6 +7,7 @@
 pub mod audit;
 mod blocks;
 mod bucket;
+pub mod connections;
 pub mod customers;
 pub mod data_sources;
 mod directory;
@@ -34,6 +35,7 @@ pub mod schemas;
 mod search;
 mod status;
 pub mod suppressions;
+pub mod sync_runs;
 pub mod unmatched;
 
 pub use projections::{ProjectionOptions, Projections};

@@ -142,6 +142,11 @@ impl Projections {
         self.0.audit.progress.wait_for(position, timeout).await
     }
 
+    /// What the read tables are reached with.
+    pub fn pool(&self) -> &sqlx::PgPool {
+        self.0.cell.pool()
+    }
+
     /// The last position that can be read; -1 before the first look.
     pub fn position(&self) -> i64 {
         self.0.directory.progress.position()

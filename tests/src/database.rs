@@ -46,6 +46,12 @@ impl Database {
         Ok(Self { name, owner_url })
     }
 
+    /// A database that another process made and will drop.
+    pub fn of_another(name: &str) -> anyhow::Result<std::mem::ManuallyDrop<Self>> {
+        let (name, owner_url) = (name.to_owned(), url_of(name)?);
+        Ok(std::mem::ManuallyDrop::new(Self { name, owner_url }))
+    }
+
     /// A database without a table.
     pub async fn create_empty() -> anyhow::Result<Self> {
         let name = format!("test_{}", Uuid::from_u128(rand::random()).simple());

@@ -13,6 +13,7 @@ pub mod node;
 pub mod purges;
 pub mod scale;
 pub mod schema;
+pub mod scripted;
 pub mod server;
 pub mod traces;
 pub mod until;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use roster_commands::clock::{SystemClock, SystemIds};
-use roster_commands::{Context, Directory, JobOptions, Jobs, Limits};
+use roster_commands::sync::source::Source;
+use roster_commands::{Context, Directory, JobOptions, Jobs, Limits, SyncOptions, Syncing};
+use roster_http::ProjectedRows;
 use roster_projections::identity::{IdentityCache, IdentityOptions};
 use roster_projections::{ProjectionOptions, Projections};
 use roster_store::Cell;
@@ -68,6 +70,29 @@ impl Node {
             identities,
             test,
         })
+    }
+
+    /// A node whose connections read from these sources.
+    pub async fn start_with_sources(
+        database: &Database,
+        name: &str,
+        sources: Vec<Arc<dyn Source>>,
+    ) -> anyhow::Result<Self> {
+        let mut node = Self::start(database, name, Limits::default()).await?;
+        let rows = Arc::new(ProjectedRows::new(node.projections.clone()));
+        node.directory = node.directory.with_syncing(Syncing::new(sources, rows));
+        Ok(node)
+    }
+
+    /// The same worker with another patience of syncs.
+    pub fn start_jobs_with(&self, sync: SyncOptions) -> Jobs {
+        let options = JobOptions {
+            poll: Duration::from_millis(50),
+            sync,
+            ..JobOptions::default()
+        };
+        let (tracker, stop) = (self.test.tracker.clone(), self.test.stop.clone());
+        Jobs::start(self.directory.clone(), options, tracker, stop)
     }
 
     /// Starts the worker, which looks for jobs every 50 ms.

@@ -84,6 +84,12 @@ mod schema_routes;
 mod schema_uniqueness;
 #[path = "suite/subscriber_examples.rs"]
 mod subscriber_examples;
+#[path = "suite/sync_crash.rs"]
+mod sync_crash;
+#[path = "suite/sync_deletions.rs"]
+mod sync_deletions;
+#[path = "suite/sync_runs.rs"]
+mod sync_runs;
 #[path = "suite/trace_export.rs"]
 mod trace_export;
 #[path = "suite/unmatched.rs"]

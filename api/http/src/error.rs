@@ -242,6 +242,7 @@ impl From<NotFound> for ApiError {
             NotFound::Suppression => Code::SuppressionNotFound,
             NotFound::Grant => Code::GrantNotFound,
             NotFound::Connection => Code::ConnectionNotFound,
+            NotFound::Run => Code::RunNotFound,
             NotFound::ApiKey => Code::NotFound,
         };
         Self::new(code, format!("the {missing} does not exist"))
@@ -325,6 +326,11 @@ impl From<CommandError> for ApiError {
             CommandError::TotalChanged { matched } => {
                 Self::new(Code::TotalChanged, text).with("matched", matched)
             }
+            CommandError::RunInProgress { run_id } => {
+                Self::new(Code::RunInProgress, text).with("run_id", run_id.to_string())
+            }
+            CommandError::ConnectionNameTaken => Self::new(Code::ConnectionNameTaken, text),
+            CommandError::ModeUnsupported(_) => Self::new(Code::ModeUnsupported, text),
             CommandError::Csv(problem) => problem.into(),
             CommandError::TooLarge { limit } => {
                 Self::new(Code::PayloadTooLarge, text).with("limit", limit)

@@ -23,6 +23,7 @@ mod routes;
 mod schemas;
 mod scoped;
 mod state;
+mod synced;
 mod token;
 mod trace;
 
@@ -36,4 +37,5 @@ pub use respond::Settled;
 pub use routes::{RouteInfo, Surface, openapi, router};
 pub use scoped::{Effect, Endpoint, Open, Scoped, ScopedStream};
 pub use state::{App, AppParts, Bus};
+pub use synced::ProjectedRows;
 pub use token::{JwkSource, TokenKeyError, TokenRules, Tokens};

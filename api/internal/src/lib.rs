@@ -16,8 +16,9 @@ mod record;
 mod routes;
 mod schema;
 mod scim;
+mod sync;
 mod unmatched;
 mod users;
 mod whom;
 
-pub use routes::{BASE, RUNTIME_BASE, all, base_of, surface};
+pub use routes::{BASE, RUNTIME_BASE, SYNC_BASE, all, base_of, surface};

@@ -1,6 +1,6 @@
 //! The table of routes: the router, the documentation and the authorisation-coverage test all come from it.
 
-use roster_commands::authority::{Operation, RUNTIME_IDENTITY};
+use roster_commands::authority::{DIRECTORY_SYNC, Operation, RUNTIME_IDENTITY};
 use roster_http::{App, Effect, Endpoint, RouteInfo, Surface};
 use utoipa::openapi::path::Paths;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
@@ -11,12 +11,15 @@ pub const BASE: &str = "/directory-sync/internal/volt/project-users";
 /// Where the routes of runtime identity are.
 pub const RUNTIME_BASE: &str = "/volt-engine/internal/volt/project-users";
 
+/// Where the routes of connections are.
+pub const SYNC_BASE: &str = "/directory-sync/internal/volt/directory-sync";
+
 /// Where an operation's route is.
 pub fn base_of(operation: Operation) -> &'static str {
-    if operation.permission().module == RUNTIME_IDENTITY {
-        RUNTIME_BASE
-    } else {
-        BASE
+    match operation.permission().module {
+        RUNTIME_IDENTITY => RUNTIME_BASE,
+        DIRECTORY_SYNC => SYNC_BASE,
+        _ => BASE,
     }
 }
 
@@ -59,6 +62,21 @@ endpoints! { runtime_handlers runtime_table in RUNTIME_BASE:
     unmatched::dismiss;
     audit::list;
     dispatches;
+}
+
+endpoints! { sync_handlers sync_table in SYNC_BASE:
+    sync::providers;
+    sync::connections::list;
+    sync::connections::get;
+    sync::connections::upsert;
+    sync::connections::delete;
+    sync::connections::test;
+    sync::connections::preview;
+    sync::connections::sync;
+    sync::runs::list;
+    sync::runs::get;
+    sync::runs::errors;
+    sync::runs::cancel;
 }
 
 endpoints! { handlers table in BASE:
@@ -105,7 +123,10 @@ pub fn all() -> Vec<RouteInfo> {
         operation: None,
         effect: Effect::Reads,
     };
-    let guarded = table().into_iter().chain(runtime_table());
+    let guarded = table()
+        .into_iter()
+        .chain(runtime_table())
+        .chain(sync_table());
     guarded.chain([validate]).collect()
 }
 
@@ -113,6 +134,7 @@ pub fn all() -> Vec<RouteInfo> {
 pub fn surface() -> Surface {
     let router = handlers()
         .merge(runtime_handlers())
+        .merge(sync_handlers())
         .routes(routes!(crate::keys::validate::handler));
     Surface {
         router,

@@ -15,6 +15,7 @@ mod restore;
 mod restore_check;
 mod rotate;
 mod serve;
+mod sync;
 mod version;
 
 use std::path::PathBuf;
@@ -59,6 +60,8 @@ enum Command {
     Keys(keys::Command),
     /// Import a CSV file through a running server.
     Import(import::Args),
+    /// Run, list and try connections of a running server to outside sources.
+    Sync(sync::Args),
     /// Export customers as CSV through a running server.
     Export(export::Args),
     /// Look at the event log and verify it.
@@ -139,6 +142,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Audit(command) => audit::run(command, &load()?.settings).await,
         Command::Relay(command) => relay::run(command, &load()?.settings).await,
         Command::Import(args) => import::run(args, &load()?.settings).await,
+        Command::Sync(args) => sync::run(args, &load()?.settings).await,
         Command::Export(args) => export::run(args, &load()?.settings).await,
     }
 }
@@ -205,6 +209,9 @@ mod tests {
             "roster restore-check --without-ledger",
             "roster import people.csv --url http://h:1 --api-key rk_a_b --account a --org b --project c",
             "roster import people.csv --on-conflict skip --empty-cells keep --dry-run --delimiter ;",
+            "roster sync run CRM --full --dry-run --confirm-deletes --project c",
+            "roster sync list",
+            "roster sync test dconn_1 --url http://h:1",
             "roster export -o people.csv --search ada",
             "roster export",
             "roster log tail --from 10 --follow --personal",

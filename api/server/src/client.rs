@@ -7,6 +7,8 @@ use clap::Args;
 use futures::StreamExt;
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response};
+use roster_commands::authority::TABLE;
+use roster_internal::{BASE, base_of};
 use serde_json::{Value, json};
 
 use crate::config::Settings;
@@ -107,8 +109,10 @@ impl Target {
 
     /// A request to a route of the project users API.
     pub(crate) fn post(&self, route: &str) -> RequestBuilder {
+        let known = TABLE.iter().find(|row| row.route == route);
+        let base = known.map_or(BASE, |row| base_of(row.operation));
         self.http
-            .post(format!("{}{}/{route}", self.url, roster_internal::BASE))
+            .post(format!("{}{base}/{route}", self.url))
             .bearer_auth(&self.api_key)
     }
 

@@ -1,15 +1,15 @@
 //! What the rows of a batch make of their customers. Pure: the same rows and states always give the same events.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use roster_domain::Timestamp;
 use roster_domain::customer::{
     self, Customer, CustomerCommand, CustomerEvent, CustomerRefusal, DataSource, Tagging, Upsert,
 };
 use roster_domain::import::{Counts, OnConflict, Severity};
 use roster_domain::schema::Schema;
 use roster_domain::stream::{Claim, Stream, claim_kind};
+use roster_domain::{Personal, Timestamp};
 use uuid::Uuid;
 
 use super::meaning::{Meaning, Refusal, Wanted};
@@ -20,6 +20,8 @@ pub(crate) struct Rules {
     /// The schema that is being prepared, and the fields whose claims are taken for it.
     pub(crate) pending: Option<(Arc<Schema>, Arc<[String]>)>,
     pub(crate) source: DataSource,
+    /// Connections that are gone, whose rows a run may have.
+    pub(crate) gone: HashSet<String>,
     pub(crate) on_conflict: OnConflict,
     pub(crate) at: Timestamp,
     /// Claims of which it is known who holds them.
@@ -173,9 +175,23 @@ fn apply(
     owners: &mut HashMap<Claim, Uuid>,
 ) -> Result<Done, Fault> {
     let existed = person.state().is_active();
-    if person.is_suppressed || (existed && rules.on_conflict == OnConflict::Skip) {
+    let of = person.state().source.connection_id.as_ref();
+    let is_own = of.is_some() && of == rules.source.connection_id.as_ref();
+    let is_left = existed && !is_own && rules.on_conflict == OnConflict::Skip;
+    if person.is_suppressed || is_left {
         return Ok(Done::Skipped);
     }
+    let tagging = match &wanted.record_id {
+        None => Tagging::Adopt(rules.source.clone()),
+        Some(id) => Tagging::Sync {
+            source: DataSource {
+                external_id: Personal::Known(Some(id.clone())),
+                synced_at: Some(rules.at),
+                ..rules.source.clone()
+            },
+            takes_over: of.is_some_and(|of| rules.gone.contains(of)),
+        },
+    };
     let mut changes = std::mem::take(&mut wanted.changes);
     if let Some((pending, _)) = &rules.pending {
         pending.respell(&mut changes);
@@ -192,7 +208,7 @@ fn apply(
         replace: false,
         enabled: wanted.enabled,
         connector_enabled: BTreeMap::new(),
-        tagging: Tagging::Adopt(rules.source.clone()),
+        tagging,
         expected_version: None,
         skip_existing: false,
     });

@@ -1,6 +1,6 @@
 //! Batches against customers in every state.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use roster_domain::Timestamp;
@@ -38,6 +38,7 @@ fn rules() -> Rules {
             provider: Some("csv_file".into()),
             ..DataSource::manual()
         },
+        gone: HashSet::new(),
         on_conflict: OnConflict::Update,
         at: Timestamp(5),
         taken: HashMap::new(),
@@ -55,6 +56,7 @@ fn row(id: &str, email: &str, name: &str) -> Meaning {
         customer_user_id: id.into(),
         changes,
         enabled: None,
+        record_id: None,
         warnings: Vec::new(),
     })
 }

@@ -90,15 +90,15 @@ pub(super) enum Recorded {
 }
 
 /// Why a chunk was not written.
-pub(super) struct Lost {
+pub(crate) struct Lost {
     /// Unique values and identities that others have.
-    pub(super) values: Vec<(Claim, Uuid)>,
+    pub(crate) values: Vec<(Claim, Uuid)>,
     /// Whether streams changed since they were read.
-    pub(super) has_races: bool,
+    pub(crate) has_races: bool,
 }
 
 impl Lost {
-    pub(super) fn of(lost: Vec<(usize, Verdict)>) -> Self {
+    pub(crate) fn of(lost: Vec<(usize, Verdict)>) -> Self {
         let mut all = Self {
             values: Vec::new(),
             has_races: false,

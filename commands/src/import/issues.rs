@@ -1,11 +1,11 @@
 //! Findings about rows as they are kept: what they tell about a person is sealed.
 
 use roster_domain::customer::Customer;
-use roster_domain::import::{Import, IssueDetail, Severity, StoredIssue};
+use roster_domain::import::{IssueDetail, Severity, StoredIssue};
+use roster_domain::stream::Stream;
 use roster_store::Loaded;
 
 use super::decide::Finding;
-use super::rows::Row;
 
 /// The name under which details of findings are sealed.
 const ISSUE: &str = "issue";
@@ -13,15 +13,16 @@ const ISSUE: &str = "issue";
 const KEPT_CELL: usize = 4 << 10;
 
 /// Seals what a finding tells about a person, under the person's key where there is one.
-pub(super) fn issue(
-    import: &Loaded<Import>,
+pub(crate) fn issue<'r, A: Stream>(
+    job: &Loaded<A>,
     finding: &Finding,
-    row: &Row,
+    number: u64,
+    cells: impl Iterator<Item = &'r str>,
     id: Option<&str>,
     person: Option<&Loaded<Customer>>,
 ) -> StoredIssue {
     let cells = match finding.severity {
-        Severity::Failed => row.cells.iter().map(kept).collect(),
+        Severity::Failed => cells.map(kept).collect(),
         Severity::Warning => Vec::new(),
     };
     let detail = IssueDetail {
@@ -32,10 +33,10 @@ pub(super) fn issue(
     let sealed = person.and_then(|person| Some((person.stream, person.seal(ISSUE, &detail)?)));
     let (about, detail) = match sealed {
         Some((stream, sealed)) => (Some(stream), sealed),
-        None => (None, import.seal(ISSUE, &detail).unwrap_or_default()),
+        None => (None, job.seal(ISSUE, &detail).unwrap_or_default()),
     };
     StoredIssue {
-        row: row.number,
+        row: number,
         severity: finding.severity,
         field: finding.refusal.field.clone(),
         code: finding.refusal.code.clone(),

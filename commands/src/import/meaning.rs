@@ -26,6 +26,8 @@ pub(crate) struct Wanted {
     pub(crate) customer_user_id: String,
     pub(crate) changes: BTreeMap<String, Option<Value>>,
     pub(crate) enabled: Option<bool>,
+    /// The source's id of the record, in a sync.
+    pub(crate) record_id: Option<String>,
     /// Optional values that were not readable, and are cleared.
     pub(crate) warnings: Vec<Refusal>,
 }
@@ -47,7 +49,7 @@ impl Refusal {
         }
     }
 
-    fn of(field: &str, problem: Problem) -> Self {
+    pub(crate) fn of(field: &str, problem: Problem) -> Self {
         Self {
             field: Some(field.to_owned()),
             code: problem.kind,
@@ -157,6 +159,7 @@ fn read_customer(
         customer_user_id,
         changes: BTreeMap::new(),
         enabled: None,
+        record_id: None,
         warnings: Vec::new(),
     };
     for (column, cell) in columns.columns.iter().zip(cells) {

@@ -2,11 +2,11 @@
 //!
 //! An import exists once its body is staged completely; from then on it finishes by itself, through restarts.
 
-mod decide;
-mod flow;
+pub(crate) mod decide;
+pub(crate) mod flow;
 mod header;
-mod issues;
-mod meaning;
+pub(crate) mod issues;
+pub(crate) mod meaning;
 mod progress;
 mod records;
 mod rows;
@@ -14,7 +14,7 @@ mod run;
 mod source;
 mod staging;
 mod text;
-mod work;
+pub(crate) mod work;
 mod worker;
 
 use std::time::Duration;

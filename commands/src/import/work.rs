@@ -66,10 +66,10 @@ struct Named {
 }
 
 /// The people of a batch, each at its place.
-struct People {
-    loaded: Vec<Option<Loaded<Customer>>>,
-    streams: Vec<Uuid>,
-    suppressed: Vec<bool>,
+pub(crate) struct People {
+    pub(crate) loaded: Vec<Option<Loaded<Customer>>>,
+    pub(crate) streams: Vec<Uuid>,
+    pub(crate) suppressed: Vec<bool>,
 }
 
 /// What deciding a batch led to.
@@ -104,7 +104,7 @@ impl Bench {
         let columns =
             Columns::read(header, &Names::of(&active.schema)).map_err(WorkError::Header)?;
         let named = self.name(&active, columns, &batch).await?;
-        let people = self.find(&named.ids).await?;
+        let people = People::find(&self.directory, &self.project, &named.ids).await?;
         let looks_up = self.import.state.dry_run || self.looks_up_values.load(Ordering::Relaxed);
         let rules = self.rules(&active, taken);
         let mut task = Task {
@@ -131,19 +131,8 @@ impl Bench {
                 }
                 Step::LookUp(claims) => {
                     task.looks_up = false;
-                    for kind in [claim_kind::UNIQUE_VALUE, claim_kind::CONNECTOR_IDENTITY] {
-                        let of_kind = claims.iter().filter(|claim| claim.kind == kind);
-                        let of_kind: Vec<Claim> = of_kind.cloned().collect();
-                        if of_kind.is_empty() {
-                            continue;
-                        }
-                        let cell = self.directory.cell();
-                        let holders = cell.holders(&self.project, kind, &of_kind).await?;
-                        let held = of_kind.into_iter().zip(holders);
-                        task.rules
-                            .taken
-                            .extend(held.filter_map(|(claim, holder)| Some((claim, holder?))));
-                    }
+                    let held = holders(&self.directory, &self.project, &claims).await?;
+                    task.rules.taken.extend(held);
                 }
                 Step::Worked(mut worked) => {
                     if let (Some(field), Some(pending), false) =
@@ -174,6 +163,7 @@ impl Bench {
                 external_id: Personal::Known(None),
                 synced_at: None,
             },
+            gone: HashSet::new(),
             on_conflict: self.import.state.on_conflict,
             at: self.directory.now(),
             taken,
@@ -220,11 +210,17 @@ impl Bench {
             .await
             .map_err(|_| internal())
     }
+}
 
+impl People {
     /// Loads everybody with one statement. Suppressions are asked after that: a person who is erased and suppressed
     /// meanwhile is then found suppressed.
-    async fn find(&self, ids: &[String]) -> Result<People, CommandError> {
-        let (cell, project) = (self.directory.cell(), &self.project);
+    pub(crate) async fn find(
+        directory: &Directory,
+        project: &Project,
+        ids: &[String],
+    ) -> Result<Self, CommandError> {
+        let cell = directory.cell();
         let claims: Vec<Claim> = ids.iter().map(|id| Claim::customer_id(id)).collect();
         let loaded = cell
             .load_holders::<Customer>(project, claim_kind::CUSTOMER_ID, &claims)
@@ -247,10 +243,10 @@ impl Bench {
             .map(|loaded| {
                 loaded
                     .as_ref()
-                    .map_or_else(|| self.directory.new_id(), |loaded| loaded.stream)
+                    .map_or_else(|| directory.new_id(), |loaded| loaded.stream)
             })
             .collect();
-        Ok(People {
+        Ok(Self {
             loaded,
             streams,
             suppressed,
@@ -338,10 +334,12 @@ impl Task {
                     .person
                     .and_then(|place| self.named.ids.get(place))
                     .map(String::as_str);
+                let row = &self.batch.rows[finding.index];
                 issue(
                     &bench.import,
                     finding,
-                    &self.batch.rows[finding.index],
+                    row.number,
+                    row.cells.iter(),
                     id,
                     person,
                 )
@@ -361,6 +359,26 @@ impl Task {
             schema_version: self.active.stream_version,
         })
     }
+}
+
+/// Who holds which of some values and identities.
+pub(crate) async fn holders(
+    directory: &Directory,
+    project: &Project,
+    claims: &[Claim],
+) -> Result<HashMap<Claim, Uuid>, CommandError> {
+    let mut all = HashMap::new();
+    for kind in [claim_kind::UNIQUE_VALUE, claim_kind::CONNECTOR_IDENTITY] {
+        let of_kind = claims.iter().filter(|claim| claim.kind == kind);
+        let of_kind: Vec<Claim> = of_kind.cloned().collect();
+        if of_kind.is_empty() {
+            continue;
+        }
+        let holders = directory.cell().holders(project, kind, &of_kind).await?;
+        let held = of_kind.into_iter().zip(holders);
+        all.extend(held.filter_map(|(claim, holder)| Some((claim, holder?))));
+    }
+    Ok(all)
 }
 
 fn internal() -> CommandError {

@@ -13,6 +13,7 @@ use std::collections::HashSet;
 use std::future::Future;
 use std::sync::Arc;
 
+use roster_domain::customer::SourceKind;
 use roster_domain::purge::{
     self, LARGEST_PURGE, OpenFilter, Purge, PurgeCommand, PurgeFilter, PurgeRefusal, PurgeStatus,
     Sought, Target, Targets, check_confirmation, check_total,
@@ -24,6 +25,7 @@ use uuid::Uuid;
 
 use self::request::{check_ids, fingerprint, text_of, text_of_ids};
 use crate::authority::Operation;
+use crate::sync::{Row, Tag};
 use crate::{Applied, CommandError, Context, Directory, NotFound, staged};
 
 /// A purge of whoever matches a filter.
@@ -272,6 +274,35 @@ impl Directory {
             position: None,
             replayed: true,
         }))
+    }
+
+    /// Purges everybody who has a connection's tag, however many they are.
+    pub(crate) async fn purge_rows(
+        &self,
+        ctx: &Context,
+        project: &Project,
+        tag: &Tag,
+        customers: Vec<Row>,
+    ) -> Result<Applied<PurgeStarted>, CommandError> {
+        let filter = OpenFilter {
+            source_kind: Some(SourceKind::DirectorySync),
+            source_provider: Some(tag.provider.clone()),
+            source_connection: Some(tag.connection_id.clone()),
+            ..OpenFilter::default()
+        };
+        let customers = customers.into_iter().map(|row| Target {
+            stream: Some(row.stream),
+            customer_user_id: row.customer_user_id,
+        });
+        let targets = Targets(customers.collect());
+        let wanted = Wanted {
+            filter: Some(filter),
+            sought: Sought::default(),
+            matched: targets.0.len() as u64,
+            targets,
+            request: fingerprint(project, &format!("connection\0{}", tag.connection_id)),
+        };
+        self.start_purge(ctx, project, wanted).await
     }
 
     /// Stages whom a purge is of and starts it, unless the same request was faster.

@@ -41,6 +41,14 @@ impl Project {
             .to_vec()
     }
 
+    /// What stands for a record of a connection: it tells nothing of the source's id without the pepper.
+    pub fn record_key(&self, connection: Uuid, record_id: &str) -> Uuid {
+        let hash = self.hash(&[b"record", connection.as_bytes(), record_id.as_bytes()]);
+        let mut first = [0; 16];
+        first.copy_from_slice(&hash[..16]);
+        Uuid::from_bytes(first)
+    }
+
     /// A hash under the project's pepper. What is hashed begins with a word for its purpose, which no claim does.
     pub(crate) fn hash(&self, parts: &[&[u8]]) -> [u8; 32] {
         self.pepper.of(parts)

@@ -11,6 +11,7 @@ mod list;
 mod matching;
 mod shape;
 mod statements;
+pub mod synced;
 pub(crate) mod write;
 
 use std::collections::BTreeMap;

@@ -31,6 +31,8 @@ impl Rebuild for Directory {
         "view_blocks",
         "view_purges",
         "view_purge_failures",
+        "view_connections",
+        "view_sync_runs",
     ];
     const FILLED: &'static str = "view_customers";
     const FOLLOWS: Option<&'static str> = None;

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use roster_commands::Limits;
-use roster_commands::authority::{Operation, PROJECT_USERS, RUNTIME_IDENTITY, Verb};
+use roster_commands::authority::{
+    DIRECTORY_SYNC, Operation, PROJECT_USERS, RUNTIME_IDENTITY, Verb,
+};
 use roster_commands::clock::SystemClock;
 use roster_commands::keys::{Keys, NewKey};
 use roster_http::{App, AppParts, Bus};
@@ -25,6 +27,8 @@ struct Things {
     import: String,
     purge: String,
     preparation: String,
+    connection: String,
+    run: String,
 }
 
 impl Things {
@@ -76,6 +80,9 @@ impl Things {
             import: text(&imported["import_id"]),
             purge: text(&purge["purge_id"]),
             preparation: text(&detail["preparation_id"]),
+            // This server has no source to make a connection to.
+            connection: "dconn_01900000000070008000000000000004".into(),
+            run: "01900000-0000-7000-8000-000000000005".into(),
         }
     }
 
@@ -87,6 +94,8 @@ impl Things {
             import: "01900000-0000-7000-8000-000000000001".into(),
             purge: "01900000-0000-7000-8000-000000000003".into(),
             preparation: "01900000-0000-7000-8000-000000000002".into(),
+            connection: "dconn_01900000000070008000000000000006".into(),
+            run: "01900000-0000-7000-8000-000000000007".into(),
         }
     }
 
@@ -157,6 +166,16 @@ impl Things {
             }
             "users/delete-bulk" => json!({"customer_user_ids": [self.customer]}),
             "users/purge/get" | "users/purge/cancel" => json!({"purge_id": self.purge}),
+            "providers/list" | "connections/list" | "runs/list" => json!({}),
+            "connections/get"
+            | "connections/delete"
+            | "connections/test"
+            | "connections/preview"
+            | "connections/sync" => json!({"connection_id": self.connection}),
+            "connections/upsert" => {
+                json!({"connection_id": self.connection, "name": "CRM", "provider": "nowhere"})
+            }
+            "runs/get" | "runs/errors" | "runs/cancel" => json!({"run_id": self.run}),
             other => panic!("{other} is a new route: say here what a request to it looks like"),
         }
     }
@@ -183,7 +202,8 @@ fn verb_of(route: &str) -> Verb {
 
 fn permissions(verbs: impl IntoIterator<Item = Verb>) -> Vec<String> {
     let of = |verb: Verb| {
-        [PROJECT_USERS, RUNTIME_IDENTITY].map(|module| format!("{module}:{}", verb.as_str()))
+        [PROJECT_USERS, RUNTIME_IDENTITY, DIRECTORY_SYNC]
+            .map(|module| format!("{module}:{}", verb.as_str()))
     };
     verbs.into_iter().flat_map(of).collect()
 }
@@ -310,6 +330,7 @@ async fn no_route_says_anything_to_a_caller_who_may_not_use_it() {
     for (module, foreign) in [
         (PROJECT_USERS, RUNTIME_IDENTITY),
         (RUNTIME_IDENTITY, PROJECT_USERS),
+        (DIRECTORY_SYNC, PROJECT_USERS),
     ] {
         let scope = format!("{foreign}:*");
         let key = server.key(ACCOUNT, &[&scope]).await.expect("a key");

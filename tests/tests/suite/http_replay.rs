@@ -132,6 +132,12 @@ async fn prepare(client: &Client, route: &str) -> Value {
                 "endpoint": "orders.list", "llm_fields": {"limit": 5},
             })
         }
+        // This server has no source to make a connection to.
+        "connections/upsert" => json!({"name": "CRM", "provider": "nowhere"}),
+        "connections/delete" | "connections/sync" => {
+            json!({"connection_id": "dconn_01900000000070008000000000000004"})
+        }
+        "runs/cancel" => json!({"run_id": "01900000-0000-7000-8000-000000000005"}),
         other => panic!("{other} is a new mutation: say here what a request to it looks like"),
     }
 }
@@ -160,6 +166,8 @@ async fn a_mutation_that_is_sent_again_does_no_harm() {
         let expected = match route {
             _ if is_away => 501,
             "users/delete-bulk" | "users/delete-by-filter" => 202,
+            "connections/upsert" => 422,
+            "connections/delete" | "connections/sync" | "runs/cancel" => 404,
             _ => 200,
         };
         assert_eq!(first.status, expected, "{first}");

@@ -1,12 +1,14 @@
 //! `users/data-sources/list`: how many customers came from where.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::response::Response;
 use roster_commands::CommandError;
 use roster_commands::authority::Operation;
 use roster_domain::Timestamp;
 use roster_http::{ApiError, App, Effect, Endpoint, Scoped, respond};
-use roster_projections::data_sources;
+use roster_projections::{connections, data_sources};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -59,20 +61,26 @@ pub(crate) async fn handler(
     call: Scoped<Request>,
 ) -> Result<Response, ApiError> {
     let cell = app.directory().cell();
-    let rows = match cell
+    let (rows, names) = match cell
         .project(&call.context.scope)
         .await
         .map_err(CommandError::from)?
     {
-        Some(project) => data_sources::list(cell.pool(), project.no).await?,
-        None => Vec::new(),
+        Some(project) => (
+            data_sources::list(cell.pool(), project.no).await?,
+            connections::names(cell.pool(), project.no).await?,
+        ),
+        None => (Vec::new(), BTreeMap::new()),
     };
     let total_customers = rows.iter().map(|row| row.count).sum();
     let items = rows.into_iter().map(|row| Item {
         kind: row.kind.as_str(),
         provider: row.provider,
+        connection_name: row
+            .connection_id
+            .as_ref()
+            .and_then(|id| names.get(id).cloned()),
         connection_id: row.connection_id,
-        connection_name: None,
         count: row.count,
         enabled_count: row.enabled_count,
         last_upserted_at: row.last_upserted_at,

@@ -9,8 +9,8 @@ use axum::Router;
 use chrono::SecondsFormat;
 use roster_commands::clock::{Clock, Ids, SystemClock, SystemIds};
 use roster_commands::keys::Keys;
-use roster_commands::{Directory, JobOptions, Jobs, Limits, UnmatchedLimits};
-use roster_http::{App, AppParts, Rate};
+use roster_commands::{Directory, JobOptions, Jobs, Limits, Syncing, UnmatchedLimits};
+use roster_http::{App, AppParts, ProjectedRows, Rate};
 use roster_projections::identity::{IdentityCache, IdentityOptions};
 use roster_projections::{ProjectionOptions, Projections, relay};
 use roster_store::{Cell, CellConfig, StoreError, Vault, migrate, restore};
@@ -88,6 +88,9 @@ impl Served {
             tracker,
             stop.clone(),
         );
+        // No source is part of this build yet.
+        let rows = Arc::new(ProjectedRows::new(projections.clone()));
+        let directory = directory.with_syncing(Syncing::new(Vec::new(), rows));
         let pause = |millis: u64| (millis > 0).then(|| Duration::from_millis(millis));
         let options = JobOptions {
             at_once: settings.jobs.at_once,

@@ -1,0 +1,384 @@
+//! From records to commands that are ready to append, by the same decisions as rows of an import.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use roster_domain::Personal;
+use roster_domain::connection::{Connection, parse_id};
+use roster_domain::customer::{Customer, CustomerEvent, DataSource, SourceKind};
+use roster_domain::import::{Counts, StoredIssue};
+use roster_domain::meta::Meta;
+use roster_domain::stream::Claim;
+use roster_domain::sync_run::SyncRun;
+use roster_store::{Loaded, Prepared, Project};
+use uuid::Uuid;
+
+use super::meaning::read;
+use super::seen::{self, Mark};
+use super::source::Record;
+use crate::import::decide::{Outcome, Person, Rules, decide};
+use crate::import::issues::issue;
+use crate::import::meaning::{Meaning, Refusal};
+use crate::import::work::{People, holders};
+use crate::schema::ActiveSchema;
+use crate::{CommandError, Directory};
+
+/// The longest text of a record that is kept with a failure, in bytes.
+const KEPT_RECORD: usize = 4 << 10;
+
+/// What all pages of one run share.
+pub(super) struct Desk {
+    pub(super) directory: Directory,
+    pub(super) project: Arc<Project>,
+    pub(super) connection: Connection,
+    /// The run as it was found: its plan and its key.
+    pub(super) run: Loaded<SyncRun>,
+    pub(super) meta: Meta,
+}
+
+/// Decided records.
+pub(super) struct Worked {
+    pub(super) commands: Vec<Prepared>,
+    /// Ends the preparation that a value stands against.
+    pub(super) void: Option<Prepared>,
+    pub(super) counts: Counts,
+    pub(super) warnings: u64,
+    pub(super) issues: Vec<StoredIssue>,
+    /// Who was found at the source.
+    pub(super) marks: Vec<Mark>,
+    /// The version of the schema's stream that was relied on.
+    pub(super) schema_version: i32,
+}
+
+/// Records and whom they name.
+struct Named {
+    meanings: Vec<Meaning>,
+    person_of: Vec<Option<usize>>,
+    ids: Vec<String>,
+}
+
+/// What a decision is made of; nothing in it waits.
+struct Task {
+    desk: Arc<Desk>,
+    rules: Rules,
+    looks_up: bool,
+    records: Arc<Vec<Record>>,
+    /// How many records of the run came before.
+    before: u64,
+    named: Named,
+    people: People,
+}
+
+enum Step {
+    Void(String),
+    LookUp(Vec<Claim>),
+    Worked(Box<Worked>),
+}
+
+impl Desk {
+    /// Decides records by the present schema and states. `taken` are values of which it is known who has them.
+    pub(super) async fn work(
+        self: &Arc<Self>,
+        records: Arc<Vec<Record>>,
+        before: u64,
+        taken: HashMap<Claim, Uuid>,
+    ) -> Result<Worked, CommandError> {
+        let active = self.directory.active_schema(&self.project).await?;
+        let mut named = self.name(&active, &records).await?;
+        let people = People::find(&self.directory, &self.project, &named.ids).await?;
+        self.refuse_doubles(&records, &mut named, &people).await?;
+        let gone = self.gone(&people).await?;
+        let mut task = Task {
+            rules: self.rules(&active, taken, gone),
+            desk: Arc::clone(self),
+            looks_up: true,
+            records,
+            before,
+            named,
+            people,
+        };
+        let mut voided = None;
+        loop {
+            let ran = tokio::task::spawn_blocking(move || {
+                let step = task.run();
+                (task, step)
+            });
+            let (back, step) = ran.await.map_err(|_| internal())?;
+            task = back;
+            match step? {
+                Step::Void(field) => {
+                    task.rules.pending = None;
+                    voided = Some(field);
+                }
+                Step::LookUp(claims) => {
+                    task.looks_up = false;
+                    let held = holders(&self.directory, &self.project, &claims).await?;
+                    task.rules.taken.extend(held);
+                }
+                Step::Worked(mut worked) => {
+                    worked.schema_version = active.stream_version;
+                    if let (Some(field), Some(pending), false) =
+                        (&voided, &active.pending, self.run.state.dry_run)
+                    {
+                        let (project, id) = (&self.project, pending.preparation_id);
+                        let directory = &self.directory;
+                        worked.void = directory
+                            .void_preparation(project, &self.meta, id, field)
+                            .await?;
+                    }
+                    return Ok(*worked);
+                }
+            }
+        }
+    }
+
+    /// The tag of the connection's rows; record and time come with each.
+    fn tag(&self) -> DataSource {
+        DataSource {
+            kind: SourceKind::DirectorySync,
+            provider: Some(self.connection.settings.provider.clone()),
+            connection_id: Some(self.connection.id_text()),
+            external_id: Personal::Known(None),
+            synced_at: None,
+        }
+    }
+
+    fn rules(
+        &self,
+        active: &ActiveSchema,
+        taken: HashMap<Claim, Uuid>,
+        gone: HashSet<String>,
+    ) -> Rules {
+        let pending = active.pending.as_ref();
+        Rules {
+            schema: Arc::clone(&active.schema),
+            pending: pending
+                .map(|pending| (Arc::clone(&pending.schema), Arc::clone(&pending.unique))),
+            source: self.tag(),
+            gone,
+            on_conflict: self.connection.settings.on_conflict,
+            at: self.directory.now(),
+            taken,
+        }
+    }
+
+    async fn name(
+        &self,
+        active: &ActiveSchema,
+        records: &Arc<Vec<Record>>,
+    ) -> Result<Named, CommandError> {
+        let (schema, records) = (Arc::clone(&active.schema), Arc::clone(records));
+        let setup = self.connection.settings.setup.known().cloned();
+        let mapping = setup.unwrap_or_default().mapping;
+        let read_all = move || {
+            let mut places: HashMap<String, usize> = HashMap::with_capacity(records.len());
+            let mut named = Named {
+                meanings: Vec::with_capacity(records.len()),
+                person_of: Vec::with_capacity(records.len()),
+                ids: Vec::with_capacity(records.len()),
+            };
+            for record in records.iter() {
+                let (id, meaning) = read(&mapping, &schema, record);
+                let ids = &mut named.ids;
+                named.person_of.push(id.map(|id| {
+                    *places.entry(id).or_insert_with_key(|id| {
+                        ids.push(id.clone());
+                        ids.len() - 1
+                    })
+                }));
+                named.meanings.push(meaning);
+            }
+            named
+        };
+        tokio::task::spawn_blocking(read_all)
+            .await
+            .map_err(|_| internal())
+    }
+
+    /// Keeps a second record out that names somebody whom another one names: they would undo each other in every run. In a walk
+    /// through everything that holds across its pages.
+    async fn refuse_doubles(
+        &self,
+        records: &[Record],
+        named: &mut Named,
+        people: &People,
+    ) -> Result<(), CommandError> {
+        let before = if self.run.state.is_full {
+            let streams: Vec<Uuid> = people.loaded.iter().flatten().map(|p| p.stream).collect();
+            seen::found(self.directory.cell(), self.run.stream, &streams).await?
+        } else {
+            HashMap::new()
+        };
+        let mut first: HashMap<usize, Uuid> = HashMap::new();
+        for (index, record) in records.iter().enumerate() {
+            let (Some(place), Meaning::Customer(_)) =
+                (named.person_of[index], &named.meanings[index])
+            else {
+                continue;
+            };
+            let key = self.key(record);
+            let known = before.get(&people.streams[place]).copied();
+            let owner = *first.entry(place).or_insert(known.unwrap_or(key));
+            if owner != key {
+                named.meanings[index] = Meaning::Refused(Refusal::new(
+                    None,
+                    "duplicate_record",
+                    "another record of the source names the same customer",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn key(&self, record: &Record) -> Uuid {
+        self.project.record_key(self.connection.id, &record.id)
+    }
+
+    /// The connections of rows that are gone themselves.
+    async fn gone(&self, people: &People) -> Result<HashSet<String>, CommandError> {
+        let loaded = people.loaded.iter().flatten();
+        let of: HashSet<&String> = loaded
+            .filter_map(|person| person.state.source.connection_id.as_ref())
+            .collect();
+        let mut gone = HashSet::new();
+        for text in of {
+            let Some(id) = parse_id(text).filter(|id| *id != self.connection.id) else {
+                continue;
+            };
+            let cell = self.directory.cell();
+            let connection = cell.load::<Connection>(&self.project, id).await?;
+            if !connection.state.is_there() {
+                gone.insert(text.clone());
+            }
+        }
+        Ok(gone)
+    }
+}
+
+impl Task {
+    fn run(&mut self) -> Result<Step, CommandError> {
+        let absent = Customer::default();
+        let mut people: Vec<Person<'_>> = self
+            .people
+            .loaded
+            .iter()
+            .zip(&self.people.streams)
+            .zip(&self.people.suppressed)
+            .map(|((loaded, stream), is_suppressed)| {
+                let base = loaded.as_ref().map_or(&absent, |loaded| &loaded.state);
+                Person::new(*stream, base, *is_suppressed)
+            })
+            .collect();
+        let outcome = decide(
+            &self.rules,
+            &mut self.named.meanings,
+            &self.named.person_of,
+            &mut people,
+        );
+        if let Some(field) = outcome.void {
+            return Ok(Step::Void(field));
+        }
+        if self.looks_up {
+            let claims: Vec<Claim> = people
+                .iter()
+                .filter(|person| !person.events.is_empty())
+                .flat_map(Person::new_claims)
+                .collect();
+            if !claims.is_empty() {
+                return Ok(Step::LookUp(claims));
+            }
+        }
+        let events: Vec<_> = people.into_iter().map(|person| person.events).collect();
+        self.finish(events, &outcome)
+            .map(|worked| Step::Worked(Box::new(worked)))
+    }
+
+    fn finish(
+        &self,
+        events: Vec<Vec<CustomerEvent>>,
+        outcome: &Outcome,
+    ) -> Result<Worked, CommandError> {
+        let desk = &self.desk;
+        let cell = desk.directory.cell();
+        let mut commands = Vec::new();
+        let mut new: HashMap<usize, Loaded<Customer>> = HashMap::new();
+        for (place, events) in events.into_iter().enumerate() {
+            if events.is_empty() || desk.run.state.dry_run {
+                continue;
+            }
+            if let Some(before) = &self.people.loaded[place] {
+                commands.push(cell.prepare(&desk.project, before, events, &desk.meta)?);
+                continue;
+            }
+            let before = cell.new_stream::<Customer>(self.people.streams[place]);
+            commands.push(cell.prepare(&desk.project, &before, events, &desk.meta)?);
+            new.insert(place, before);
+        }
+        let issues = outcome.findings.iter().map(|finding| {
+            let person = finding.person.and_then(|place| {
+                self.people.loaded[place]
+                    .as_ref()
+                    .or_else(|| new.get(&place))
+            });
+            let id = finding
+                .person
+                .and_then(|place| self.named.ids.get(place))
+                .map(String::as_str);
+            let record = &self.records[finding.index];
+            let text = kept(record);
+            let cells = [record.id.as_str(), text.as_str()];
+            let number = self.before + finding.index as u64 + 1;
+            issue(&desk.run, finding, number, cells.into_iter(), id, person)
+        });
+        Ok(Worked {
+            commands,
+            void: None,
+            counts: outcome.counts,
+            warnings: outcome.warnings,
+            issues: issues.collect(),
+            marks: self.marks(outcome),
+            schema_version: 0,
+        })
+    }
+
+    /// Everybody whom a record names is there, and so is every record that could not be applied.
+    fn marks(&self, outcome: &Outcome) -> Vec<Mark> {
+        if !self.desk.run.state.is_full {
+            return Vec::new();
+        }
+        let failed = outcome.findings.iter();
+        let failed: HashSet<usize> = failed
+            .filter(|finding| finding.severity == roster_domain::import::Severity::Failed)
+            .map(|finding| finding.index)
+            .collect();
+        let mut marks = Vec::with_capacity(self.records.len());
+        for (index, record) in self.records.iter().enumerate() {
+            let key = self.desk.key(record);
+            if failed.contains(&index) {
+                marks.push((key, key));
+            }
+            let Some(place) = self.named.person_of[index] else {
+                continue;
+            };
+            if !failed.contains(&index) || self.people.loaded[place].is_some() {
+                marks.push((self.people.streams[place], key));
+            }
+        }
+        marks
+    }
+}
+
+/// A record as it is kept with a failure.
+fn kept(record: &Record) -> String {
+    let mut text = serde_json::to_string(&record.fields).unwrap_or_default();
+    let mut end = text.len().min(KEPT_RECORD);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}
+
+fn internal() -> CommandError {
+    CommandError::internal("the records of a run could not be decided")
+}

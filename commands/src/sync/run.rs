@@ -1,0 +1,53 @@
+//! Taking a run on: one stretch of it, or its end where every stretch fails.
+
+use std::sync::Arc;
+
+use roster_domain::meta::Meta;
+use roster_domain::stream::kind;
+use roster_store::Project;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::SyncOptions;
+use super::reader::End;
+use super::seen;
+use super::worker::Run;
+use crate::jobs::Ran;
+use crate::{CommandError, Directory};
+
+impl Directory {
+    /// Goes on with a run from where it stands; `gives_up` where every stretch before failed.
+    pub(crate) async fn run_sync(
+        &self,
+        project: &Arc<Project>,
+        id: Uuid,
+        options: SyncOptions,
+        gives_up: bool,
+        stop: &CancellationToken,
+    ) -> Result<Ran, CommandError> {
+        let run = |held| async move {
+            let mut run = Run {
+                directory: self.clone(),
+                project: Arc::clone(project),
+                id,
+                held,
+                options,
+                meta: Meta {
+                    request_id: format!("sync-{id}"),
+                    ..Meta::default()
+                },
+            };
+            let ran = if gives_up {
+                let end = End::failed("internal_error", "the run failed again and again");
+                run.finish(end).await?
+            } else {
+                run.go(stop).await?
+            };
+            if ran == Ran::Ended {
+                seen::discard(self.cell(), id).await?;
+            }
+            Ok(ran)
+        };
+        self.leased(project, id, kind::SYNC_RUN, run).await
+    }
+}

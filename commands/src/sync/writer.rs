@@ -1,0 +1,384 @@
+//! Writing what pages come to: one append for a page's customers, the record on the run and the connection's cursor.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use roster_domain::Personal;
+use roster_domain::connection::{self, Connection, ConnectionCommand};
+use roster_domain::stream::Claim;
+use roster_domain::sync_run::{Page, Removals, SyncRun, SyncRunCommand, decide};
+use roster_store::{ChunkVerdict, Loaded, Prepared};
+use serde_json::Value;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::page::{Desk, Worked};
+use super::removal::Removed;
+use super::rows::Tag;
+use super::seen;
+use super::source::{self, Record};
+use crate::CommandError;
+use crate::import::flow::Lost;
+
+/// The most records of one append: 5,000 commands, less those of the run, the connection and a schema.
+const MOST: usize = 4_900;
+/// The most customers that one append takes away.
+pub(super) const MOST_REMOVED: usize = 500;
+/// Records without a change after which they are recorded all the same.
+const QUIET_RECORDS: u64 = 20_000;
+/// Time after which they are.
+const QUIET_TIME: Duration = Duration::from_secs(1);
+/// Findings after which they are.
+const MANY_ISSUES: usize = 500;
+/// Lost appends of one chunk after which the run is given to its next worker.
+const LOSSES: usize = 50;
+
+/// How a page was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is written, or kept to be written with the next one.
+    On,
+    /// The run is over, or is to stop.
+    Over,
+}
+
+/// Writes the pages of one run.
+pub(super) struct Writer {
+    desk: Arc<Desk>,
+    tag: Tag,
+    /// Pages that changed nothing and are not recorded yet.
+    carried: Page,
+    recorded: Instant,
+    /// Records of the run so far, with those that are carried.
+    records: u64,
+    /// What the run has recorded: where it says otherwise, another worker has it.
+    stands: (u32, u64, u64),
+    is_full: bool,
+}
+
+impl Writer {
+    pub(super) fn new(desk: &Arc<Desk>) -> Self {
+        let run = &desk.run.state;
+        Self {
+            tag: Tag {
+                project_no: desk.project.no,
+                provider: desk.connection.settings.provider.clone(),
+                connection_id: desk.connection.id_text(),
+            },
+            carried: Page {
+                place: run.place.clone(),
+                cursor: Personal::Known(None),
+                ..Page::default()
+            },
+            recorded: Instant::now(),
+            records: run.counts.total(),
+            stands: stands(run),
+            is_full: run.is_full,
+            desk: Arc::clone(desk),
+        }
+    }
+
+    /// Writes a page of the source.
+    pub(super) async fn take(&mut self, page: source::Page) -> Result<Taken, CommandError> {
+        let (deleted, live): (Vec<Record>, Vec<Record>) =
+            page.records.into_iter().partition(|record| record.deleted);
+        // A walk through everything finds out by itself who is gone.
+        if !deleted.is_empty() && !self.is_full && self.remove_told(&deleted).await? == Taken::Over
+        {
+            return Ok(Taken::Over);
+        }
+        let mut live = live.into_iter();
+        loop {
+            let room = self.desk.directory.cell().bulk_room().commands;
+            let most = room.saturating_sub(100).clamp(1, MOST);
+            let records: Vec<Record> = live.by_ref().take(most).collect();
+            let is_last = live.as_slice().is_empty();
+            if is_last {
+                self.carried.pages += 1;
+                self.carried.place = Personal::Known(page.place.as_ref().map(Value::to_string));
+                self.carried.ends_walk = page.place.is_none();
+                if let Some(cursor) = page.cursor.as_ref().filter(|cursor| !cursor.is_null()) {
+                    self.carried.cursor = Personal::Known(Some(cursor.to_string()));
+                }
+            }
+            let taken = self.take_records(Arc::new(records), is_last).await?;
+            if taken == Taken::Over || is_last {
+                return Ok(taken);
+            }
+        }
+    }
+
+    async fn take_records(
+        &mut self,
+        records: Arc<Vec<Record>>,
+        is_whole: bool,
+    ) -> Result<Taken, CommandError> {
+        let mut taken: HashMap<Claim, Uuid> = HashMap::new();
+        let before = self.carried.clone();
+        let mut marked = 0;
+        for _ in 0..LOSSES {
+            let desk = Arc::clone(&self.desk);
+            let work = desk.work(Arc::clone(&records), self.records, taken.clone());
+            let worked = work.await?;
+            marked += self.mark(&worked).await?;
+            let Worked {
+                mut commands,
+                void,
+                counts,
+                warnings,
+                issues,
+                schema_version,
+                ..
+            } = worked;
+            self.carried = before.clone();
+            self.carried.counts = self.carried.counts.plus(counts);
+            self.carried.warnings += warnings;
+            self.carried.issues.extend(issues);
+            self.carried.marked += marked;
+            commands.extend(void);
+            let is_due = self.carried.ends_walk
+                || self.carried.counts.total() >= QUIET_RECORDS
+                || self.carried.issues.len() >= MANY_ISSUES
+                || self.recorded.elapsed() >= QUIET_TIME;
+            // A part of a page is never recorded by itself: where it changes nothing, it waits for the rest.
+            if commands.is_empty() && !(is_due && is_whole) {
+                self.records += records.len() as u64;
+                return Ok(Taken::On);
+            }
+            let guard = (!commands.is_empty()).then_some(schema_version);
+            match self.record(commands, guard).await? {
+                Recorded::On => {
+                    self.records += records.len() as u64;
+                    return Ok(Taken::On);
+                }
+                Recorded::Over => return Ok(Taken::Over),
+                Recorded::Lost(lost) => taken.extend(lost.values),
+            }
+        }
+        Err(CommandError::Unavailable)
+    }
+
+    async fn mark(&self, worked: &Worked) -> Result<u64, CommandError> {
+        if worked.marks.is_empty() {
+            return Ok(0);
+        }
+        let cell = self.desk.directory.cell();
+        seen::mark(cell, self.desk.run.stream, &worked.marks).await
+    }
+
+    /// Takes away whom the source says to be gone, as far as the guard lets.
+    async fn remove_told(&mut self, deleted: &[Record]) -> Result<Taken, CommandError> {
+        let directory = self.desk.directory.clone();
+        let Some(syncing) = directory.syncing() else {
+            return Ok(Taken::On);
+        };
+        let head = *directory.cell().head().borrow();
+        if !syncing.rows().reach(head).await {
+            return Err(CommandError::Unavailable);
+        }
+        for some in deleted.chunks(MOST_REMOVED) {
+            let ids: Vec<String> = some.iter().map(|record| record.id.clone()).collect();
+            let rows = syncing.rows().of_records(&self.tag, &ids).await?;
+            let mut left: Vec<Uuid> = rows.into_iter().map(|row| row.stream).collect();
+            while !left.is_empty() {
+                match self.remove(&left).await? {
+                    Some(next) => left = next,
+                    None => return Ok(Taken::Over),
+                }
+            }
+        }
+        Ok(Taken::On)
+    }
+
+    /// Takes these customers away, where the guard lets, and says who waits for the next append; `None` where the run is over.
+    async fn remove(&mut self, streams: &[Uuid]) -> Result<Option<Vec<Uuid>>, CommandError> {
+        for _ in 0..LOSSES {
+            let mut removed = self.desk.remove(streams).await?;
+            let left = std::mem::take(&mut removed.left);
+            let wanted = removed.removals;
+            let run = self.load().await?.state;
+            let more = wanted.disabled + wanted.deleted;
+            let guard_pct = self.desk.connection.settings.delete_guard_pct;
+            if run.dry_run || !run.guard_lets(more, guard_pct) {
+                self.carried.removals = self.carried.removals.plus(Removals {
+                    removed_at_source: wanted.removed_at_source,
+                    held_back: if run.dry_run { 0 } else { more },
+                    ..Removals::default()
+                });
+                return Ok(Some(left));
+            }
+            let before = self.carried.removals;
+            self.carried.removals = before.plus(wanted);
+            if removed.commands.is_empty() {
+                return Ok(Some(left));
+            }
+            match self.record_removal(removed).await? {
+                Recorded::On => return Ok(Some(left)),
+                Recorded::Over => return Ok(None),
+                Recorded::Lost(_) => self.carried.removals = before,
+            }
+        }
+        Err(CommandError::Unavailable)
+    }
+
+    async fn record_removal(&mut self, removed: Removed) -> Result<Recorded, CommandError> {
+        let (directory, project) = (self.desk.directory.clone(), Arc::clone(&self.desk.project));
+        directory.forget_traces(&project, &removed.traces).await?;
+        let recorded = self.record(removed.commands, None).await?;
+        if matches!(recorded, Recorded::On) {
+            directory.forget_traces(&project, &removed.traces).await?;
+            for id in &removed.erased {
+                directory.forget_id(&project, id);
+            }
+        }
+        Ok(recorded)
+    }
+
+    /// Appends what is carried together with the changes that it made, unless the run ended or is to stop.
+    async fn record(
+        &mut self,
+        changes: Vec<Prepared>,
+        schema_version: Option<i32>,
+    ) -> Result<Recorded, CommandError> {
+        let (cell, desk) = (self.desk.directory.cell().clone(), Arc::clone(&self.desk));
+        let run = self.load().await?;
+        let has_moved = stands(&run.state) != self.stands;
+        if run.state.status.is_final() || run.state.cancel_requested || has_moved {
+            return Ok(Recorded::Over);
+        }
+        let at = desk.directory.now();
+        let apply = SyncRunCommand::ApplyPage {
+            at,
+            page: Box::new(self.carried.clone()),
+        };
+        let events = decide(&run.state, &apply)?;
+        let mut own = cell.prepare(&desk.project, &run, events, &desk.meta)?;
+        if let Some(version) = schema_version {
+            own = own.guard(desk.project.schema_stream, version);
+        }
+        let mut chunk = Vec::with_capacity(changes.len() + 2);
+        chunk.push(own);
+        chunk.extend(self.move_cursor(&run).await?);
+        chunk.extend(changes);
+        cell.wait_for_bulk_turn().await;
+        Ok(match cell.append_all(chunk).await? {
+            ChunkVerdict::Accepted { .. } => {
+                let (walks, pages, records) = self.stands;
+                let more = self.carried.counts.total();
+                self.stands = (walks, pages + self.carried.pages, records + more);
+                self.carried = Page {
+                    place: self.carried.place.clone(),
+                    cursor: Personal::Known(None),
+                    ..Page::default()
+                };
+                self.recorded = Instant::now();
+                Recorded::On
+            }
+            ChunkVerdict::Lost(lost) => Recorded::Lost(Lost::of(lost)),
+        })
+    }
+
+    /// The connection's new cursor. A walk through everything has one only at its clean end: before, it has not seen what a
+    /// later page holds.
+    async fn move_cursor(&self, run: &Loaded<SyncRun>) -> Result<Option<Prepared>, CommandError> {
+        let desk = &self.desk;
+        let known = |cursor: &Personal<Option<String>>| cursor.known().cloned().flatten();
+        let cursor = known(&self.carried.cursor).or_else(|| known(&run.state.cursor_after));
+        let is_time = !self.is_full || self.carried.ends_walk;
+        let Some(cursor) = cursor.filter(|_| is_time && !run.state.dry_run) else {
+            return Ok(None);
+        };
+        let cell = desk.directory.cell();
+        let connection = cell
+            .load::<Connection>(&desk.project, desk.connection.id)
+            .await?;
+        let has = known(&connection.state.cursor);
+        if has.is_some_and(|has| is_behind(&cursor, &has)) || !is_same(&connection.state, desk) {
+            return Ok(None);
+        }
+        let at = desk.directory.now();
+        let events = connection::decide(
+            &connection.state,
+            &ConnectionCommand::MoveCursor { at, cursor },
+        )?;
+        if events.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(cell.prepare(
+            &desk.project,
+            &connection,
+            events,
+            &desk.meta,
+        )?))
+    }
+
+    pub(super) async fn load(&self) -> Result<Loaded<SyncRun>, CommandError> {
+        let cell = self.desk.directory.cell();
+        let id = self.desk.run.stream;
+        Ok(cell.load::<SyncRun>(&self.desk.project, id).await?)
+    }
+}
+
+/// Walk, pages and records of a run.
+const fn stands(run: &SyncRun) -> (u32, u64, u64) {
+    (run.walks, run.pages, run.counts.total())
+}
+
+/// What became of a record.
+enum Recorded {
+    On,
+    Over,
+    Lost(Lost),
+}
+
+/// Whether the connection still reads in the way that the run began with: a cursor of another way is of no use.
+fn is_same(connection: &Connection, desk: &Desk) -> bool {
+    let setup = |connection: &Connection| {
+        let setup = connection.settings.setup.known();
+        setup.map(|setup| (setup.config.clone(), setup.mapping.clone()))
+    };
+    connection.is_there() && setup(connection) == setup(&desk.connection)
+}
+
+/// Whether a cursor is before another one, where both are numbers or times: it never goes backwards.
+fn is_behind(next: &str, has: &str) -> bool {
+    let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
+    match (parse(next), parse(has)) {
+        (Value::Number(next), Value::Number(has)) => {
+            matches!((next.as_f64(), has.as_f64()), (Some(next), Some(has)) if next < has)
+        }
+        (Value::String(next), Value::String(has)) => {
+            let time = |text: &str| chrono::DateTime::parse_from_rfc3339(text).ok();
+            matches!((time(&next), time(&has)), (Some(next), Some(has)) if next < has)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_behind;
+
+    #[test]
+    fn numbers_and_times_never_go_backwards_and_tokens_are_not_compared() {
+        for (next, has, expected) in [
+            ("5", "6", true),
+            ("6", "5", false),
+            (
+                "\"2026-01-01T00:00:00Z\"",
+                "\"2026-01-01T00:00:00.5Z\"",
+                true,
+            ),
+            (
+                "\"2026-01-02T00:00:00Z\"",
+                "\"2026-01-01T00:00:00Z\"",
+                false,
+            ),
+            ("\"abc\"", "\"abd\"", false),
+            ("{\"a\":1}", "{\"a\":2}", false),
+        ] {
+            assert_eq!(is_behind(next, has), expected, "{next} {has}");
+        }
+    }
+}
