@@ -171,6 +171,8 @@ pub struct Record {
     pub fields: Map<String, Value>,
     /// Whether it says that the record is gone.
     pub deleted: bool,
+    /// Why it cannot be used, such as a line of a file with too many cells: it counts as read and failed.
+    pub problem: Option<String>,
 }
 
 /// Why a page could not be read.
