@@ -9,6 +9,11 @@ const EDGES: &[(&str, &[&str])] = &[
     ("roster-dev", &[]),
     ("roster-store", &["roster-domain"]),
     ("roster-commands", &["roster-domain", "roster-store"]),
+    (
+        "roster-connectors",
+        &["roster-commands", "roster-domain", "roster-fakes"],
+    ),
+    ("roster-fakes", &[]),
     ("roster-projections", &["roster-domain", "roster-store"]),
     (
         "roster-http",
