@@ -82,6 +82,8 @@ mod runtime_story;
 mod schema_routes;
 #[path = "suite/schema_uniqueness.rs"]
 mod schema_uniqueness;
+#[path = "suite/source_postgres.rs"]
+mod source_postgres;
 #[path = "suite/subscriber_examples.rs"]
 mod subscriber_examples;
 #[path = "suite/sync_crash.rs"]

@@ -39,6 +39,11 @@ impl Api {
         }
     }
 
+    /// The guarded client behind it.
+    pub(crate) const fn outbound(&self) -> &Outbound {
+        &self.outbound
+    }
+
     /// With a header on every request.
     pub(crate) fn with(mut self, name: &'static str, value: &'static str) -> Self {
         self.headers.insert(name, HeaderValue::from_static(value));

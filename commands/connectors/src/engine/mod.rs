@@ -4,6 +4,7 @@ pub(crate) mod answer;
 pub(crate) mod api;
 pub(crate) mod auth;
 pub(crate) mod columns;
+pub(crate) mod database;
 pub(crate) mod describe;
 pub(crate) mod fault;
 pub(crate) mod opening;

@@ -1,4 +1,4 @@
-//! The one way out: HTTP to where a tenant points, without reaching what only we can reach.
+//! The one way out: HTTP (and the socket of a database) to where a tenant points, without reaching what only we can reach.
 //!
 //! HTTPS only; every host of every hop is resolved to addresses that were checked and that are then connected to; redirects are
 //! followed here, with the same checks and without credentials on another origin; bytes after decompression and time have limits;
@@ -22,6 +22,7 @@ use reqwest::{Client, Method, StatusCode, Url};
 use roster_commands::clock::{Clock, SystemClock};
 use roster_commands::sync::source::SourceError;
 use roster_domain::Timestamp;
+use tokio::net::TcpStream;
 
 use address::Allowed;
 pub(crate) use body::Body;
@@ -154,6 +155,11 @@ impl Outbound {
         self.0.clock.now()
     }
 
+    /// The limits of the client.
+    pub(crate) fn options(&self) -> &OutboundOptions {
+        &self.0.options
+    }
+
     /// Sends a request and reads its answer whole.
     ///
     /// # Errors
@@ -182,6 +188,28 @@ impl Outbound {
     pub(crate) async fn open(&self, ask: Ask) -> Result<Opened, SourceError> {
         let limit = self.0.options.answer_timeout;
         tokio::time::timeout(limit, self.follow(ask))
+            .await
+            .map_err(|_| late(limit))?
+    }
+
+    /// A socket to a database, connected to an address that was checked.
+    ///
+    /// # Errors
+    /// As [`Outbound::send`].
+    pub(crate) async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, SourceError> {
+        let limit = self.0.options.connect_timeout;
+        let connected = async {
+            let addresses = resolver::checked(&self.0.allowed, host, port)
+                .await
+                .map_err(|error| match error.downcast::<Forbidden>() {
+                    Ok(forbidden) => SourceError::Refused(forbidden.0),
+                    Err(error) => SourceError::Transient(format!("{host}: {error}")),
+                })?;
+            TcpStream::connect(addresses.as_slice())
+                .await
+                .map_err(|error| SourceError::Transient(format!("{host}: {error}")))
+        };
+        tokio::time::timeout(limit, connected)
             .await
             .map_err(|_| late(limit))?
     }

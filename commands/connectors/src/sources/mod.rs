@@ -9,6 +9,7 @@ mod hubspot;
 mod intercom;
 mod microsoft_graph;
 mod pipedrive;
+mod postgres;
 mod salesforce;
 mod workos;
 mod zendesk;
@@ -40,6 +41,7 @@ pub fn all(outbound: Outbound) -> Vec<Arc<dyn Source>> {
         of::<workos::Workos>(&outbound),
         of::<http_json::HttpJson>(&outbound),
         of::<csv_url::CsvUrl>(&outbound),
+        of::<postgres::Postgres>(&outbound),
     ]
 }
 
