@@ -4,6 +4,7 @@
 mod error;
 mod layers;
 mod redact;
+mod sync;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 
 pub use error::ConfigError;
 pub use layers::{Configuration, Inputs, environment};
+pub use sync::SyncSettings;
 
 /// Every setting.
 #[derive(Clone, Debug, Deserialize)]
@@ -55,6 +57,8 @@ pub struct Settings {
     pub import: ImportSettings,
     /// Purges.
     pub purge: PurgeSettings,
+    /// Directory sync.
+    pub sync: SyncSettings,
     /// The journal of dispatches.
     pub journal: JournalSettings,
     /// Unmatched identities.
@@ -433,6 +437,7 @@ impl Settings {
                 "must be at least 1",
             ),
             (self.jobs.at_once == 0, "jobs.at_once", "must be at least 1"),
+            (self.sync.at_once == 0, "sync.at_once", "must be at least 1"),
             (
                 self.nats.max_age_hours == 0,
                 "nats.max_age_hours",

@@ -38,6 +38,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "roster-server",
         &[
             "roster-commands",
+            "roster-connectors",
             "roster-dev",
             "roster-domain",
             "roster-http",

@@ -88,14 +88,15 @@ impl Served {
             tracker,
             stop.clone(),
         );
-        // No source is part of this build yet.
+        let sources = roster_connectors::all(settings.sync.outbound()?);
         let rows = Arc::new(ProjectedRows::new(projections.clone()));
-        let directory = directory.with_syncing(Syncing::new(Vec::new(), rows));
+        let directory = directory.with_syncing(Syncing::new(sources, rows));
         let pause = |millis: u64| (millis > 0).then(|| Duration::from_millis(millis));
         let options = JobOptions {
             at_once: settings.jobs.at_once,
             chunk_pause: pause(settings.import.chunk_pause_ms),
             purge_pause: pause(settings.purge.chunk_pause_ms),
+            sync: settings.sync.options(),
             journal_days: settings.journal.retention_days,
             ..JobOptions::default()
         };
