@@ -123,6 +123,7 @@ operations! {
         GetRun View "runs/get" "Read how far a run is.";
         GetRunErrors View "runs/errors" "Download the failed records of a run.";
         CancelRun Execute "runs/cancel" "Stop a run.";
+        ImportMappedCsv Execute "import/csv-mapped" "Import a CSV file whose columns the request names.";
     }
     RUNTIME_IDENTITY {
         LinkIdentity Update "identities/link" "Bind an identity to a customer.";

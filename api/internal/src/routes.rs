@@ -77,6 +77,7 @@ endpoints! { sync_handlers sync_table in SYNC_BASE:
     sync::runs::get;
     sync::runs::errors;
     sync::runs::cancel;
+    sync::csv_mapped;
 }
 
 endpoints! { handlers table in BASE:

@@ -6,6 +6,7 @@ pub(crate) mod decide;
 pub(crate) mod flow;
 mod header;
 pub(crate) mod issues;
+mod mapped;
 pub(crate) mod meaning;
 mod progress;
 mod records;
@@ -27,6 +28,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncRead;
 use uuid::Uuid;
 
+pub use self::mapped::ColumnMapping;
 use self::staging::Stager;
 use crate::authority::Operation;
 use crate::{Applied, CommandError, Context, CsvProblem, Directory, IdempotencyKey, staged};
@@ -51,6 +53,19 @@ pub struct ImportOptions {
     pub empty_cells: EmptyCells,
     /// Whether nothing is written but the outcome.
     pub dry_run: bool,
+    /// Which column is which field, where the header does not say it.
+    pub mapping: Option<ColumnMapping>,
+}
+
+impl ImportOptions {
+    /// What a caller needs the permission for.
+    const fn operation(&self) -> Operation {
+        if self.mapping.is_some() {
+            Operation::ImportMappedCsv
+        } else {
+            Operation::ImportCsv
+        }
+    }
 }
 
 impl Default for ImportOptions {
@@ -61,6 +76,7 @@ impl Default for ImportOptions {
             on_conflict: OnConflict::default(),
             empty_cells: EmptyCells::default(),
             dry_run: false,
+            mapping: None,
         }
     }
 }
@@ -94,14 +110,18 @@ impl Directory {
         ctx: &Context,
         input: ImportInput<B>,
     ) -> Result<Applied<ImportStarted>, CommandError> {
-        ctx.authorise(Operation::ImportCsv)?;
         let ImportInput { options, body } = input;
+        ctx.authorise(options.operation())?;
         check(&options)?;
         let project = self.writable(ctx).await?;
         let active = self.active_schema(&project).await?;
+        if let Some(mapping) = &options.mapping {
+            mapping.check(&active.schema)?;
+        }
         let import_id = self.new_id();
         let new = self.cell().new_stream::<Import>(import_id);
-        let stager = Stager::new(options.delimiter, self.limits().import_bytes);
+        let stager = Stager::new(options.delimiter, self.limits().import_bytes)
+            .mapped(options.mapping.clone());
         let staged = staging::stage(self.cell(), &active, &new, stager, body).await?;
         let start = ImportCommand::Start {
             at: self.now(),
@@ -161,7 +181,9 @@ impl Directory {
         import_id: Uuid,
         timeout: Duration,
     ) -> Result<bool, CommandError> {
-        ctx.authorise(Operation::ImportCsv)?;
+        if ctx.authorise(Operation::ImportCsv).is_err() {
+            ctx.authorise(Operation::ImportMappedCsv)?;
+        }
         let Some(project) = self.cell().project(&ctx.scope).await? else {
             return Ok(true);
         };

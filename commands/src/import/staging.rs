@@ -10,6 +10,7 @@ use sqlx::{Postgres, Transaction};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::header::{Columns, Names};
+use super::mapped::ColumnMapping;
 use super::records::{RecordEnd, RecordScanner, sniff};
 use super::text::TextDecoder;
 use crate::schema::ActiveSchema;
@@ -74,6 +75,7 @@ pub(crate) fn part(text_start: u64) -> String {
 
 /// Turns the bytes of a body into pieces. Pure: what comes out depends only on what went in.
 pub(crate) struct Stager {
+    mapping: Option<ColumnMapping>,
     decoder: TextDecoder,
     scanner: RecordScanner,
     delimiter: Option<u8>,
@@ -92,6 +94,7 @@ pub(crate) struct Stager {
 impl Stager {
     pub(crate) fn new(delimiter: Option<u8>, limit: u64) -> Self {
         Self {
+            mapping: None,
             decoder: TextDecoder::new(),
             scanner: RecordScanner::new(delimiter, 1),
             delimiter,
@@ -104,6 +107,12 @@ impl Stager {
             scanned: 0,
             complete: RecordEnd { offset: 0, line: 1 },
         }
+    }
+
+    /// The same with columns that are named by a caller.
+    pub(crate) fn mapped(mut self, mapping: Option<ColumnMapping>) -> Self {
+        self.mapping = mapping;
+        self
     }
 
     /// The header, once it was seen.
@@ -184,9 +193,20 @@ impl Stager {
             .filter_map(Result::ok)
             .last()
             .unwrap_or_default();
+        let cells = header.iter().map(|cell| cell.trim().to_owned());
+        let header: Vec<String> = cells.collect();
+        let (header, end) = match &self.mapping {
+            None => (header, end),
+            Some(mapping) if mapping.has_header => (mapping.named(&header), end),
+            // The first record is a row already.
+            Some(mapping) => {
+                let start = RecordEnd { offset: 0, line: 1 };
+                (mapping.numbered(header.len()), start)
+            }
+        };
         self.header = Some(Staged {
             delimiter,
-            header: header.iter().map(|cell| cell.trim().to_owned()).collect(),
+            header,
             body_offset: end.offset as u64,
             pieces: 0,
             bytes: 0,

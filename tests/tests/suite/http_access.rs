@@ -109,7 +109,10 @@ impl Things {
             | "users/purge/list"
             | "scim/enable"
             | "scim/disable"
-            | "scim/status" => json!({}),
+            | "scim/status"
+            | "providers/list"
+            | "connections/list"
+            | "runs/list" => json!({}),
             "schema/upsert" => {
                 json!({"primary_key": "customer_user_id", "fields": [{"name": "customer_user_id"}]})
             }
@@ -161,12 +164,14 @@ impl Things {
             }
             "users/suppressions/remove" => json!({"customer_user_id": self.suppressed}),
             "users/import-csv" => json!({"csv": format!("customer_user_id\n{}\n", self.customer)}),
+            "import/csv-mapped" => json!({
+                "csv": format!("Who\n{}\n", self.customer), "mapping": {"Who": "customer_user_id"},
+            }),
             "users/imports/get" | "users/imports/errors" | "users/imports/cancel" => {
                 json!({"import_id": self.import})
             }
             "users/delete-bulk" => json!({"customer_user_ids": [self.customer]}),
             "users/purge/get" | "users/purge/cancel" => json!({"purge_id": self.purge}),
-            "providers/list" | "connections/list" | "runs/list" => json!({}),
             "connections/get"
             | "connections/delete"
             | "connections/test"

@@ -83,6 +83,10 @@ async fn prepare(client: &Client, route: &str) -> Value {
         "users/import-csv" => {
             json!({"csv": "customer_user_id,city,enabled\nc1,Paris,false\nc4,Rome,\nc5,Bonn,maybe\n"})
         }
+        "import/csv-mapped" => json!({
+            "csv": "Who;Where;Other\nc1;Paris;x\nc4;Rome;y\n",
+            "mapping": {"Who": "customer_user_id", "Where": "full_name"},
+        }),
         "users/imports/cancel" => {
             let import = client
                 .ok("users/import-csv", json!({"csv": "customer_user_id\nc6\n"}))

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use roster_commands::import::ColumnMapping;
 use roster_commands::sync::TrialInput;
 use roster_commands::sync::source::SourceError;
-use roster_commands::{CommandError, RunInput, UpsertInput};
+use roster_commands::{CommandError, ImportInput, ImportOptions, RunInput, UpsertInput};
 use roster_domain::connection::Mode;
 use roster_domain::customer::SourceKind;
 use roster_domain::import::OnConflict;
@@ -368,6 +369,67 @@ async fn a_connection_that_goes_takes_its_credential_along_and_leaves_its_rows_t
     node.close().await;
     let dump = Dump::take(&database).await.expect("a dump");
     assert_eq!(dump.forms_of(SECRET), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_file_whose_columns_are_named_is_imported_with_and_without_a_header() {
+    let (_database, node) = start(&Scripted::new(5)).await;
+    let _jobs = node.start_jobs_with(quick());
+    let context = Node::context(PROJECT);
+    let fields = |pairs: [(&str, &str); 2]| {
+        let pairs = pairs.map(|(column, field)| (column.to_owned(), field.to_owned()));
+        pairs.into_iter().collect()
+    };
+    for (has_header, csv, pairs) in [
+        (
+            true,
+            "Who;Left out;Name\na;x;Ada\nb;y;Bea\n",
+            [("Who", "customer_user_id"), ("Name", "full_name")],
+        ),
+        (
+            false,
+            "c;x;Cleo\nd;y;Dee\n",
+            [("1", "customer_user_id"), ("3", "full_name")],
+        ),
+    ] {
+        let options = ImportOptions {
+            mapping: Some(ColumnMapping {
+                fields: fields(pairs),
+                has_header,
+            }),
+            ..ImportOptions::default()
+        };
+        let input = ImportInput {
+            options,
+            body: csv.as_bytes(),
+        };
+        let started = node.directory.start_import(&context, input).await;
+        let id = started.expect("a good file").value.import_id;
+        let ended = node
+            .directory
+            .wait_for_import(&context, id, Duration::from_mins(1));
+        assert!(ended.await.expect("a database"));
+    }
+    node.settle().await.expect("reads follow");
+    let found: Vec<(String, String)> = sqlx::query_as(
+        "SELECT customer_user_id, profile::text FROM view_customers ORDER BY customer_user_id",
+    )
+    .fetch_all(node.cell().pool())
+    .await
+    .expect("rows");
+    for ((id, profile), (expected, name)) in
+        found
+            .iter()
+            .zip([("a", "Ada"), ("b", "Bea"), ("c", "Cleo"), ("d", "Dee")])
+    {
+        assert_eq!(id, expected);
+        assert!(
+            profile.contains(name) && !profile.contains('x'),
+            "{profile}"
+        );
+    }
+    assert_eq!(found.len(), 4);
+    node.close().await;
 }
 
 #[tokio::test]

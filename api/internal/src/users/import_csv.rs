@@ -26,7 +26,7 @@ use crate::fields;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The provider of the tag where none is given.
-const PROVIDER: &str = "csv_file";
+pub(crate) const PROVIDER: &str = "csv_file";
 
 /// How a file is read; members of the body, or of the query of a streamed file.
 #[derive(Deserialize)]
@@ -109,17 +109,23 @@ impl Request {
     }
 }
 
+/// The byte of a delimiter's text; `None` where it is to be found out.
+pub(crate) fn delimiter_of(text: Option<&str>) -> Result<Option<u8>, ApiError> {
+    match text {
+        None | Some("" | "auto") => Ok(None),
+        Some("tab" | "\\t") => Ok(Some(b'\t')),
+        Some(text) => match text.as_bytes() {
+            [byte] => Ok(Some(*byte)),
+            _ => Err(CsvProblem::Delimiter.into()),
+        },
+    }
+}
+
 impl Options {
     fn into_import(self) -> Result<ImportOptions, ApiError> {
-        let delimiter = match self.delimiter.as_deref() {
-            None | Some("" | "auto") => None,
-            Some("tab" | "\\t") => Some(b'\t'),
-            Some(text) => match text.as_bytes() {
-                [byte] => Some(*byte),
-                _ => return Err(CsvProblem::Delimiter.into()),
-            },
-        };
+        let delimiter = delimiter_of(self.delimiter.as_deref())?;
         Ok(ImportOptions {
+            mapping: None,
             provider: self.provider.unwrap_or_else(|| PROVIDER.to_owned()),
             delimiter,
             on_conflict: self.on_conflict.unwrap_or_default(),
@@ -166,31 +172,50 @@ pub(crate) async fn handler(
 
 async fn posted(app: &App, call: Scoped<Request>) -> Result<Response, ApiError> {
     let (csv, options) = call.input.split()?;
+    take_text(app, &call.context, csv, options.into_import()?).await
+}
+
+/// Imports a text, and answers with the result where that is there soon.
+pub(crate) async fn take_text(
+    app: &App,
+    context: &Context,
+    csv: String,
+    options: ImportOptions,
+) -> Result<Response, ApiError> {
     let input = ImportInput {
-        options: options.into_import()?,
+        options,
         body: io::Cursor::new(csv.into_bytes()),
     };
-    let applied = app.directory().start_import(&call.context, input).await?;
+    let applied = app.directory().start_import(context, input).await?;
     let id = applied.value.import_id;
     if !app
         .directory()
-        .wait_for_import(&call.context, id, PATIENCE)
+        .wait_for_import(context, id, PATIENCE)
         .await?
     {
-        return accepted(app, &call.context, applied).await;
+        return accepted(app, context, applied).await;
     }
     // The rows were written after the import was started, so the answer waits for all of them.
     let settled = app.settle_all((), applied.replayed).await?;
-    match show(app, &call.context, id).await {
+    match show(app, context, id).await {
         Ok(answer) if ImportStatus::parse(answer.status).is_some_and(ImportStatus::is_final) => {
             Ok(settled.answer(StatusCode::OK, |()| answer))
         }
         // The read side is behind for longer than an answer waits.
-        _ => accepted(app, &call.context, applied).await,
+        _ => accepted(app, context, applied).await,
     }
 }
 
 async fn streamed(app: &App, call: ScopedStream<Options>) -> Result<Response, ApiError> {
+    take_stream(app, call, Options::into_import).await
+}
+
+/// Imports the body of a request as it comes.
+pub(crate) async fn take_stream<O>(
+    app: &App,
+    call: ScopedStream<O>,
+    options: impl FnOnce(O) -> Result<ImportOptions, ApiError> + Send,
+) -> Result<Response, ApiError> {
     let ScopedStream {
         context,
         input,
@@ -198,7 +223,10 @@ async fn streamed(app: &App, call: ScopedStream<Options>) -> Result<Response, Ap
         body,
     } = call;
     let mut body = StreamReader::new(body.into_data_stream().map_err(io::Error::other));
-    let started = start(app, &context, input, &headers, &mut body).await;
+    let started = match options(input) {
+        Ok(options) => start(app, &context, options, &headers, &mut body).await,
+        Err(refused) => Err(refused),
+    };
     if started.is_err() {
         drain(body.into_inner()).await;
     }
@@ -208,11 +236,10 @@ async fn streamed(app: &App, call: ScopedStream<Options>) -> Result<Response, Ap
 async fn start(
     app: &App,
     context: &Context,
-    options: Options,
+    options: ImportOptions,
     headers: &HeaderMap,
     plain: &mut (impl AsyncBufRead + Send + Unpin),
 ) -> Result<Applied<ImportStarted>, ApiError> {
-    let options = options.into_import()?;
     let body: Box<dyn AsyncRead + Send + Unpin + '_> = if is_gzip(headers)? {
         let mut decoder = GzipDecoder::new(plain);
         decoder.multiple_members(true);
