@@ -26,6 +26,8 @@ pub enum Fault {
     Html,
     /// 404 with a web page.
     HtmlNotFound,
+    /// 400 with a message that repeats every header and parameter of the request.
+    Echo,
     /// The answer before this one again, with its cursor.
     Repeat,
     /// The answer ends in its middle.

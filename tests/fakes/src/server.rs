@@ -154,6 +154,10 @@ async fn answer(State((vendor, url, stage)): State<Shared>, request: Request) ->
     {
         return whole(last.clone());
     }
+    if fault == Some(Fault::Echo) {
+        let told = format!("what is {:?} {:?}?", ask.headers, ask.query);
+        return whole(Reply::status(400, &json!({"message": told})));
+    }
     let reply = vendor.answer(&mut stage.world, &ask);
     if data && reply.status == 200 {
         stage.last = Some(reply.clone());
@@ -233,7 +237,7 @@ fn misbehave(vendor: Vendor, reply: Reply, fault: Fault) -> Response {
             })
         }
         Fault::Quota => whole(vendor.spent()),
-        Fault::Expire | Fault::Repeat => whole(reply),
+        Fault::Expire | Fault::Repeat | Fault::Echo => whole(reply),
         Fault::Broken(status) => {
             whole(Reply::other(status, "text/plain", "upstream connect error"))
         }

@@ -28,12 +28,17 @@ impl Api {
         auth: Auth,
         meaning: fn(&Fault) -> Option<SourceError>,
     ) -> Self {
+        let mut redactor = Redactor::default();
+        if let Auth::Basic(user, secret) = &auth {
+            // On the wire the pair is one word.
+            redactor.add(&format!("{user}:{}", secret.expose_secret()));
+        }
         Self {
             outbound,
             base,
             auth,
             token: None,
-            redactor: Redactor::default(),
+            redactor,
             meaning,
             headers: HeaderMap::new(),
         }

@@ -138,3 +138,34 @@ async fn a_token_that_ends_in_the_middle_is_renewed_where_there_is_another() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_vendor_that_repeats_what_it_was_sent_gives_no_secret_away() {
+    for vendor in Vendor::ALL {
+        let (fake, walked) = small(*vendor).await;
+        fake.fault(1, Fault::Echo);
+        let mut session = open(&fake);
+        let error = session
+            .page(&walked.beginning())
+            .await
+            .expect_err("it is a refusal");
+        let told = format!("{error} {error:?}");
+        let asked = fake.asks().pop().expect("it was asked");
+        let sent = ["authorization", "x-api-token", "x-key"]
+            .into_iter()
+            .filter_map(|name| asked.header(name));
+        let sent = sent.chain(
+            ["key", "api_key"]
+                .into_iter()
+                .filter_map(|name| asked.query(name)),
+        );
+        let secrets: Vec<&str> = sent
+            .map(|secret| secret.rsplit(' ').next().unwrap_or(secret))
+            .collect();
+        assert_eq!(secrets.len(), 1, "{vendor:?}: one secret is sent");
+        assert!(
+            !told.contains(secrets[0]) && told.contains("redacted"),
+            "{vendor:?}: {told}"
+        );
+    }
+}

@@ -1,6 +1,7 @@
 //! Opens a source to its fake and walks through it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,7 +73,15 @@ pub(crate) fn open(fake: &Fake) -> Box<dyn Session> {
 
 /// A connection to a fake with other settings.
 pub(crate) fn try_open(fake: &Fake, settings: Settings) -> Result<Box<dyn Session>, Vec<Problem>> {
-    source(options(fake), fake.provider()).open(settings)
+    // A client reads the machine's certificates, which takes longer than the walk of a test.
+    thread_local! {
+        static SOURCES: RefCell<HashMap<String, Arc<dyn Source>>> = RefCell::default();
+    }
+    let source = SOURCES.with_borrow_mut(|sources| {
+        let known = sources.entry(fake.url().to_owned());
+        Arc::clone(known.or_insert_with(|| source(options(fake), fake.provider())))
+    });
+    source.open(settings)
 }
 
 /// A fake with so many people.
@@ -127,6 +136,14 @@ impl Walked {
     pub(crate) fn gone(&self) -> BTreeSet<String> {
         let gone = self.records.iter().filter(|record| record.deleted);
         gone.map(|record| record.id.clone()).collect()
+    }
+
+    /// The beginning of a walk with pages of its size.
+    pub(crate) fn beginning(&self) -> Walk {
+        Walk {
+            limit: self.limit,
+            ..Walk::default()
+        }
     }
 
     fn take(&mut self, page: Page) -> bool {
