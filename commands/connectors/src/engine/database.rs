@@ -125,8 +125,10 @@ pub(crate) fn meaning(error: &tokio_postgres::Error) -> SourceError {
             message = format!("{message}: {inner}");
             cause = inner.source();
         }
-        if message.contains("server does not support TLS") {
-            return SourceError::Refused("the database does not speak TLS".into());
+        // Neither passes by itself.
+        let untrusted = message.contains("invalid peer certificate");
+        if untrusted || message.contains("server does not support TLS") {
+            return SourceError::Refused(message);
         }
         return SourceError::Transient(message);
     };

@@ -326,5 +326,8 @@ fn broken(error: &reqwest::Error) -> SourceError {
     } else {
         causes.join(": ")
     };
+    if message.contains("invalid peer certificate") {
+        return SourceError::Refused(message);
+    }
     SourceError::Transient(message)
 }
