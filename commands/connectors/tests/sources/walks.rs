@@ -45,7 +45,7 @@ async fn a_mapping_finds_its_values_and_a_test_says_that_it_does() {
         let walked = walk(session.as_mut(), None).await;
         let record = &walked.records[1];
         let fields = Value::Object(record.fields.clone());
-        let (_, email) = ("", fake.mapping()[1].0);
+        let email = fake.mapping()[1].0;
         assert_eq!(at(&fields, email), "person2@example.org", "{vendor:?}");
         assert_eq!(at(&fields, fake.mapping()[2].0), "First2", "{vendor:?}");
         let checks = session.check().await;
