@@ -121,7 +121,7 @@ pub fn person(id: usize, name: &str, updated: u64) -> Record {
     Record {
         id: format!("r{id}"),
         fields: fields.as_object().cloned().unwrap_or_default(),
-        deleted: false,
+        ..Record::default()
     }
 }
 

@@ -92,6 +92,8 @@ mod sync_crash;
 mod sync_deletions;
 #[path = "suite/sync_runs.rs"]
 mod sync_runs;
+#[path = "suite/sync_vendors.rs"]
+mod sync_vendors;
 #[path = "suite/trace_export.rs"]
 mod trace_export;
 #[path = "suite/unmatched.rs"]

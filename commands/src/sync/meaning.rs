@@ -22,6 +22,10 @@ pub(super) fn read(
     record: &Record,
 ) -> (Option<String>, Meaning) {
     let mapped = apply(mapping, &record.fields);
+    if let Some(problem) = &record.problem {
+        let refusal = Refusal::new(None, "record_unusable", problem.as_str());
+        return (id_of(schema, &mapped).ok(), Meaning::Refused(refusal));
+    }
     let id = match id_of(schema, &mapped) {
         Ok(id) => id,
         Err(refusal) => return (None, Meaning::Refused(refusal)),
@@ -144,7 +148,7 @@ mod tests {
         let record = Record {
             id: "7".into(),
             fields: fields.as_object().cloned().unwrap_or_default(),
-            deleted: false,
+            ..Record::default()
         };
         match read(&mapping, &schema, &record) {
             (id, Meaning::Customer(wanted)) => Ok((id, wanted)),
@@ -174,6 +178,23 @@ mod tests {
         let (_, wanted) = meaning(&json!({"id": "a", "mail": "nobody"})).expect("a customer");
         assert_eq!(wanted.changes["email"], None);
         assert_eq!(wanted.warnings[0].code, "email_invalid");
+    }
+
+    #[test]
+    fn a_record_that_says_that_it_is_unusable_still_names_whom_it_is_about() {
+        let schema = Schema::compile(Definition::default(), 1).expect("a schema");
+        let fields = json!({"id": "a"});
+        let record = Record {
+            fields: fields.as_object().cloned().unwrap_or_default(),
+            problem: Some("the line has too many cells".into()),
+            ..Record::default()
+        };
+        let (id, meaning) = read(&[line("id", "customer_user_id", None)], &schema, &record);
+        assert_eq!(id.as_deref(), Some("a"));
+        let Meaning::Refused(refusal) = meaning else {
+            panic!("it is kept out");
+        };
+        assert_eq!(refusal.code, "record_unusable");
     }
 
     #[test]
