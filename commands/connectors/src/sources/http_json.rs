@@ -132,7 +132,8 @@ impl Vendor for HttpJson {
         let mut place = Place::of(walk)?;
         let url = self.ask(walk, &place)?;
         let mut ask = Ask::get(url.clone());
-        ask.headers = self.headers.clone();
+        // They may hold a key too, so they go to no other origin.
+        ask.secrets = self.headers.clone();
         let mut answer = api.ask(ask).await?;
         place.seen.begin(answer.at);
         let list = answer.list(&self.records)?;
