@@ -100,14 +100,17 @@ async fn every_vendor_fills_a_directory_over_http_and_a_second_run_changes_nothi
         assert_eq!(tried["ok"], true, "{}: {tried}", fake.provider());
         let preview = client.ok("connections/preview", id.clone()).await;
         assert_eq!(preview["rows"][0]["action"], "create", "{preview}");
-        for (created, unchanged) in [(PEOPLE, 0), (0, PEOPLE)] {
+        for created in [PEOPLE, 0] {
             let started = client.post("connections/sync", id.clone()).await;
             assert_eq!(started.status, 202, "{started}");
             let run = ended(&client, &started.json()["run_id"]).await;
             assert_eq!(run["status"], "succeeded", "{}: {run}", fake.provider());
-            assert_eq!(run["counts"]["read"], PEOPLE, "{}: {run}", fake.provider());
-            assert_eq!(run["counts"]["created"], created, "{run}");
-            assert_eq!(run["counts"]["unchanged"], unchanged, "{run}");
+            let count = |name: &str| run["counts"][name].as_u64().expect("a count");
+            assert_eq!(count("created"), created, "{}: {run}", fake.provider());
+            assert_eq!(count("updated") + count("failed"), 0, "{run}");
+            // A vendor may send somebody twice where a walk overlaps itself.
+            assert!(count("read") >= PEOPLE, "{run}");
+            assert_eq!(count("read"), created + count("unchanged"), "{run}");
         }
         let expected: BTreeSet<String> = (1..=PEOPLE).map(|no| fake.id(no)).collect();
         assert_eq!(ids(&client).await, expected, "{}", fake.provider());
