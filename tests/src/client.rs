@@ -60,8 +60,11 @@ impl Client {
     pub fn new(server: &Server, scope: Scope, credential: Credential) -> Self {
         // Fails only where another test of the process was first.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        // Answers are looked at as they were sent.
         let http = reqwest::Client::builder()
             .no_proxy()
+            .no_gzip()
+            .no_zstd()
             .build()
             .expect("an HTTP client");
         Self {
