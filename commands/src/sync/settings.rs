@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::meaning::{CUSTOMER_USER_ID, ENABLED};
 use super::schedule;
-use super::source::{self, AuthKind, Provider, Source};
+use super::source::{self, AuthKind, Provider, ProviderKind, Source};
 use crate::CommandError;
 
 /// The longest name, in characters.
@@ -119,7 +119,19 @@ pub(super) fn settle(
     };
     let name = input.name.clone().unwrap_or_else(|| before.name.clone());
     found(check_name(&name));
-    let credentials = match credentials(provider, input.credentials.as_ref(), &setup.credentials) {
+    // Whoever does not know a secret must not have it sent elsewhere.
+    let is_elsewhere =
+        before.provider != provider.provider || leads_elsewhere(provider, input, &setup);
+    let known = match input.credentials {
+        None if is_elsewhere && !setup.credentials.parts.is_empty() => {
+            let message = "must be given again, since the connection leads elsewhere";
+            found(Err(vec![Problem::new(["credentials"], "missing", message)]));
+            &setup.credentials
+        }
+        Some(_) if is_elsewhere => &Credentials::default(),
+        _ => &setup.credentials,
+    };
+    let credentials = match credentials(provider, input.credentials.as_ref(), known) {
         Ok(credentials) => credentials,
         Err(findings) => {
             found(Err(findings));
@@ -234,6 +246,16 @@ fn check_name(name: &str) -> Result<(), Vec<Problem>> {
         return Err(vec![Problem::new(["name"], "name_invalid", message)]);
     }
     Ok(())
+}
+
+/// Whether an input points a source that goes where it is told somewhere else.
+fn leads_elsewhere(provider: &Provider, input: &ConnectionInput, before: &Setup) -> bool {
+    let is_led = matches!(
+        provider.kind,
+        ProviderKind::Http | ProviderKind::File | ProviderKind::Sql
+    );
+    let known = serde_json::from_str::<Map<String, Value>>(&before.config).ok();
+    is_led && input.config.is_some() && input.config != known
 }
 
 fn credentials(

@@ -112,6 +112,21 @@ async fn every_vendor_fills_a_directory_over_http_and_a_second_run_changes_nothi
             assert!(count("read") >= PEOPLE, "{run}");
             assert_eq!(count("read"), created + count("unchanged"), "{run}");
         }
+        if fake.provider() == "http_json" {
+            // A secret that nobody can read must not be sent elsewhere by somebody who does not know it.
+            let mut moved = id.clone();
+            moved["provider"] = json!(fake.provider());
+            moved["config"] = fake.config();
+            client.ok("connections/upsert", moved.clone()).await;
+            moved["config"]["url"] = json!("https://elsewhere.example.org/people");
+            for route in ["connections/upsert", "connections/test"] {
+                client
+                    .invalid(route, moved.clone(), "body.credentials")
+                    .await;
+            }
+            moved["credentials"] = fake.credentials();
+            client.ok("connections/upsert", moved).await;
+        }
         let expected: BTreeSet<String> = (1..=PEOPLE).map(|no| fake.id(no)).collect();
         assert_eq!(ids(&client).await, expected, "{}", fake.provider());
     }
