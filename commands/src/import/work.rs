@@ -254,42 +254,69 @@ impl People {
     }
 }
 
-impl Task {
-    fn run(&mut self) -> Result<Step, CommandError> {
+/// What deciding the rows of a batch comes to.
+pub(crate) enum Decided {
+    /// A pending unique field has a duplicate: decide without it.
+    Void(String),
+    /// These values are new to whom they are given: look up who has them.
+    LookUp(Vec<Claim>),
+    /// The events of each person.
+    Events(Vec<Vec<CustomerEvent>>, Outcome),
+}
+
+impl People {
+    /// Decides what is asked for these people; with `looks_up` it stops where somebody gets a value that is new to them.
+    pub(crate) fn decide(
+        &self,
+        rules: &Rules,
+        meanings: &mut [Meaning],
+        person_of: &[Option<usize>],
+        looks_up: bool,
+    ) -> Decided {
         let absent = Customer::default();
         let mut people: Vec<Person<'_>> = self
-            .people
             .loaded
             .iter()
-            .zip(&self.people.streams)
-            .zip(&self.people.suppressed)
+            .zip(&self.streams)
+            .zip(&self.suppressed)
             .map(|((loaded, stream), is_suppressed)| {
                 let base = loaded.as_ref().map_or(&absent, |loaded| &loaded.state);
                 Person::new(*stream, base, *is_suppressed)
             })
             .collect();
-        let outcome = decide(
-            &self.rules,
-            &mut self.named.meanings,
-            &self.named.person_of,
-            &mut people,
-        );
+        let outcome = decide(rules, meanings, person_of, &mut people);
         if let Some(field) = outcome.void {
-            return Ok(Step::Void(field));
+            return Decided::Void(field);
         }
-        if self.looks_up {
+        if looks_up {
             let claims: Vec<Claim> = people
                 .iter()
                 .filter(|person| !person.events.is_empty())
                 .flat_map(Person::new_claims)
                 .collect();
             if !claims.is_empty() {
-                return Ok(Step::LookUp(claims));
+                return Decided::LookUp(claims);
             }
         }
-        let events: Vec<_> = people.into_iter().map(|person| person.events).collect();
-        self.finish(events, &outcome)
-            .map(|worked| Step::Worked(Box::new(worked)))
+        let events = people.into_iter().map(|person| person.events).collect();
+        Decided::Events(events, outcome)
+    }
+}
+
+impl Task {
+    fn run(&mut self) -> Result<Step, CommandError> {
+        let named = &mut self.named;
+        let (meanings, person_of) = (&mut named.meanings, &named.person_of);
+        let decided = self
+            .people
+            .decide(&self.rules, meanings, person_of, self.looks_up);
+        Ok(match decided {
+            Decided::Void(field) => Step::Void(field),
+            Decided::LookUp(claims) => Step::LookUp(claims),
+            Decided::Events(events, outcome) => {
+                Step::Worked(Box::new(self.finish(events, &outcome)?))
+            }
+        })
     }
 
     /// Prepares the commands and seals the findings.

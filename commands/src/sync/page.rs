@@ -16,10 +16,10 @@ use uuid::Uuid;
 use super::meaning::read;
 use super::seen::{self, Mark};
 use super::source::Record;
-use crate::import::decide::{Outcome, Person, Rules, decide};
+use crate::import::decide::{Outcome, Rules};
 use crate::import::issues::issue;
 use crate::import::meaning::{Meaning, Refusal};
-use crate::import::work::{People, holders};
+use crate::import::work::{Decided, People, holders};
 use crate::schema::ActiveSchema;
 use crate::{CommandError, Directory};
 
@@ -257,40 +257,18 @@ impl Desk {
 
 impl Task {
     fn run(&mut self) -> Result<Step, CommandError> {
-        let absent = Customer::default();
-        let mut people: Vec<Person<'_>> = self
+        let named = &mut self.named;
+        let (meanings, person_of) = (&mut named.meanings, &named.person_of);
+        let decided = self
             .people
-            .loaded
-            .iter()
-            .zip(&self.people.streams)
-            .zip(&self.people.suppressed)
-            .map(|((loaded, stream), is_suppressed)| {
-                let base = loaded.as_ref().map_or(&absent, |loaded| &loaded.state);
-                Person::new(*stream, base, *is_suppressed)
-            })
-            .collect();
-        let outcome = decide(
-            &self.rules,
-            &mut self.named.meanings,
-            &self.named.person_of,
-            &mut people,
-        );
-        if let Some(field) = outcome.void {
-            return Ok(Step::Void(field));
-        }
-        if self.looks_up {
-            let claims: Vec<Claim> = people
-                .iter()
-                .filter(|person| !person.events.is_empty())
-                .flat_map(Person::new_claims)
-                .collect();
-            if !claims.is_empty() {
-                return Ok(Step::LookUp(claims));
+            .decide(&self.rules, meanings, person_of, self.looks_up);
+        Ok(match decided {
+            Decided::Void(field) => Step::Void(field),
+            Decided::LookUp(claims) => Step::LookUp(claims),
+            Decided::Events(events, outcome) => {
+                Step::Worked(Box::new(self.finish(events, &outcome)?))
             }
-        }
-        let events: Vec<_> = people.into_iter().map(|person| person.events).collect();
-        self.finish(events, &outcome)
-            .map(|worked| Step::Worked(Box::new(worked)))
+        })
     }
 
     fn finish(
