@@ -8,7 +8,7 @@
 
 mod fill;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ use uuid::Uuid;
 
 use crate::blocks::Blocks;
 use crate::connections::Connections;
-use crate::customers::fold::{Change, Folded, Listed, fold, needed};
+use crate::customers::fold::{Change, FieldNames, Folded, Listed, Needed, fold, needed};
 use crate::customers::write::{Arrays, present};
 use crate::data_sources::Counts;
 use crate::grants::Grants;
@@ -41,6 +41,7 @@ use crate::page::PageError;
 use crate::parked;
 use crate::preparations::Preparations;
 use crate::purges::Purges;
+use crate::runner::ahead::Ahead;
 use crate::runner::{IDLE, Item, LEASE_SECONDS, Projection, Step};
 use crate::schemas::Schemas;
 use crate::search::Search;
@@ -76,9 +77,10 @@ pub(crate) struct Directory {
     head: watch::Receiver<i64>,
     /// Whether the log is asked for events that this server has not heard of.
     looks: bool,
+    ahead: Ahead,
     touched: Arc<Touched>,
     rows: LruCache<Uuid, Listed>,
-    known_fields: HashSet<(i32, String)>,
+    known_fields: FieldNames,
     schemas: Schemas,
     preparations: Preparations,
     imports: Imports,
@@ -98,10 +100,11 @@ impl Directory {
         Self {
             head: cell.head(),
             looks: true,
+            ahead: Ahead::new(cell.clone()),
             cell,
             touched,
             rows: LruCache::new(CACHED_ROWS),
-            known_fields: HashSet::new(),
+            known_fields: FieldNames::default(),
             schemas: Schemas::new(),
             preparations: Preparations::new(),
             imports: Imports::new(),
@@ -185,16 +188,16 @@ impl Directory {
     async fn present(&mut self, changes: &[Change]) -> Result<HashMap<Uuid, Listed>, PageError> {
         let mut rows = HashMap::new();
         let mut missing = Vec::new();
-        for (project_no, stream) in needed(changes) {
-            match self.rows.pop(&stream) {
+        for needed in needed(changes) {
+            match self.rows.pop(&needed.stream) {
                 Some(row) => {
-                    rows.insert(stream, row);
+                    rows.insert(needed.stream, row);
                 }
-                None => missing.push((project_no, stream)),
+                None => missing.push(needed),
             }
         }
         if !missing.is_empty() {
-            rows.extend(present(self.cell.pool(), &missing).await?);
+            rows.extend(present(self.cell.pool(), missing.into_iter()).await?);
         }
         Ok(rows)
     }
@@ -231,9 +234,7 @@ impl Directory {
     }
 
     async fn write(&mut self, mut folded: Folded, step: Step) -> Result<(), PageError> {
-        folded
-            .fields
-            .retain(|field| !self.known_fields.contains(field));
+        folded.fields.remove(&self.known_fields);
         if let Some(mut transaction) = self.write_others().await? {
             advance(&mut *transaction, &folded, step).await?;
             self.identities.write(&mut transaction, &folded).await?;
@@ -249,7 +250,7 @@ impl Directory {
         if self.known_fields.len() > KNOWN_FIELDS {
             self.known_fields.clear();
         }
-        self.known_fields.extend(folded.fields);
+        self.known_fields.absorb(folded.fields);
         for (stream, row) in folded.upserts {
             self.rows.put(stream, row);
         }
@@ -292,6 +293,7 @@ impl Projection for Directory {
     type Item = Recorded;
 
     fn forget(&mut self) {
+        self.ahead.forget();
         self.rows.clear();
         self.known_fields.clear();
         self.preparations.forget();
@@ -306,7 +308,7 @@ impl Projection for Directory {
         if head <= after && !std::mem::take(&mut self.looks) {
             return Ok(Vec::new());
         }
-        self.cell.read_page(after, limit).await
+        self.ahead.read(after, limit).await
     }
 
     async fn wait(&mut self, position: i64) {
@@ -335,7 +337,11 @@ impl Projection for Directory {
             .collect();
         self.rows.pop(&stream);
         let changes = self.sort(&events).await?;
-        let rows = present(self.cell.pool(), &[(project_no, stream)]).await?;
+        let rows = present(
+            self.cell.pool(),
+            std::iter::once(Needed::row(project_no, stream)),
+        )
+        .await?;
         self.write(fold(changes, rows), step).await?;
         Ok(parked::hand_on(self.cell.pool(), Search::NAME, stream, project_no, step.to).await?)
     }
@@ -464,11 +470,7 @@ async fn advance<'e>(
     step: Step,
 ) -> Result<(), PageError> {
     let query = sqlx::query_scalar(ADVANCE);
-    let (projects, names): (Vec<i32>, Vec<&str>) = folded
-        .fields
-        .iter()
-        .map(|(project_no, name)| (*project_no, name.as_str()))
-        .unzip();
+    let (projects, names): (Vec<i32>, Vec<&str>) = folded.fields.iter().unzip();
     let query = query
         .bind(step.name)
         .bind(step.epoch)

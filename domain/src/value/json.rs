@@ -1,7 +1,9 @@
 //! Values to and from JSON, with every digit of a number kept.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
+use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{Input, Profile, Value, number};
@@ -64,24 +66,73 @@ fn push_value(json: &mut String, value: &Value) {
 }
 
 fn push_text(json: &mut String, text: &str) {
-    json.push_str(&serde_json::Value::from(text).to_string());
+    let is_plain = |byte: &u8| *byte >= b' ' && *byte != b'"' && *byte != b'\\';
+    if text.as_bytes().iter().all(is_plain) {
+        json.push('"');
+        json.push_str(text);
+        json.push('"');
+    } else {
+        json.push_str(&serde_json::Value::from(text).to_string());
+    }
 }
 
 /// The profile of a text that [`profile_json`] wrote; `None` for anything else.
 pub fn profile_from_json(json: &str) -> Option<Profile> {
-    let members: BTreeMap<String, &RawValue> = serde_json::from_str(json).ok()?;
-    members
-        .into_iter()
-        .map(|(name, raw)| {
-            let value = match Input::from_json(raw) {
-                Input::Text(text) => Value::Text(text),
-                Input::Number(digits) => Value::Number(number::canonical(&digits)?),
-                Input::Bool(flag) => Value::Bool(flag),
-                Input::Null | Input::Nested => return None,
-            };
-            Some((name, value))
-        })
-        .collect()
+    profile_members(json, |_| true)
+}
+
+/// The members of such a profile that are wanted; the others are passed over.
+pub fn profile_members(json: &str, wanted: impl Fn(&str) -> bool) -> Option<Profile> {
+    let mut reader = serde_json::Deserializer::from_str(json);
+    let profile = Members(wanted).deserialize(&mut reader).ok()?;
+    reader.end().ok()?;
+    Some(profile)
+}
+
+/// Reads a profile, as far as its names are wanted.
+struct Members<W>(W);
+
+impl<'de, W: Fn(&str) -> bool> DeserializeSeed<'de> for Members<W> {
+    type Value = Profile;
+
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Profile, D::Error> {
+        reader.deserialize_map(self)
+    }
+}
+
+impl<'de, W: Fn(&str) -> bool> Visitor<'de> for Members<W> {
+    type Value = Profile;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a profile")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Profile, A::Error> {
+        let mut profile = Profile::new();
+        while let Some(Name(name)) = members.next_key()? {
+            if !(self.0)(&name) {
+                members.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let raw: &RawValue = members.next_value()?;
+            let value = stored_value(raw).ok_or_else(|| A::Error::custom("no value"))?;
+            profile.insert(name.into_owned(), value);
+        }
+        Ok(profile)
+    }
+}
+
+/// A name that is copied only where it is escaped.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+fn stored_value(raw: &RawValue) -> Option<Value> {
+    match Input::from_json(raw) {
+        Input::Text(text) => Some(Value::Text(text)),
+        Input::Number(digits) => Some(Value::Number(number::canonical(&digits)?)),
+        Input::Bool(flag) => Some(Value::Bool(flag)),
+        Input::Null | Input::Nested => None,
+    }
 }
 
 #[cfg(test)]
@@ -89,7 +140,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::value::RawValue;
 
-    use super::{Input, Profile, Value, profile_from_json, profile_json};
+    use super::{Input, Profile, Value, profile_from_json, profile_json, profile_members};
 
     fn input(json: &str) -> Input {
         Input::from_json(serde_json::from_str::<&RawValue>(json).expect("valid JSON"))
@@ -150,6 +201,16 @@ mod tests {
         for json in ["", "[]", r#"{"a":null}"#, r#"{"a":[]}"#, "{", r#"{"a":1}x"#] {
             assert_eq!(profile_from_json(json), None, "{json}");
         }
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_passed_over() {
+        let json = r#"{"a":"x","b":[1,{"c":2}],"d\"":true}"#;
+        let wanted = |name: &str| name != "b";
+        let profile = profile_members(json, wanted).expect("a profile");
+        let names: Vec<&str> = profile.keys().map(String::as_str).collect();
+        assert_eq!(names, ["a", "d\""]);
+        assert_eq!(profile_members(json, |name| name == "b"), None);
     }
 
     proptest! {

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use json::{profile_from_json, profile_json, value_json};
+pub use json::{profile_from_json, profile_json, profile_members, value_json};
 pub use text::customer_user_id;
 
 /// A canonical profile value.

@@ -98,31 +98,105 @@ pub(crate) struct Folded {
     pub(crate) deletes: Vec<Gone>,
     pub(crate) counts: BTreeMap<SourceKey, CountChange>,
     /// Names of profile fields that were written.
-    pub(crate) fields: BTreeSet<(i32, String)>,
+    pub(crate) fields: FieldNames,
 }
 
-/// The streams whose present row is needed to fold these events, without doubles.
-pub(crate) fn needed(changes: &[Change]) -> Vec<(i32, Uuid)> {
+/// Names of profile fields, a set for each project.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct FieldNames(BTreeMap<i32, BTreeSet<String>>);
+
+impl FieldNames {
+    fn add<'a>(&mut self, project_no: i32, names: impl Iterator<Item = &'a String>) {
+        let mut names = names.peekable();
+        if names.peek().is_none() {
+            return;
+        }
+        let known = self.0.entry(project_no).or_default();
+        for name in names {
+            if !known.contains(name) {
+                known.insert(name.clone());
+            }
+        }
+    }
+
+    /// Leaves out what another set has.
+    pub(crate) fn remove(&mut self, others: &Self) {
+        for (project_no, names) in &mut self.0 {
+            if let Some(others) = others.0.get(project_no) {
+                names.retain(|name| !others.contains(name));
+            }
+        }
+    }
+
+    pub(crate) fn absorb(&mut self, others: Self) {
+        for (project_no, names) in others.0 {
+            self.0.entry(project_no).or_default().extend(names);
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.values().map(BTreeSet::len).sum()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (i32, &str)> {
+        self.0
+            .iter()
+            .flat_map(|(project_no, names)| names.iter().map(|name| (*project_no, name.as_str())))
+    }
+}
+
+/// A row that has to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Needed {
+    pub(crate) project_no: i32,
+    pub(crate) stream: Uuid,
+    /// Whether the profile is needed too: not of somebody who only goes.
+    pub(crate) with_profile: bool,
+}
+
+impl Needed {
+    /// The whole row of a stream.
+    pub(crate) const fn row(project_no: i32, stream: Uuid) -> Self {
+        Self {
+            project_no,
+            stream,
+            with_profile: true,
+        }
+    }
+}
+
+/// The present rows that are needed to fold these events, without doubles.
+pub(crate) fn needed(changes: &[Change]) -> Vec<Needed> {
     let mut seen = HashSet::new();
-    let mut streams = Vec::new();
+    let mut rows = Vec::new();
     for change in changes {
-        match change.event {
+        let with_profile = match change.event {
             CustomerEvent::Registered { .. } => {
                 seen.insert(change.stream);
+                continue;
             }
-            CustomerEvent::Updated { .. } | CustomerEvent::Erased { .. } => {
-                if seen.insert(change.stream) {
-                    streams.push((change.project_no, change.stream));
-                }
-            }
+            CustomerEvent::Updated { .. } => true,
+            // Before anything else, it is the first and the last of its stream here.
+            CustomerEvent::Erased { .. } => false,
             CustomerEvent::FieldsClaimed { .. }
             | CustomerEvent::IdentityLinked { .. }
             | CustomerEvent::IdentityUnlinked { .. }
             | CustomerEvent::GrantSet { .. }
-            | CustomerEvent::GrantRevoked { .. } => {}
+            | CustomerEvent::GrantRevoked { .. } => continue,
+        };
+        if seen.insert(change.stream) {
+            rows.push(Needed {
+                project_no: change.project_no,
+                stream: change.stream,
+                with_profile,
+            });
         }
     }
-    streams
+    rows
 }
 
 /// A stream while its events are folded.
@@ -134,13 +208,27 @@ struct Entry {
     changed: bool,
 }
 
+impl Entry {
+    fn present(project_no: i32, now: Option<Listed>) -> Self {
+        let before = now
+            .as_ref()
+            .map(|row| (row.source(), row.customer.enabled, row.id().to_owned()));
+        Self {
+            project_no,
+            before,
+            now,
+            changed: false,
+        }
+    }
+}
+
 /// Folds the events in order onto the present rows.
 ///
 /// An event whose personal part is erased takes the row away: the person's erasure follows in the log.
 pub(crate) fn fold(changes: Vec<Change>, mut present: HashMap<Uuid, Listed>) -> Folded {
     let mut folded = Folded::default();
-    let mut order: Vec<Uuid> = Vec::new();
-    let mut entries: HashMap<Uuid, Entry> = HashMap::with_capacity(changes.len());
+    let mut entries: Vec<(Uuid, Entry)> = Vec::with_capacity(changes.len());
+    let mut places: HashMap<Uuid, usize> = HashMap::with_capacity(changes.len());
     for Change {
         position,
         project_no,
@@ -151,29 +239,20 @@ pub(crate) fn fold(changes: Vec<Change>, mut present: HashMap<Uuid, Listed>) -> 
         if !is_listed(&event) {
             continue;
         }
-        let entry = entries.entry(stream).or_insert_with(|| {
-            order.push(stream);
-            let now = present.remove(&stream);
-            let before = now
-                .as_ref()
-                .map(|row| (row.source(), row.customer.enabled, row.id().to_owned()));
-            Entry {
-                project_no,
-                before,
-                now,
-                changed: false,
-            }
+        let place = *places.entry(stream).or_insert_with(|| {
+            entries.push((stream, Entry::present(project_no, present.remove(&stream))));
+            entries.len() - 1
         });
+        let (_, entry) = &mut entries[place];
         collect_fields(&mut folded.fields, project_no, &event);
         match (&mut entry.now, event) {
             (now, event @ CustomerEvent::Registered { .. }) => {
-                let mut customer = Customer::default();
-                customer.fold(event);
-                *now = Some(Listed {
+                let row = now.insert(Listed {
                     project_no,
                     position,
-                    customer,
+                    customer: Customer::default(),
                 });
+                row.customer.fold(event);
             }
             (Some(row), event) => {
                 row.customer.fold(event);
@@ -182,12 +261,12 @@ pub(crate) fn fold(changes: Vec<Change>, mut present: HashMap<Uuid, Listed>) -> 
             (None, _) => continue,
         }
         entry.changed = true;
-        entry.now = entry.now.take().filter(Listed::is_whole);
+        if !entry.now.as_ref().is_some_and(Listed::is_whole) {
+            entry.now = None;
+        }
     }
-    for stream in order {
-        let Some(entry) = entries.remove(&stream) else {
-            continue;
-        };
+    folded.upserts.reserve(entries.len());
+    for (stream, entry) in entries {
         finish(&mut folded, stream, entry);
     }
     // A re-created customer is another stream with the same id: writing its row replaces the old one.
@@ -248,26 +327,15 @@ pub(crate) const fn is_listed(event: &CustomerEvent) -> bool {
     )
 }
 
-fn collect_fields(fields: &mut BTreeSet<(i32, String)>, project_no: i32, event: &CustomerEvent) {
-    let mut add = |name: &String| {
-        if !fields.contains(&(project_no, name.clone())) {
-            fields.insert((project_no, name.clone()));
-        }
-    };
+fn collect_fields(fields: &mut FieldNames, project_no: i32, event: &CustomerEvent) {
     match event {
         CustomerEvent::Registered { profile, .. } => {
-            profile
-                .known()
-                .into_iter()
-                .flat_map(BTreeMap::keys)
-                .for_each(&mut add);
+            let names = profile.known().into_iter().flat_map(BTreeMap::keys);
+            fields.add(project_no, names);
         }
         CustomerEvent::Updated { change, .. } => {
-            change
-                .known()
-                .into_iter()
-                .flat_map(|change| change.set.keys())
-                .for_each(&mut add);
+            let names = change.known().into_iter();
+            fields.add(project_no, names.flat_map(|change| change.set.keys()));
         }
         _ => {}
     }

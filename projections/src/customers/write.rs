@@ -13,19 +13,24 @@ use sqlx::types::Json;
 use sqlx::{PgPool, Postgres, Row};
 use uuid::Uuid;
 
-use super::fold::{Folded, Gone, Listed};
+use super::fold::{Folded, Gone, Listed, Needed};
 use crate::page::PageError;
 
-/// The rows of the streams asked, as far as they exist.
+/// The rows that are needed, as far as they exist; a profile that is not needed is empty.
 pub(crate) async fn present(
     pool: &PgPool,
-    streams: &[(i32, Uuid)],
+    rows: impl Iterator<Item = Needed>,
 ) -> Result<HashMap<Uuid, Listed>, PageError> {
-    let (projects, ids): (Vec<i32>, Vec<Uuid>) = streams.iter().copied().unzip();
+    let (mut projects, mut streams, mut profiles) = (Vec::new(), Vec::new(), Vec::new());
+    for row in rows {
+        projects.push(row.project_no);
+        streams.push(row.stream);
+        profiles.push(row.with_profile);
+    }
     let rows = sqlx::query(
         // Row by row through the one index of the stream: the project is no condition for an index here.
         "SELECT c.*
-           FROM unnest($1::integer[], $2::uuid[]) AS wanted(project_no, stream_id)
+           FROM unnest($1::integer[], $2::uuid[], $3::boolean[]) AS wanted(project_no, stream_id, with_profile)
           CROSS JOIN LATERAL (
                 SELECT v.created_at,
                        v.updated_at,
@@ -36,7 +41,7 @@ pub(crate) async fn present(
                        v.source_kind,
                        v.enabled,
                        v.customer_user_id,
-                       v.profile::text AS profile,
+                       CASE WHEN wanted.with_profile THEN v.profile::text ELSE '{}' END AS profile,
                        v.connector_enabled,
                        v.source_provider,
                        v.source_connection,
@@ -48,7 +53,8 @@ pub(crate) async fn present(
                 OFFSET 0) c",
     )
     .bind(projects)
-    .bind(ids)
+    .bind(streams)
+    .bind(profiles)
     .fetch_all(pool)
     .await?;
     rows.iter().map(listed).collect()

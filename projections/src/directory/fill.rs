@@ -69,7 +69,7 @@ impl Rebuild for Directory {
                 copy::write(&mut copier.rows, *stream, listed);
             }
             self.total(counts);
-            self.totals.fields.extend(fields);
+            self.totals.fields.absorb(fields);
             copier.flush().await;
             if copier.failed() {
                 break;

@@ -2,6 +2,7 @@
 //!
 //! What a page means is the projection's business; how a failed one is taken apart is [`crate::page`]'s.
 
+pub(crate) mod ahead;
 mod write;
 
 use std::collections::HashSet;

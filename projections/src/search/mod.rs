@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::customers::fold::Needed;
 use crate::customers::write::present;
 use crate::pace::{Gather, Pace};
 use crate::page::PageError;
@@ -110,35 +111,49 @@ impl Projection for Search {
     }
 
     async fn apply(&mut self, page: &[&Touch], step: Step) -> Result<(), PageError> {
+        // Whoever goes never comes back as the same stream, so their row need not be looked for.
+        let going = page.iter().filter(|touch| touch.scrubs);
         let mut seen = HashSet::new();
+        let gone: Vec<(i32, Uuid)> = going
+            .filter(|touch| seen.insert(touch.stream))
+            .map(|touch| (touch.project_no, touch.stream))
+            .collect();
         let streams: Vec<(i32, Uuid)> = page
             .iter()
             .filter(|touch| touch.listed && seen.insert(touch.stream))
             .map(|touch| (touch.project_no, touch.stream))
             .collect();
         let started = Instant::now();
-        self.write(&streams, step).await?;
+        self.write(&streams, &gone, step).await?;
         self.pace.wrote(started);
         Ok(())
     }
 
     async fn refold(&mut self, project_no: i32, stream: Uuid, step: Step) -> Result<(), PageError> {
-        self.write(&[(project_no, stream)], step).await
+        self.write(&[(project_no, stream)], &[], step).await
     }
 }
 
 impl Search {
-    async fn write(&self, streams: &[(i32, Uuid)], step: Step) -> Result<(), PageError> {
+    async fn write(
+        &self,
+        streams: &[(i32, Uuid)],
+        gone: &[(i32, Uuid)],
+        step: Step,
+    ) -> Result<(), PageError> {
         let rows = if streams.is_empty() {
             HashMap::new()
         } else {
-            present(self.cell.pool(), streams).await?
+            let wanted = streams
+                .iter()
+                .map(|(project_no, stream)| Needed::row(*project_no, *stream));
+            present(self.cell.pool(), wanted).await?
         };
-        let (gone_project, gone_stream): (Vec<i32>, Vec<Uuid>) = streams
+        let missing = streams
             .iter()
-            .filter(|(_, stream)| !rows.contains_key(stream))
-            .copied()
-            .unzip();
+            .filter(|(_, stream)| !rows.contains_key(stream));
+        let (gone_project, gone_stream): (Vec<i32>, Vec<Uuid>) =
+            gone.iter().chain(missing).copied().unzip();
         let (mut position, mut stream, mut project, mut id) = (vec![], vec![], vec![], vec![]);
         let (mut id_start, mut name_start, mut haystack) = (vec![], vec![], vec![]);
         let mut exact = vec![];

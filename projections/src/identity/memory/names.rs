@@ -38,6 +38,11 @@ impl Names {
         self.id > 0
     }
 
+    /// Whether a field is one that names are made of.
+    pub(super) fn are_of(field: &str) -> bool {
+        PARTS.iter().any(|(part, _)| *part == field)
+    }
+
     /// Names that are only shown.
     pub(in crate::identity) fn shown(customer_user_id: &str, display_name: &str) -> Self {
         Self::of(customer_user_id, display_name, "")
@@ -64,7 +69,7 @@ impl Names {
 
     /// The names after a change of the profile.
     pub(super) fn changed(&self, set: &Profile, cleared: &[String]) -> Self {
-        let is_part = |field: &String| PARTS.iter().any(|(part, _)| part == field);
+        let is_part = |field: &String| Self::are_of(field);
         if !self.are_read() || !set.keys().chain(cleared).any(is_part) {
             return self.clone();
         }

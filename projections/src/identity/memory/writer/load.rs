@@ -1,18 +1,18 @@
 //! The memory from the read tables: a row at a time, what customers have before themselves, so that those whom nothing finds
 //! never come in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use roster_domain::access::{Terms, WILDCARD};
 use roster_domain::schema::Definition;
-use roster_domain::value::{Value, profile_from_json};
+use roster_domain::value::{Value, profile_members};
 use roster_store::StoreError;
 use uuid::Uuid;
 
 use super::Writer;
-use crate::identity::memory::keys::Key;
+use crate::identity::memory::keys::{Hashes, Key};
 use crate::identity::memory::names::Names;
-use crate::identity::memory::slots::{Kind, NewNode, NewSlot, Place};
+use crate::identity::memory::slots::{Kind, NewNode, NewSlot, Place, Shard};
 
 /// A row of `view_customers`.
 pub(in crate::identity) struct CustomerRow<'a> {
@@ -68,7 +68,9 @@ impl Writer {
             return Ok(());
         }
         let malformed = || StoreError::Malformed("copied profile");
-        let profile = profile_from_json(row.profile).ok_or_else(malformed)?;
+        let is_wanted =
+            |name: &str| Names::are_of(name) || project.wanted().any(|(_, field)| field == name);
+        let profile = profile_members(row.profile, is_wanted).ok_or_else(malformed)?;
         let mut keys: Vec<(u16, Key)> = Vec::new();
         for (number, field) in project.wanted() {
             if let Some(value) = profile.get(field).map(Value::as_text) {
@@ -148,26 +150,45 @@ impl Writer {
         let name = self.channel(row.project_no, row.channel);
         let key = self.key(row);
         let number = self.memory.shard_of(row.stream);
-        let slot = self.place(row.project_no, row.stream);
         let node = NewNode {
             low: key.low(),
             name,
             kind,
             grant: None,
         };
-        self.memory.write(number).attach(slot, node);
+        let mut shard = self.memory.write(number);
+        let sizes = &mut self.sizes;
+        let slot = Self::place_in(
+            &mut shard,
+            &self.memory.hashes,
+            sizes,
+            row.project_no,
+            row.stream,
+        );
+        shard.attach(slot, node);
+        drop(shard);
         Some((Place::new(number, slot), key))
     }
 
     /// The slot of a stream, in the shard that it belongs to; a new one is of somebody whose row is still to be read.
     pub(super) fn place(&mut self, project_no: i32, stream: Uuid) -> u32 {
-        let number = self.memory.shard_of(stream);
-        let mut shard = self.memory.write(number);
-        if let Some(slot) = shard.find(&self.memory.hashes, stream) {
+        let mut shard = self.memory.write(self.memory.shard_of(stream));
+        let sizes = &mut self.sizes;
+        Self::place_in(&mut shard, &self.memory.hashes, sizes, project_no, stream)
+    }
+
+    fn place_in(
+        shard: &mut Shard,
+        hashes: &Hashes,
+        sizes: &mut HashMap<i32, usize>,
+        project_no: i32,
+        stream: Uuid,
+    ) -> u32 {
+        if let Some(slot) = shard.find(hashes, stream) {
             return slot;
         }
-        *self.sizes.entry(project_no).or_default() += 1;
-        shard.put(&self.memory.hashes, NewSlot::unread(stream, project_no))
+        *sizes.entry(project_no).or_default() += 1;
+        shard.put(hashes, NewSlot::unread(stream, project_no))
     }
 
     fn key(&self, row: &IdentityRow<'_>) -> Key {
