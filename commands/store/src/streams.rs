@@ -170,7 +170,11 @@ impl Cell {
             .fetch_optional(self.pool())
             .await?;
         match row {
-            Some(row) => self.loaded(project, &row).await,
+            Some(row) => {
+                let loaded = self.loaded(project, &row).await?;
+                self.keep(&loaded);
+                Ok(loaded)
+            }
             None => Ok(self.new_stream(stream)),
         }
     }
@@ -195,15 +199,18 @@ impl Cell {
             let loaded = self.loaded(project, &row).await?;
             found.insert(loaded.stream, loaded);
         }
-        Ok(streams
-            .iter()
-            .map(|stream| {
-                found
-                    .get(stream)
-                    .cloned()
-                    .unwrap_or_else(|| self.new_stream(*stream))
-            })
-            .collect())
+        let mut given: HashMap<Uuid, usize> = HashMap::new();
+        let mut all: Vec<Loaded<A>> = Vec::with_capacity(streams.len());
+        for stream in streams {
+            let loaded = match (found.remove(stream), given.get(stream)) {
+                (Some(loaded), _) => loaded,
+                (None, Some(place)) => all[*place].clone(),
+                (None, None) => self.new_stream(*stream),
+            };
+            given.insert(*stream, all.len());
+            all.push(loaded);
+        }
+        Ok(all)
     }
 
     /// The stream that holds a claim, with its state, in one statement.
@@ -223,7 +230,11 @@ impl Cell {
             .fetch_optional(self.pool())
             .await?;
         match row {
-            Some(row) => Ok(Some(self.loaded(project, &row).await?)),
+            Some(row) => {
+                let loaded = self.loaded(project, &row).await?;
+                self.keep(&loaded);
+                Ok(Some(loaded))
+            }
             None => Ok(None),
         }
     }
@@ -300,14 +311,6 @@ impl Cell {
             Some(state) => (state, version),
             None => self.fold(stream).await?,
         };
-        self.cache().put(
-            stream,
-            Cached {
-                version,
-                key: key.clone(),
-                state: Arc::new(A::clone(&state)),
-            },
-        );
         Ok(Loaded {
             stream,
             version,
@@ -315,6 +318,20 @@ impl Cell {
             from_cache: false,
             key: key.map_or(StreamKey::Gone, StreamKey::Known),
         })
+    }
+
+    /// Remembers a stream for the next command on it. Those of bulk work would push out what is asked for next.
+    fn keep<A: Stream + 'static>(&self, loaded: &Loaded<A>) {
+        let key = match &loaded.key {
+            StreamKey::Known(key) => Some(key.clone()),
+            StreamKey::New(..) | StreamKey::Gone => None,
+        };
+        let kept = Cached {
+            version: loaded.version,
+            key,
+            state: Arc::new(loaded.state.clone()),
+        };
+        self.cache().put(loaded.stream, kept);
     }
 
     async fn fold<A: Stream>(&self, stream: Uuid) -> Result<(A, i32), StoreError> {

@@ -86,6 +86,15 @@ impl Linked {
             });
         }
         open.append(chunks).await?;
+        Self::over(database, open, rows).await
+    }
+
+    /// A directory with this many identities, once reads have reached its head.
+    pub(super) async fn over(
+        database: Database,
+        open: Arc<Open>,
+        rows: u32,
+    ) -> anyhow::Result<Self> {
         let projections = Projections::start(
             open.cell.clone(),
             ProjectionOptions {
@@ -157,7 +166,7 @@ pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
         &bootstraps,
         Some(format!("{} customers with an identity each", linked.rows)),
     );
-    memory(&linked, &cache, report);
+    report_memory("identity_memory", &linked, &cache, "", report);
     if bench.wants(&["resolve_in_process"]) {
         in_process(bench, &linked, &cache, report).await?;
     }
@@ -184,16 +193,26 @@ async fn copy_out(linked: &Linked) -> anyhow::Result<Duration> {
     Ok(started.elapsed())
 }
 
-fn memory(linked: &Linked, cache: &IdentityCache, report: &mut Report) {
+/// What a memory takes, an identity each.
+pub(super) fn report_memory(
+    name: &'static str,
+    linked: &Linked,
+    cache: &IdentityCache,
+    note: &str,
+    report: &mut Report,
+) {
     let weight = cache.weight();
     let identities = f64::from(linked.rows);
     let each = float(weight.structures) / identities;
     let texts = float(weight.texts) / identities;
     let (floor, aim) = BYTES;
     report.add(
-        Target::within("identity_memory", "B an identity").reach(1.0, floor / aim),
+        Target::within(name, "B an identity").reach(1.0, floor / aim),
         &[(each, floor)],
-        Some(format!("and {texts:.0} B of names")),
+        Some(format!(
+            "{} identities, and {texts:.0} B of names {note}",
+            linked.rows
+        )),
     );
 }
 

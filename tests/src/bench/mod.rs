@@ -34,6 +34,7 @@ mod report;
 mod resolve;
 mod server;
 mod stats;
+mod tenfold;
 mod upserts;
 mod verify;
 
@@ -105,6 +106,7 @@ pub async fn main() -> anyhow::Result<ExitCode> {
         (directory::ROWS, Stage::Directory),
         (purge::ROWS, Stage::Purge),
         (dispatches::ROWS, Stage::Dispatches),
+        (tenfold::ROWS, Stage::Tenfold),
     ]);
     for (rows, stage) in stages {
         if !bench.wants(rows) {
@@ -122,6 +124,7 @@ pub async fn main() -> anyhow::Result<ExitCode> {
             Stage::Directory => directory::run(&bench, &mut report).await,
             Stage::Purge => purge::run(&bench, &mut report).await,
             Stage::Dispatches => dispatches::run(&bench, &mut report).await,
+            Stage::Tenfold => tenfold::run(&bench, &mut report).await,
         };
         if let Err(error) = outcome {
             let failure = format!("{}: {error:#}", rows.join(", "));
@@ -161,6 +164,7 @@ enum Stage {
     Directory,
     Purge,
     Dispatches,
+    Tenfold,
 }
 
 /// Tells how far the run is.
