@@ -76,16 +76,26 @@ impl Directory {
         input: &ConnectionInput,
     ) -> Result<Applied<ConnectionSaved>, CommandError> {
         ctx.authorise(Operation::UpsertConnection)?;
-        let source = self.source(&input.provider)?;
+        if !input.provider.is_empty() {
+            self.source(&input.provider)?;
+        }
         let project = self.writable(ctx).await?;
         let active = self.active_schema(&project).await?;
+        let source = match &input.connection_id {
+            Some(id) if input.provider.is_empty() => {
+                let known = self.connection(&project, id).await?.state.settings;
+                self.source(&known.provider)?
+            }
+            _ => self.source(&input.provider)?,
+        };
+        let provider = source.provider().provider;
         for _ in 0..DECISIONS {
             let before = match &input.connection_id {
                 Some(id) => self.connection(&project, id).await?,
                 None => self.cell().new_stream::<Connection>(self.new_id()),
             };
             let known = before.state.is_there().then_some(&before.state.settings);
-            if known.is_some_and(|known| known.provider != input.provider) {
+            if known.is_some_and(|known| known.provider != provider) {
                 return Err(ConnectionRefusal::ProviderFixed.into());
             }
             let settings = settle(input, known, &**source, &active.schema)?;

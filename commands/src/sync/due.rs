@@ -8,7 +8,7 @@ use roster_domain::sync_run::Trigger;
 use uuid::Uuid;
 
 use super::runs::Wanted;
-use super::schedule::next_run;
+use super::schedule::due;
 use crate::{CommandError, Directory};
 
 impl Directory {
@@ -30,9 +30,8 @@ impl Directory {
             return Ok(());
         };
         let connection = self.cell().load::<Connection>(&project, id).await?;
-        let now = self.now();
-        let due = next_run(&connection.state).filter(|(at, _)| *at <= now);
-        let Some((_, is_full)) = due.filter(|_| connection.state.active_run.is_none()) else {
+        let due = due(&connection.state, self.now());
+        let Some(is_full) = due.filter(|_| connection.state.active_run.is_none()) else {
             return Ok(());
         };
         let wanted = Wanted {

@@ -5,8 +5,11 @@
 
 mod connections;
 mod due;
+mod gather;
 mod meaning;
 mod page;
+mod part;
+mod pipeline;
 mod reader;
 mod removal;
 mod rows;

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use roster_domain::Personal;
 use roster_domain::connection::{Connection, parse_id};
@@ -34,6 +35,8 @@ pub(super) struct Desk {
     /// The run as it was found: its plan and its key.
     pub(super) run: Loaded<SyncRun>,
     pub(super) meta: Meta,
+    /// Whether unique values are looked up before an append: worth a round trip once one was lost to a taken value.
+    pub(super) looks_up_values: AtomicBool,
 }
 
 /// Decided records.
@@ -44,8 +47,11 @@ pub(super) struct Worked {
     pub(super) counts: Counts,
     pub(super) warnings: u64,
     pub(super) issues: Vec<StoredIssue>,
-    /// Who was found at the source.
-    pub(super) marks: Vec<Mark>,
+    /// How many of the source were marked as being there who were not before.
+    pub(super) marked: u64,
+    marks: Vec<Mark>,
+    /// Customers on whose states it rests, also where nothing changes.
+    pub(super) known: Vec<Uuid>,
     /// The version of the schema's stream that was relied on.
     pub(super) schema_version: i32,
 }
@@ -86,12 +92,12 @@ impl Desk {
         let active = self.directory.active_schema(&self.project).await?;
         let mut named = self.name(&active, &records).await?;
         let people = People::find(&self.directory, &self.project, &named.ids).await?;
-        self.refuse_doubles(&records, &mut named, &people).await?;
+        let marked = self.refuse_doubles(&records, &mut named, &people).await?;
         let gone = self.gone(&people).await?;
         let mut task = Task {
             rules: self.rules(&active, taken, gone),
             desk: Arc::clone(self),
-            looks_up: true,
+            looks_up: self.run.state.dry_run || self.looks_up_values.load(Ordering::Relaxed),
             records,
             before,
             named,
@@ -117,6 +123,8 @@ impl Desk {
                 }
                 Step::Worked(mut worked) => {
                     worked.schema_version = active.stream_version;
+                    let marks = std::mem::take(&mut worked.marks);
+                    worked.marked = marked + self.mark(&marks).await?;
                     if let (Some(field), Some(pending), false) =
                         (&voided, &active.pending, self.run.state.dry_run)
                     {
@@ -196,30 +204,42 @@ impl Desk {
     }
 
     /// Keeps a second record out that names somebody whom another one names: they would undo each other in every run. In a walk
-    /// through everything that holds across its pages.
+    /// through everything that holds across its pages, and customers who are named are marked as being there; how many of the
+    /// marks are new.
     async fn refuse_doubles(
         &self,
         records: &[Record],
         named: &mut Named,
         people: &People,
-    ) -> Result<(), CommandError> {
-        let before = if self.run.state.is_full {
-            let streams: Vec<Uuid> = people.loaded.iter().flatten().map(|p| p.stream).collect();
-            seen::found(self.directory.cell(), self.run.stream, &streams).await?
-        } else {
-            HashMap::new()
-        };
+    ) -> Result<u64, CommandError> {
         let mut first: HashMap<usize, Uuid> = HashMap::new();
+        let mut known = HashMap::new();
+        let mut marked = 0;
+        if self.run.state.is_full {
+            let mut marks: Vec<Mark> = Vec::with_capacity(records.len());
+            let mut is_marked = vec![false; people.streams.len()];
+            for (record, place) in records.iter().zip(&named.person_of) {
+                let place = place.filter(|place| people.loaded[*place].is_some());
+                if let Some(place) = place.filter(|place| !is_marked[*place]) {
+                    is_marked[place] = true;
+                    marks.push((people.streams[place], self.key(record)));
+                }
+            }
+            marked = self.mark(&marks).await?;
+            // Marks that are not new are of pages before.
+            if marked < marks.len() as u64 {
+                let streams: Vec<Uuid> = marks.into_iter().map(|(stream, _)| stream).collect();
+                known = seen::found(self.directory.cell(), self.run.stream, &streams).await?;
+            }
+        }
         for (index, record) in records.iter().enumerate() {
-            let (Some(place), Meaning::Customer(_)) =
-                (named.person_of[index], &named.meanings[index])
-            else {
+            let Some(place) = named.person_of[index] else {
                 continue;
             };
             let key = self.key(record);
-            let known = before.get(&people.streams[place]).copied();
+            let known = known.get(&people.streams[place]).copied();
             let owner = *first.entry(place).or_insert(known.unwrap_or(key));
-            if owner != key {
+            if owner != key && matches!(named.meanings[index], Meaning::Customer(_)) {
                 named.meanings[index] = Meaning::Refused(Refusal::new(
                     None,
                     "duplicate_record",
@@ -227,7 +247,14 @@ impl Desk {
                 ));
             }
         }
-        Ok(())
+        Ok(marked)
+    }
+
+    async fn mark(&self, marks: &[Mark]) -> Result<u64, CommandError> {
+        if marks.is_empty() {
+            return Ok(0);
+        }
+        seen::mark(self.directory.cell(), self.run.stream, marks).await
     }
 
     fn key(&self, record: &Record) -> Uuid {
@@ -314,12 +341,20 @@ impl Task {
             counts: outcome.counts,
             warnings: outcome.warnings,
             issues: issues.collect(),
+            marked: 0,
             marks: self.marks(outcome),
+            known: self
+                .people
+                .loaded
+                .iter()
+                .flatten()
+                .map(|known| known.stream)
+                .collect(),
             schema_version: 0,
         })
     }
 
-    /// Everybody whom a record names is there, and so is every record that could not be applied.
+    /// Who is new is there, and so is every record that could not be applied; customers who were known are marked already.
     fn marks(&self, outcome: &Outcome) -> Vec<Mark> {
         if !self.desk.run.state.is_full {
             return Vec::new();
@@ -329,17 +364,16 @@ impl Task {
             .filter(|finding| finding.severity == roster_domain::import::Severity::Failed)
             .map(|finding| finding.index)
             .collect();
-        let mut marks = Vec::with_capacity(self.records.len());
+        let mut marks = Vec::new();
         for (index, record) in self.records.iter().enumerate() {
-            let key = self.desk.key(record);
             if failed.contains(&index) {
+                let key = self.desk.key(record);
                 marks.push((key, key));
-            }
-            let Some(place) = self.named.person_of[index] else {
                 continue;
-            };
-            if !failed.contains(&index) || self.people.loaded[place].is_some() {
-                marks.push((self.people.streams[place], key));
+            }
+            let place = self.named.person_of[index];
+            if let Some(place) = place.filter(|place| self.people.loaded[*place].is_none()) {
+                marks.push((self.people.streams[place], self.desk.key(record)));
             }
         }
         marks

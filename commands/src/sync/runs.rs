@@ -3,14 +3,16 @@
 use roster_domain::connection::{self, Connection, ConnectionCommand, Mode};
 use roster_domain::meta::Meta;
 use roster_domain::stream::claim_kind;
-use roster_domain::sync_run::{SyncRun, SyncRunCommand, SyncRunRefusal, Trigger, decide};
+use roster_domain::sync_run::{
+    RunStatus, SyncRun, SyncRunCommand, SyncRunRefusal, Trigger, decide,
+};
 use roster_domain::{Personal, meta::Principal};
 use roster_store::{ChunkVerdict, Loaded, Project, Verdict};
 use uuid::Uuid;
 
 use super::settings::check_mode;
 use crate::authority::Operation;
-use crate::execute::DECISIONS;
+use crate::execute::{DECISIONS, folded};
 use crate::{Applied, CommandError, Context, Directory, NotFound};
 
 /// A run as an admin wants it.
@@ -128,8 +130,15 @@ impl Directory {
             principal: wanted.principal,
             subject: wanted.subject,
         };
-        let queued = decide(&new.state, &queue)?;
+        let mut queued = decide(&new.state, &queue)?;
         let cell = self.cell();
+        if let Some(place) = self.left_at(project, &connection.state, &queue).await? {
+            let queued_run = folded(&new.state, &queued);
+            queued.extend(decide(
+                &queued_run,
+                &SyncRunCommand::Continue { at, place },
+            )?);
+        }
         let commands = vec![
             cell.prepare(project, connection, noted, meta)?,
             cell.prepare(project, &new, queued, meta)?,
@@ -154,6 +163,36 @@ impl Directory {
                 }
             }
         }
+    }
+
+    /// Where a full run goes on, if the last one of these settings had to stop on its way for its source.
+    async fn left_at(
+        &self,
+        project: &Project,
+        connection: &Connection,
+        queue: &SyncRunCommand,
+    ) -> Result<Option<String>, CommandError> {
+        let is_whole = matches!(
+            queue,
+            SyncRunCommand::Queue {
+                is_full: true,
+                dry_run: false,
+                // Who agrees to deletions wants a walk that finds them.
+                confirms_deletes: false,
+                ..
+            }
+        );
+        let is_limited = connection.last_status == Some(RunStatus::RateLimited);
+        let Some(last) = connection.last_run.filter(|_| is_whole && is_limited) else {
+            return Ok(None);
+        };
+        let last = self
+            .cell()
+            .load_fresh::<SyncRun>(project, last)
+            .await?
+            .state;
+        let is_settled_anew = last.created_at.is_none_or(|at| connection.updated_at > at);
+        Ok(last.left_at().filter(|_| !is_settled_anew).cloned())
     }
 
     /// Asks a run to stop after the page at hand; what is applied stays. The value says whether it was unfinished.

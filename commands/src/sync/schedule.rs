@@ -45,29 +45,32 @@ fn jitter(id: Uuid) -> i64 {
     i64::try_from(id.as_u128() % JITTER).unwrap_or_default()
 }
 
-/// When the next run starts by itself, and whether it is a full one; missed times count once.
-pub(super) fn next_run(connection: &Connection) -> Option<(Timestamp, bool)> {
+/// The next full run, and the next other one; missed times count once.
+fn next_times(connection: &Connection) -> [Option<Timestamp>; 2] {
     if !connection.is_scheduled() {
-        return None;
+        return [None, None];
     }
     let settings = &connection.settings;
-    let full = settings.full_schedule.as_ref();
-    let full = full.and_then(|schedule| next(schedule, connection.full_since));
-    let part = settings.schedule.as_ref();
-    let part = part.and_then(|schedule| next(schedule, connection.scheduled_since));
-    let (at, is_full) = match (full, part) {
-        (Some(full), Some(part)) => (full.min(part), full <= part),
-        (Some(full), None) => (full, true),
-        (None, Some(part)) => (part, false),
-        (None, None) => return None,
-    };
-    let at = at.plus_seconds(jitter(connection.id));
-    Some((at.max(connection.retry_at.unwrap_or(at)), is_full))
+    [
+        (&settings.full_schedule, connection.full_since),
+        (&settings.schedule, connection.scheduled_since),
+    ]
+    .map(|(schedule, since)| {
+        let at = next(schedule.as_ref()?, since)?;
+        let at = at.plus_seconds(jitter(connection.id));
+        Some(at.max(connection.retry_at.unwrap_or(at)))
+    })
+}
+
+/// Whether a run is due, and then whether a full one: where both are due, the full one is both.
+pub(super) fn due(connection: &Connection, now: Timestamp) -> Option<bool> {
+    let [full, part] = next_times(connection).map(|at| at.is_some_and(|at| at <= now));
+    (full || part).then_some(full)
 }
 
 /// When the next run of a connection starts by itself.
 pub fn next_run_at(connection: &Connection) -> Option<Timestamp> {
-    next_run(connection).map(|(at, _)| at)
+    next_times(connection).into_iter().flatten().min()
 }
 
 #[cfg(test)]

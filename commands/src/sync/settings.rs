@@ -31,7 +31,7 @@ pub struct ConnectionInput {
     pub connection_id: Option<String>,
     /// For people.
     pub name: Option<String>,
-    /// The source.
+    /// The source; where it is empty, that of the connection that is named.
     pub provider: String,
     /// Who reads.
     pub credentials: Option<CredentialsInput>,

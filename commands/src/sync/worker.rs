@@ -1,9 +1,10 @@
 //! One run of a connection: from where it stands to its end, or to the stop of the server.
 //!
-//! While one page is written, the next one is read: two are in memory at most. A page is one append with the record of how far
-//! the run is, so a run that is killed anywhere goes on behind the last page that was written.
+//! While some pages are written, the next ones are read ([`super::gather`]). What is written together is one append with the
+//! record of how far the run is, so a run that is killed anywhere goes on behind the last page that was written.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use roster_domain::Timestamp;
@@ -15,7 +16,9 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::gather::Gathering;
 use super::page::Desk;
+use super::part::Written;
 use super::reader::{End, NoPage, Reader};
 use super::settings::opened;
 use super::source::Walk;
@@ -106,6 +109,7 @@ impl Run {
                 connection: connection.clone(),
                 run,
                 meta: self.meta.clone(),
+                looks_up_values: AtomicBool::new(false),
             });
             if !desk.run.state.is_walked {
                 let settings = connection.settings.clone();
@@ -128,8 +132,9 @@ impl Run {
                     Walked::Stopped => return Ok(Ran::Stopped),
                 }
             }
+            let run = &desk.run.state;
             let is_wanted = connection.settings.delete_missing != DeleteMissing::None;
-            if is_wanted && desk.run.state.is_full {
+            if is_wanted && run.is_full && !run.is_continued {
                 let mut sweep = Sweep::new(Arc::clone(&desk), &syncing);
                 if !sweep.go(&mut self.held, stop).await? {
                     if stop.is_cancelled() {
@@ -179,69 +184,69 @@ impl Run {
         let run = &desk.run.state;
         let json = |text: Option<&String>| text.and_then(|text| serde_json::from_str(text).ok());
         let since = run.cursor_before.known().and_then(Option::as_ref);
+        let (place, written) = Written::of(json(run.place.known().and_then(Option::as_ref)));
         let mut walk = Walk {
             since: json(since.filter(|_| !run.is_full)),
-            place: json(run.place.known().and_then(Option::as_ref)),
+            place: place.clone(),
             limit: None,
         };
         let halt = stop.child_token();
-        let mut writer = Writer::new(desk);
-        let now = self.directory.now();
-        let mut ready = None;
-        loop {
-            let page = ready.take();
-            let (has_page, reads) = (page.is_some(), page.is_none() || walk.place.is_some());
-            let (taken, next) = {
-                let both = async {
-                    tokio::join!(
-                        async {
-                            match page {
-                                Some(page) => writer.take(page).await,
-                                None => Ok(Taken::On),
-                            }
-                        },
-                        async {
-                            if !reads {
-                                return None;
-                            }
-                            Some(reader.page(&walk, now, &halt).await)
-                        }
-                    )
+        let (mut writer, gathering) = (Writer::new(desk, place, written), Gathering::default());
+        let directory = self.directory.clone();
+        let pause = self.options.page_pause;
+        let read = async {
+            let ended = loop {
+                if halt.run_until_cancelled(gathering.room()).await.is_none() {
+                    break Err(NoPage::Halted);
+                }
+                let page = match reader.page(&walk, directory.now(), &halt).await {
+                    Ok(page) => page,
+                    Err(no_page) => break Err(no_page),
                 };
-                tokio::pin!(both);
-                loop {
-                    tokio::select! {
-                        both = &mut both => break both,
-                        () = sleep(BEAT) => {
-                            if !self.beats().await.unwrap_or(false) {
-                                halt.cancel();
-                            }
+                walk.place.clone_from(&page.place);
+                gathering.put(page);
+                if walk.place.is_none() {
+                    break Ok(());
+                }
+                if let Some(pause) = pause {
+                    halt.run_until_cancelled(sleep(pause)).await;
+                }
+            };
+            gathering.end();
+            ended
+        };
+        let write = async {
+            let taken = Box::pin(writer.write(&gathering)).await;
+            if !matches!(taken, Ok(Taken::On)) {
+                halt.cancel();
+            }
+            taken
+        };
+        let (taken, ended) = {
+            let both = async { tokio::join!(write, read) };
+            tokio::pin!(both);
+            loop {
+                tokio::select! {
+                    both = &mut both => break both,
+                    () = sleep(BEAT) => {
+                        if !self.beats().await.unwrap_or(false) {
+                            halt.cancel();
                         }
                     }
                 }
-            };
-            if taken? == Taken::Over {
-                return Ok(Walked::Over);
             }
-            if let Some(pause) = self.options.page_pause.filter(|_| has_page) {
-                stop.run_until_cancelled(sleep(pause)).await;
+        };
+        if taken? == Taken::Over {
+            return Ok(Walked::Over);
+        }
+        match ended {
+            Ok(()) => Ok(Walked::Whole),
+            Err(NoPage::Halted) => self.halted(stop).await,
+            Err(NoPage::Restart(forgets_cursor)) => {
+                reader.restart();
+                Ok(Walked::Again(forgets_cursor))
             }
-            match next {
-                Some(Ok(page)) => {
-                    walk.place.clone_from(&page.place);
-                    ready = Some(page);
-                }
-                Some(Err(NoPage::Halted)) => return self.halted(stop).await,
-                Some(Err(NoPage::Restart(forgets_cursor))) => {
-                    reader.restart();
-                    return Ok(Walked::Again(forgets_cursor));
-                }
-                Some(Err(NoPage::Ends(end))) => return Ok(Walked::Ends(end)),
-                None => return Ok(Walked::Whole),
-            }
-            if stop.is_cancelled() {
-                return Ok(Walked::Stopped);
-            }
+            Err(NoPage::Ends(end)) => Ok(Walked::Ends(end)),
         }
     }
 

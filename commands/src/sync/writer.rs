@@ -1,43 +1,32 @@
-//! Writing what pages come to: one append for a page's customers, the record on the run and the connection's cursor.
+//! One append for customers of pages, the record on the run and the connection's cursor; and who goes because the source says so.
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use roster_domain::Personal;
 use roster_domain::connection::{self, Connection, ConnectionCommand};
-use roster_domain::stream::Claim;
 use roster_domain::sync_run::{Page, Removals, SyncRun, SyncRunCommand, decide};
 use roster_store::{ChunkVerdict, Loaded, Prepared};
 use serde_json::Value;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::page::{Desk, Worked};
+use super::page::Desk;
+use super::part::Written;
 use super::removal::Removed;
 use super::rows::Tag;
-use super::seen;
-use super::source::{self, Record};
+use super::source::Record;
 use crate::CommandError;
 use crate::import::flow::Lost;
 
-/// The most records of one append: 5,000 commands, less those of the run, the connection and a schema.
-const MOST: usize = 4_900;
 /// The most customers that one append takes away.
 pub(super) const MOST_REMOVED: usize = 500;
-/// Records without a change after which they are recorded all the same.
-const QUIET_RECORDS: u64 = 20_000;
-/// Time after which they are.
-const QUIET_TIME: Duration = Duration::from_secs(1);
-/// Findings after which they are.
-const MANY_ISSUES: usize = 500;
 /// Lost appends of one chunk after which the run is given to its next worker.
-const LOSSES: usize = 50;
+pub(super) const LOSSES: usize = 50;
 
 /// How a page was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// It is written, or kept to be written with the next one.
+    /// It is written, or kept to be recorded with the next one.
     On,
     /// The run is over, or is to stop.
     Over,
@@ -45,20 +34,25 @@ pub(super) enum Taken {
 
 /// Writes the pages of one run.
 pub(super) struct Writer {
-    desk: Arc<Desk>,
+    pub(super) desk: Arc<Desk>,
     tag: Tag,
     /// Pages that changed nothing and are not recorded yet.
-    carried: Page,
-    recorded: Instant,
-    /// Records of the run so far, with those that are carried.
-    records: u64,
+    pub(super) carried: Page,
+    pub(super) recorded: Instant,
+    /// Records of the run so far, with those that are not written yet.
+    pub(super) records: u64,
+    /// Where the next page was read.
+    pub(super) place: Option<Value>,
+    /// What of it is written.
+    pub(super) written: Option<Written>,
     /// What the run has recorded: where it says otherwise, another worker has it.
     stands: (u32, u64, u64),
-    is_full: bool,
+    pub(super) is_full: bool,
 }
 
 impl Writer {
-    pub(super) fn new(desk: &Arc<Desk>) -> Self {
+    /// `place` is where the walk goes on, and `written` what of that page is written.
+    pub(super) fn new(desk: &Arc<Desk>, place: Option<Value>, written: Option<Written>) -> Self {
         let run = &desk.run.state;
         Self {
             tag: Tag {
@@ -73,102 +67,16 @@ impl Writer {
             },
             recorded: Instant::now(),
             records: run.counts.total(),
+            place,
+            written,
             stands: stands(run),
             is_full: run.is_full,
             desk: Arc::clone(desk),
         }
     }
 
-    /// Writes a page of the source.
-    pub(super) async fn take(&mut self, page: source::Page) -> Result<Taken, CommandError> {
-        let (deleted, live): (Vec<Record>, Vec<Record>) =
-            page.records.into_iter().partition(|record| record.deleted);
-        // A walk through everything finds out by itself who is gone.
-        if !deleted.is_empty() && !self.is_full && self.remove_told(&deleted).await? == Taken::Over
-        {
-            return Ok(Taken::Over);
-        }
-        let mut live = live.into_iter();
-        loop {
-            let room = self.desk.directory.cell().bulk_room().commands;
-            let most = room.saturating_sub(100).clamp(1, MOST);
-            let records: Vec<Record> = live.by_ref().take(most).collect();
-            let is_last = live.as_slice().is_empty();
-            if is_last {
-                self.carried.pages += 1;
-                self.carried.place = Personal::Known(page.place.as_ref().map(Value::to_string));
-                self.carried.ends_walk = page.place.is_none();
-                if let Some(cursor) = page.cursor.as_ref().filter(|cursor| !cursor.is_null()) {
-                    self.carried.cursor = Personal::Known(Some(cursor.to_string()));
-                }
-            }
-            let taken = self.take_records(Arc::new(records), is_last).await?;
-            if taken == Taken::Over || is_last {
-                return Ok(taken);
-            }
-        }
-    }
-
-    async fn take_records(
-        &mut self,
-        records: Arc<Vec<Record>>,
-        is_whole: bool,
-    ) -> Result<Taken, CommandError> {
-        let mut taken: HashMap<Claim, Uuid> = HashMap::new();
-        let before = self.carried.clone();
-        let mut marked = 0;
-        for _ in 0..LOSSES {
-            let desk = Arc::clone(&self.desk);
-            let work = desk.work(Arc::clone(&records), self.records, taken.clone());
-            let worked = work.await?;
-            marked += self.mark(&worked).await?;
-            let Worked {
-                mut commands,
-                void,
-                counts,
-                warnings,
-                issues,
-                schema_version,
-                ..
-            } = worked;
-            self.carried = before.clone();
-            self.carried.counts = self.carried.counts.plus(counts);
-            self.carried.warnings += warnings;
-            self.carried.issues.extend(issues);
-            self.carried.marked += marked;
-            commands.extend(void);
-            let is_due = self.carried.ends_walk
-                || self.carried.counts.total() >= QUIET_RECORDS
-                || self.carried.issues.len() >= MANY_ISSUES
-                || self.recorded.elapsed() >= QUIET_TIME;
-            // A part of a page is never recorded by itself: where it changes nothing, it waits for the rest.
-            if commands.is_empty() && !(is_due && is_whole) {
-                self.records += records.len() as u64;
-                return Ok(Taken::On);
-            }
-            let guard = (!commands.is_empty()).then_some(schema_version);
-            match self.record(commands, guard).await? {
-                Recorded::On => {
-                    self.records += records.len() as u64;
-                    return Ok(Taken::On);
-                }
-                Recorded::Over => return Ok(Taken::Over),
-                Recorded::Lost(lost) => taken.extend(lost.values),
-            }
-        }
-        Err(CommandError::Unavailable)
-    }
-
-    async fn mark(&self, worked: &Worked) -> Result<u64, CommandError> {
-        if worked.marks.is_empty() {
-            return Ok(0);
-        }
-        let cell = self.desk.directory.cell();
-        seen::mark(cell, self.desk.run.stream, &worked.marks).await
-    }
-
     /// Takes away whom the source says to be gone, as far as the guard lets.
-    async fn remove_told(&mut self, deleted: &[Record]) -> Result<Taken, CommandError> {
+    pub(super) async fn remove_told(&mut self, deleted: &[Record]) -> Result<Taken, CommandError> {
         let directory = self.desk.directory.clone();
         let Some(syncing) = directory.syncing() else {
             return Ok(Taken::On);
@@ -236,7 +144,7 @@ impl Writer {
     }
 
     /// Appends what is carried together with the changes that it made, unless the run ended or is to stop.
-    async fn record(
+    pub(super) async fn record(
         &mut self,
         changes: Vec<Prepared>,
         schema_version: Option<i32>,
@@ -326,7 +234,7 @@ const fn stands(run: &SyncRun) -> (u32, u64, u64) {
 }
 
 /// What became of a record.
-enum Recorded {
+pub(super) enum Recorded {
     On,
     Over,
     Lost(Lost),

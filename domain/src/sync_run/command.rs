@@ -30,6 +30,13 @@ pub enum SyncRunCommand {
         /// The subject of a token.
         subject: Personal<String>,
     },
+    /// Let it go on where a run before had to stop.
+    Continue {
+        /// When.
+        at: Timestamp,
+        /// Where the walk goes on.
+        place: String,
+    },
     /// Begin to read.
     Start {
         /// When.

@@ -45,7 +45,15 @@ pub fn decide(
             Ok(Vec::new())
         }
         _ if run.status.is_final() => Err(SyncRunRefusal::AlreadyFinished),
-        SyncRunCommand::Start { .. } if run.started_at.is_some() => Err(SyncRunRefusal::OutOfOrder),
+        SyncRunCommand::Start { .. } | SyncRunCommand::Continue { .. }
+            if run.started_at.is_some() =>
+        {
+            Err(SyncRunRefusal::OutOfOrder)
+        }
+        SyncRunCommand::Continue { at, place } => Ok(vec![SyncRunEvent::WalkContinued {
+            at: *at,
+            place: Personal::new(place.clone()),
+        }]),
         SyncRunCommand::Start {
             at,
             cursor,

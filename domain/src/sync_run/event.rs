@@ -35,6 +35,13 @@ pub enum SyncRunEvent {
         /// The subject of a token.
         subject: Personal<String>,
     },
+    /// It goes on where a run before had to stop.
+    WalkContinued {
+        /// When.
+        at: Timestamp,
+        /// Where the walk goes on.
+        place: Personal<String>,
+    },
     /// A worker began.
     Started {
         /// When.
@@ -115,6 +122,8 @@ const CANCEL_REQUESTED: i16 = 106;
 const FINISHED: i16 = 107;
 /// `sync_run.expired` version 1.
 const EXPIRED: i16 = 108;
+/// `sync_run.walk_continued` version 1: when, and the sealed place.
+const WALK_CONTINUED: i16 = 109;
 
 #[derive(Serialize, Deserialize)]
 struct QueuedV1 {
@@ -255,6 +264,7 @@ impl DomainEvent for SyncRunEvent {
     fn event_type(&self) -> String {
         match self {
             Self::Queued { .. } => "sync_run.queued",
+            Self::WalkContinued { .. } => "sync_run.walk_continued",
             Self::Started { .. } => "sync_run.started",
             Self::PageApplied { .. } => "sync_run.page_applied",
             Self::RemovalsApplied { .. } => "sync_run.removals_applied",
@@ -291,6 +301,7 @@ impl StoredEvent for SyncRunEvent {
         v1(CANCEL_REQUESTED, "sync_run.cancel_requested"),
         v1(FINISHED, "sync_run.finished"),
         v1(EXPIRED, "sync_run.expired"),
+        v1(WALK_CONTINUED, "sync_run.walk_continued"),
     ];
 
     fn encode(&self) -> Encoded {
@@ -372,6 +383,11 @@ impl StoredEvent for SyncRunEvent {
                 };
                 (REMOVALS_APPLIED, to_bytes(&open), None)
             }
+            Self::WalkContinued { at, place } => (
+                WALK_CONTINUED,
+                to_bytes(&AtV1 { at: at.0 }),
+                place.known().map(to_bytes),
+            ),
             Self::WalkRestarted { at, forgets_cursor } => {
                 let open = WalkRestartedV1 {
                     at: at.0,
@@ -505,6 +521,14 @@ impl StoredEvent for SyncRunEvent {
                 }
             }
             (EXPIRED, 1) => Self::Expired { at: only()? },
+            (WALK_CONTINUED, 1) => {
+                let place: Option<String> =
+                    personal.map(|bytes| from_bytes(id, bytes)).transpose()?;
+                Self::WalkContinued {
+                    at: only()?,
+                    place: place.into(),
+                }
+            }
             _ => {
                 return Err(DecodeError::UnknownType {
                     type_no,
@@ -582,6 +606,10 @@ impl StoredEvent for SyncRunEvent {
                 retry_at: Some(at),
             },
             Self::Expired { at },
+            Self::WalkContinued {
+                at,
+                place: Personal::new("\"p7\"".into()),
+            },
         ]
     }
 }

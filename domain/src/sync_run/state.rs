@@ -35,6 +35,8 @@ pub struct SyncRun {
     pub cursor_after: Personal<Option<String>>,
     /// Where the walk goes on.
     pub place: Personal<Option<String>>,
+    /// Whether the walk began in a run before: this one has not seen what was read then, so it takes nobody away.
+    pub is_continued: bool,
     /// Pages that are done.
     pub pages: u64,
     /// What became of the records.
@@ -82,6 +84,16 @@ impl SyncRun {
         } else {
             RunStatus::CompletedWithErrors
         }
+    }
+
+    /// Where a later full run of the same settings goes on: where this one stopped, because its source had enough of it.
+    pub fn left_at(&self) -> Option<&String> {
+        let is_left = self.status == RunStatus::RateLimited
+            && self.is_full
+            && !self.dry_run
+            && !self.is_walked;
+        let place = self.place.known().and_then(Option::as_ref);
+        place.filter(|_| is_left)
     }
 
     /// Whether so many rows more may be taken away.
@@ -138,6 +150,13 @@ impl SyncRun {
                     ..Self::default()
                 };
             }
+            SyncRunEvent::WalkContinued { at: _, place } => {
+                self.is_continued = true;
+                self.place = match place {
+                    Personal::Known(place) => Personal::Known(Some(place)),
+                    Personal::Erased => Personal::Erased,
+                };
+            }
             SyncRunEvent::Started {
                 at,
                 is_full,
@@ -173,6 +192,7 @@ impl SyncRun {
                 forgets_cursor,
             } => {
                 self.place = Personal::Known(None);
+                self.is_continued = false;
                 self.cursor_after = Personal::Known(None);
                 self.marked = 0;
                 self.walks += 1;
@@ -201,7 +221,7 @@ impl SyncRun {
 
 impl Stream for SyncRun {
     const KIND: i16 = kind::SYNC_RUN;
-    const STATE_VERSION: i32 = 1;
+    const STATE_VERSION: i32 = 2;
 
     fn claims(&self) -> Vec<Claim> {
         if !self.is_queued() || self.status.is_final() {

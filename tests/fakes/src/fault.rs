@@ -26,8 +26,12 @@ pub enum Fault {
     Html,
     /// 404 with a web page.
     HtmlNotFound,
-    /// 400 with a message that repeats every header and parameter of the request.
-    Echo,
+    /// This status with a message that repeats every header and parameter of the request.
+    Echo(u16),
+    /// The same on a web page.
+    EchoHtml,
+    /// 200 with JSON whose lists hold numbers instead of records.
+    Misshapen,
     /// The answer before this one again, with its cursor.
     Repeat,
     /// The answer ends in its middle.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -33,6 +33,7 @@ struct Stage {
     asks: Vec<Ask>,
     data: usize,
     last: Option<Reply>,
+    busy: Duration,
 }
 
 impl Fake {
@@ -56,6 +57,7 @@ impl Fake {
             asks: Vec::new(),
             data: 0,
             last: None,
+            busy: Duration::ZERO,
         }));
         let shared = (vendor, url.clone(), Arc::clone(&stage));
         let router = Router::new().fallback(answer).with_state(shared);
@@ -123,6 +125,11 @@ impl Fake {
         self.world(World::restore);
     }
 
+    /// How long it has been making answers.
+    pub fn busy(&self) -> Duration {
+        lock(&self.stage).busy
+    }
+
     /// What it was asked.
     pub fn asks(&self) -> Vec<Ask> {
         lock(&self.stage).asks.clone()
@@ -154,11 +161,20 @@ async fn answer(State((vendor, url, stage)): State<Shared>, request: Request) ->
     {
         return whole(last.clone());
     }
-    if fault == Some(Fault::Echo) {
-        let told = format!("what is {:?} {:?}?", ask.headers, ask.query);
-        return whole(Reply::status(400, &json!({"message": told})));
+    let told = || format!("what is {:?} {:?} {}?", ask.headers, ask.query, ask.body);
+    match fault {
+        Some(Fault::Echo(status)) => {
+            return whole(Reply::status(status, &json!({"message": told()})));
+        }
+        Some(Fault::EchoHtml) => {
+            let page = format!("<!DOCTYPE html><html><body>{}</body></html>", told());
+            return whole(Reply::other(200, "text/html", page));
+        }
+        _ => {}
     }
+    let began = Instant::now();
     let reply = vendor.answer(&mut stage.world, &ask);
+    stage.busy += began.elapsed();
     if data && reply.status == 200 {
         stage.last = Some(reply.clone());
     }
@@ -237,10 +253,11 @@ fn misbehave(vendor: Vendor, reply: Reply, fault: Fault) -> Response {
             })
         }
         Fault::Quota => whole(vendor.spent()),
-        Fault::Expire | Fault::Repeat | Fault::Echo => whole(reply),
+        Fault::Expire | Fault::Repeat | Fault::Echo(_) | Fault::EchoHtml => whole(reply),
         Fault::Broken(status) => {
             whole(Reply::other(status, "text/plain", "upstream connect error"))
         }
+        Fault::Misshapen => whole(misshapen(&reply)),
         Fault::Html => whole(Reply::other(200, "text/html; charset=utf-8", PAGE)),
         Fault::HtmlNotFound => whole(Reply::other(404, "text/html; charset=utf-8", PAGE)),
         Fault::CutOff => {
@@ -279,6 +296,21 @@ fn misbehave(vendor: Vendor, reply: Reply, fault: Fault) -> Response {
             whole(reply)
         }
     }
+}
+
+/// An answer with a number in the place of each record.
+fn misshapen(reply: &Reply) -> Reply {
+    let mut body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
+    for member in body
+        .as_object_mut()
+        .into_iter()
+        .flat_map(|body| body.values_mut())
+    {
+        if let Value::Array(list) = member {
+            list.fill(json!(7));
+        }
+    }
+    Reply::ok(&body)
 }
 
 fn whole(mut reply: Reply) -> Response {

@@ -38,7 +38,7 @@ impl Person {
 }
 
 /// All of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct World {
     /// By number.
     pub people: BTreeMap<u64, Person>,
@@ -46,6 +46,8 @@ pub struct World {
     pub late: BTreeSet<u64>,
     /// The most records of a page, where the vendor would give more.
     pub page: Option<usize>,
+    /// The result at which a search of `HubSpot` ends: its ten-thousandth, unless a test is smaller.
+    pub found_at_most: usize,
     /// The number of the last change.
     pub version: u64,
     clock: i64,
@@ -54,6 +56,22 @@ pub struct World {
     revoked: bool,
     /// What cursors of a vendor stand for.
     pub(crate) results: Vec<Vec<u64>>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            people: BTreeMap::new(),
+            late: BTreeSet::new(),
+            page: None,
+            found_at_most: 10_000,
+            version: 0,
+            clock: 0,
+            token: 0,
+            revoked: false,
+            results: Vec::new(),
+        }
+    }
 }
 
 impl World {

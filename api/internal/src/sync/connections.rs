@@ -74,7 +74,7 @@ pub(crate) struct Input {
     pub(crate) connection_id: Option<String>,
     #[serde(default, deserialize_with = "fields::text")]
     name: Option<String>,
-    /// Of `providers/list`.
+    /// Of `providers/list`; not needed where there is a `connection_id`, for it cannot change.
     #[serde(default, deserialize_with = "fields::text")]
     provider: Option<String>,
     /// `type` and the parts of that way to authenticate. They are never shown again; parts that are left out stay.
@@ -120,10 +120,14 @@ fn given<'de, D: serde::Deserializer<'de>>(
 
 impl Input {
     pub(crate) fn into_command(self) -> Result<ConnectionInput, ApiError> {
-        let provider = self.provider.ok_or_else(|| {
+        if self.provider.is_none() && self.connection_id.is_none() {
             let message = "a required member is missing";
-            ApiError::body(Problem::new(["provider"], "missing", message))
-        })?;
+            return Err(ApiError::body(Problem::new(
+                ["provider"],
+                "missing",
+                message,
+            )));
+        }
         let times = |times: Option<Option<Times>>| {
             times.map(|times| {
                 times.map(|times| Schedule {
@@ -144,7 +148,7 @@ impl Input {
         Ok(ConnectionInput {
             connection_id: self.connection_id,
             name: self.name,
-            provider,
+            provider: self.provider.unwrap_or_default(),
             credentials: self.credentials.map(credentials).transpose()?,
             config: self.config,
             field_mapping: lines,

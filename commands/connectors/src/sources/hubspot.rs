@@ -83,9 +83,11 @@ impl Vendor for Hubspot {
         let size = walk.limit.unwrap_or(200).clamp(1, 200);
         let search = json!({
             "filterGroups": [{"filters": filters}],
-            "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
+            "sorts": ["hs_object_id"],
             "properties": self.properties,
             "limit": size,
+            // Pages follow each other by id, so each search is asked for its beginning.
+            "after": "0",
         });
         let mut answer = api.post(&format!("{CONTACTS}/search"), &search).await?;
         place.seen.begin(answer.at);

@@ -143,7 +143,7 @@ async fn a_token_that_ends_in_the_middle_is_renewed_where_there_is_another() {
 async fn a_vendor_that_repeats_what_it_was_sent_gives_no_secret_away() {
     for vendor in Vendor::ALL {
         let (fake, walked) = small(*vendor).await;
-        fake.fault(1, Fault::Echo);
+        fake.fault(1, Fault::Echo(400));
         let mut session = open(&fake);
         let error = session
             .page(&walked.beginning())

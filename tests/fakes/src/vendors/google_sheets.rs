@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::google::{refusal, token};
 use crate::exchange::{Ask, Reply};
-use crate::world::World;
+use crate::world::{Person, World};
 
 pub(super) const SPREADSHEET: &str = "1BxiMVs0XRA5nFMdKvBdBZjgmUUqptlbs74OgvE2upms";
 pub(super) const KEY: &str = "AIzaSyD-fake-google-api-key-secret";
@@ -48,8 +48,7 @@ pub(super) fn answer(world: &mut World, ask: &Ask) -> Reply {
     let Some(rest) = ask.path.strip_prefix(&base) else {
         return refusal(404, "NOT_FOUND", "Requested entity was not found.");
     };
-    let rows = rows(world);
-    let grid = rows.len() + BLANK;
+    let grid = rows(world).count() + BLANK;
     if rest.is_empty() {
         let tab = |title: &str, rows: usize, hidden: bool| json!({"properties": {"title": title, "hidden": hidden, "gridProperties": {"rowCount": rows, "columnCount": 4}}});
         return Reply::ok(
@@ -85,12 +84,8 @@ pub(super) fn answer(world: &mut World, ask: &Ask) -> Reply {
                 &format!("Range ({range}) exceeds grid limits. Max rows: {grid}"),
             );
         }
-        let mut values: Vec<Value> = rows
-            .iter()
-            .skip(from - 1)
-            .take(to + 1 - from)
-            .cloned()
-            .collect();
+        let wanted = rows(world).skip(from - 1).take(to + 1 - from);
+        let mut values: Vec<Value> = wanted.map(Row::cells).collect();
         while values
             .last()
             .is_some_and(|row| row.as_array().is_none_or(Vec::is_empty))
@@ -109,19 +104,35 @@ pub(super) fn answer(world: &mut World, ask: &Ask) -> Reply {
     }
 }
 
-/// The header, a blank row behind the first person, and everybody.
-fn rows(world: &World) -> Vec<Value> {
-    let mut rows = vec![json!(["Id", "E-mail", "First name", "Last name"])];
-    for person in world.present() {
-        rows.push(json!([
-            format!("c-{}", person.no),
-            person.email,
-            person.first,
-            person.last
-        ]));
-        if rows.len() == 2 {
-            rows.push(json!([]));
+/// A row of the tab.
+enum Row<'a> {
+    Header,
+    Blank,
+    Of(&'a Person),
+}
+
+impl Row<'_> {
+    fn cells(self) -> Value {
+        match self {
+            Self::Header => json!(["Id", "E-mail", "First name", "Last name"]),
+            Self::Blank => json!([]),
+            Self::Of(person) => json!([
+                format!("c-{}", person.no),
+                person.email,
+                person.first,
+                person.last
+            ]),
         }
     }
-    rows
+}
+
+/// The header, a blank row behind the first person, and everybody.
+fn rows(world: &World) -> impl Iterator<Item = Row<'_>> {
+    let mut people = world.present().map(Row::Of);
+    let first = people.next();
+    let blank = first.is_some().then_some(Row::Blank);
+    std::iter::once(Row::Header)
+        .chain(first)
+        .chain(blank)
+        .chain(people)
 }

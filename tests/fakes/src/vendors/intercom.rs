@@ -101,6 +101,6 @@ pub(super) fn limit() -> Reply {
 }
 
 fn refusal(status: u16, code: &str, message: &str) -> Reply {
-    let body = json!({"type": "error.list", "request_id": "b68", "errors": [{"code": code, "message": message}]});
+    let body = json!({"type": "error.list", "request_id": "b68959ea-6328-4f70-83cb-e7913dba1542", "errors": [{"code": code, "message": message}]});
     Reply::status(status, &body)
 }
