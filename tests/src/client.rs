@@ -2,8 +2,9 @@
 //!
 //! A [`Client`] is a value: one with another credential, scope or header is made from it. It never retries.
 
-use std::fmt::Display;
+use std::fmt::{Display, Write};
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -49,6 +50,26 @@ pub struct Client {
     scope: Scope,
     credential: Credential,
     headers: HeaderMap,
+    heard: Option<Heard>,
+}
+
+/// Everything that callers heard, headers and bodies, as text.
+#[derive(Clone, Debug, Default)]
+pub struct Heard(Arc<Mutex<String>>);
+
+impl Heard {
+    /// All of it.
+    pub fn text(&self) -> String {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn add(&self, answer: &Answer) {
+        let mut text = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = writeln!(text, "{:?}\n{}", answer.headers, answer.text());
+    }
 }
 
 impl Client {
@@ -73,6 +94,7 @@ impl Client {
             scope,
             credential,
             headers: HeaderMap::new(),
+            heard: None,
         }
     }
 
@@ -123,6 +145,17 @@ impl Client {
             headers,
             ..self.clone()
         }
+    }
+
+    /// The same caller, and what it and callers made from it will hear.
+    #[must_use]
+    pub fn recorded(&self) -> (Self, Heard) {
+        let heard = Heard::default();
+        let recorded = Self {
+            heard: Some(heard.clone()),
+            ..self.clone()
+        };
+        (recorded, heard)
     }
 
     /// The tenant that it names.
@@ -246,12 +279,16 @@ impl Client {
         let response = request.body(body).send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.bytes().await?.to_vec();
-        Ok(Answer {
+        let answer = Answer {
             what: path,
             status,
             headers,
             body,
-        })
+        };
+        if let Some(heard) = &self.heard {
+            heard.add(&answer);
+        }
+        Ok(answer)
     }
 
     /// The body of a request that succeeds.

@@ -62,6 +62,11 @@ impl Dump {
         Ok(Self::of(kept.join("\n")))
     }
 
+    /// The text itself.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Any text, such as the log of a server.
     pub fn of(text: String) -> Self {
         Self {
@@ -106,6 +111,8 @@ fn pg_dump(url: &str) -> anyhow::Result<String> {
     let program = beside
         .filter(|program| program.exists())
         .unwrap_or_else(|| "pg_dump".into());
+    // What follows the database is meant for the service alone.
+    let url = url.split_once('?').map_or(url, |(plain, _)| plain);
     let output = Command::new(&program)
         .args(["--format=plain", url])
         .output();

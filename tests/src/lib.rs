@@ -15,5 +15,6 @@ pub mod scale;
 pub mod schema;
 pub mod scripted;
 pub mod server;
+pub mod syncs;
 pub mod traces;
 pub mod until;

@@ -58,6 +58,13 @@ pub async fn find(server: &Server, values: &[&str]) -> anyhow::Result<Found> {
     Ok(found)
 }
 
+/// The forms in which values stand in some bytes.
+pub fn forms_in(bytes: &[u8], values: &[&str]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    Search::of(values).bytes(bytes, &mut found);
+    found
+}
+
 /// Patterns by their first two bytes.
 struct Search {
     patterns: Vec<(String, Vec<u8>)>,

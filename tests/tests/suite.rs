@@ -90,8 +90,18 @@ mod subscriber_examples;
 mod sync_crash;
 #[path = "suite/sync_deletions.rs"]
 mod sync_deletions;
+#[path = "suite/sync_kills.rs"]
+mod sync_kills;
+#[path = "suite/sync_openapi.rs"]
+mod sync_openapi;
 #[path = "suite/sync_runs.rs"]
 mod sync_runs;
+#[path = "suite/sync_scale.rs"]
+mod sync_scale;
+#[path = "suite/sync_schedule.rs"]
+mod sync_schedule;
+#[path = "suite/sync_secrets.rs"]
+mod sync_secrets;
 #[path = "suite/sync_vendors.rs"]
 mod sync_vendors;
 #[path = "suite/trace_export.rs"]

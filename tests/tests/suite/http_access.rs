@@ -9,12 +9,14 @@ use roster_commands::authority::{
 };
 use roster_commands::clock::SystemClock;
 use roster_commands::keys::{Keys, NewKey};
+use roster_fakes::{Fake, Vendor};
 use roster_http::{App, AppParts, Bus};
 use roster_internal::{all, surface};
 use roster_tests::client::{ACCOUNT, Answer, Client, Credential, ORG};
 use roster_tests::database::Database;
 use roster_tests::node::Node;
 use roster_tests::server::Server;
+use roster_tests::syncs;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -32,8 +34,8 @@ struct Things {
 }
 
 impl Things {
-    /// One of each kind, in a project of its own. The server checks no schema change within its request.
-    async fn make(client: &Client) -> Self {
+    /// One of each kind, in a project of its own. The server checks no schema change within its request, and reaches the fake.
+    async fn make(client: &Client, fake: &Fake) -> Self {
         client
             .upsert("here", json!({"email": "ada@example.org"}))
             .await;
@@ -74,15 +76,19 @@ impl Things {
         let text = |value: &Value| value.as_str().expect("an id").to_owned();
         // The job that was started writes to the log until it has ended.
         client.preparation_ended(&detail["preparation_id"]).await;
+        let mut connection = syncs::connection(fake);
+        connection["field_mapping"] = json!([{"source": "id", "target": "customer_user_id"}]);
+        let saved = client.ok("connections/upsert", connection).await;
+        let connection = json!({"connection_id": saved["connection_id"]});
+        let run = syncs::synced(client, &connection, "full").await;
         Self {
             customer: "here".into(),
             suppressed: "gone".into(),
             import: text(&imported["import_id"]),
             purge: text(&purge["purge_id"]),
             preparation: text(&detail["preparation_id"]),
-            // This server has no source to make a connection to.
-            connection: "dconn_01900000000070008000000000000004".into(),
-            run: "01900000-0000-7000-8000-000000000005".into(),
+            connection: text(&saved["connection_id"]),
+            run: text(&run["run_id"]),
         }
     }
 
@@ -231,13 +237,15 @@ fn guarded_routes() -> Vec<&'static str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_route_says_anything_to_a_caller_who_may_not_use_it() {
-    let server = Server::start_with(&[("ROSTER_LIMITS__SCHEMA_IN_REQUEST", "0")])
+    let fake = Fake::start(Vendor::Hubspot).await;
+    fake.fill(1);
+    let server = syncs::server(&[&fake], &[("ROSTER_LIMITS__SCHEMA_IN_REQUEST", "0")])
         .await
         .expect("a server");
     let owner = Client::of_project(&server, "guarded")
         .await
         .expect("a client");
-    let (existing, missing) = (Things::make(&owner).await, Things::missing());
+    let (existing, missing) = (Things::make(&owner, &fake).await, Things::missing());
     let before = owner.head().await;
 
     let nobody = owner.with_credential(Credential::None);

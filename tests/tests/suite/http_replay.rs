@@ -1,9 +1,11 @@
 //! A request that comes again: SDKs resend POSTs and may send one `Idempotency-Key` with everything.
 
 use roster_domain::Scope;
+use roster_fakes::{Fake, Vendor};
 use roster_internal::all;
 use roster_tests::client::{ACCOUNT, Answer, Client, Credential, ids, project};
 use roster_tests::server::Server;
+use roster_tests::syncs::{self, connected, ended, synced};
 use roster_tests::until::until;
 use serde_json::{Value, json};
 
@@ -18,7 +20,7 @@ fn mutations() -> Vec<&'static str> {
         .collect()
 }
 
-/// What a project looks like to its readers. Imports are jobs, not state: each run is listed.
+/// What a project looks like to its readers. Imports and runs are jobs, not state: each one is listed.
 async fn state(client: &Client) -> Value {
     let mut sources = client.ok("users/data-sources/list", json!({})).await;
     for source in sources["items"].as_array_mut().into_iter().flatten() {
@@ -26,6 +28,13 @@ async fn state(client: &Client) -> Value {
             .as_object_mut()
             .expect("a source")
             .remove("last_upserted_at");
+    }
+    let mut connections = client.ok("connections/list", json!({})).await;
+    for connection in connections["items"].as_array_mut().into_iter().flatten() {
+        connection
+            .as_object_mut()
+            .expect("a connection")
+            .remove("last_run");
     }
     let mut access = Vec::new();
     for id in ["c1", "c2"] {
@@ -46,11 +55,12 @@ async fn state(client: &Client) -> Value {
         "unmatched": client.ok("unmatched/list", json!({})).await,
         "dispatches": client.ok("audit/list", json!({})).await,
         "sources": sources,
+        "connections": connections,
     })
 }
 
 /// A request to a mutation, after what it needs has been made.
-async fn prepare(client: &Client, route: &str) -> Value {
+async fn prepare(client: &Client, fake: &Fake, route: &str) -> Value {
     client
         .upsert("c1", json!({"email": "ada@example.org", "city": "London"}))
         .await;
@@ -136,32 +146,47 @@ async fn prepare(client: &Client, route: &str) -> Value {
                 "endpoint": "orders.list", "llm_fields": {"limit": 5},
             })
         }
-        // This server has no source to make a connection to.
-        "connections/upsert" => json!({"name": "CRM", "provider": "nowhere"}),
-        "connections/delete" | "connections/sync" => {
-            json!({"connection_id": "dconn_01900000000070008000000000000004"})
+        "connections/upsert" => {
+            let mut members = connected(client, fake).await;
+            members["mode"] = json!("incremental");
+            members
         }
-        "runs/cancel" => json!({"run_id": "01900000-0000-7000-8000-000000000005"}),
+        "connections/delete" => connected(client, fake).await,
+        "connections/sync" => {
+            let connection = connected(client, fake).await;
+            synced(client, &connection, "full").await;
+            connection
+        }
+        "runs/cancel" => {
+            let connection = connected(client, fake).await;
+            let run = synced(client, &connection, "full").await;
+            json!({"run_id": run["run_id"]})
+        }
         other => panic!("{other} is a new mutation: say here what a request to it looks like"),
     }
 }
 
-/// Waits for the purge that a request started, if it did.
-async fn purged(client: &Client, answer: &Answer) {
-    let purge_id = &answer.json()["purge_id"];
-    if !purge_id.is_null() {
-        client.purge_ended(purge_id).await;
+/// Waits for the purge or the run that a request started, if it did.
+async fn over(client: &Client, answer: &Answer) {
+    let started = answer.json();
+    if !started["purge_id"].is_null() {
+        client.purge_ended(&started["purge_id"]).await;
+    }
+    if started["status"] == "queued" {
+        ended(client, &started["run_id"]).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mutation_that_is_sent_again_does_no_harm() {
-    let server = Server::start().await.expect("a server");
+    let fake = Fake::start(Vendor::Hubspot).await;
+    fake.fill(3);
+    let server = syncs::server(&[&fake], &[]).await.expect("a server");
     let key = server.key(ACCOUNT, &["*"]).await.expect("a key");
     for route in mutations() {
         let scope = project(&format!("again-{}", route.replace('/', "-")));
         let client = Client::new(&server, scope, Credential::Bearer(key.clone()));
-        let members = prepare(&client, route).await;
+        let members = prepare(&client, &fake, route).await;
         let first = client
             .with_header(KEY, "one")
             .post(route, members.clone())
@@ -169,13 +194,11 @@ async fn a_mutation_that_is_sent_again_does_no_harm() {
         let is_away = route.starts_with("scim/");
         let expected = match route {
             _ if is_away => 501,
-            "users/delete-bulk" | "users/delete-by-filter" => 202,
-            "connections/upsert" => 422,
-            "connections/delete" | "connections/sync" | "runs/cancel" => 404,
+            "users/delete-bulk" | "users/delete-by-filter" | "connections/sync" => 202,
             _ => 200,
         };
         assert_eq!(first.status, expected, "{first}");
-        purged(&client, &first).await;
+        over(&client, &first).await;
         let after = state(&client).await;
         let again = [
             client.with_header(KEY, "one"),
@@ -187,11 +210,14 @@ async fn a_mutation_that_is_sent_again_does_no_harm() {
             let answer = caller.post(route, members.clone()).await;
             // What is gone is not found a second time, and that is all.
             let expected = match route {
-                "users/delete" | "users/suppressions/remove" | "users/revoke-channel-grant" => 404,
+                "users/delete"
+                | "users/suppressions/remove"
+                | "users/revoke-channel-grant"
+                | "connections/delete" => 404,
                 _ => first.status,
             };
             assert_eq!(answer.status, expected, "{answer}");
-            purged(&client, &answer).await;
+            over(&client, &answer).await;
             assert_eq!(state(&client).await, after, "{route} did something twice");
         }
     }

@@ -276,6 +276,81 @@ async fn what_passes_is_waited_for_and_what_does_not_ends_the_run() {
 }
 
 #[tokio::test]
+async fn a_record_that_comes_twice_leaves_what_it_said_last() {
+    let source = Scripted::new(2_000);
+    let (_database, node) = start(&source).await;
+    let _jobs = node.start_jobs_with(quick());
+    source.hold(people(2_050));
+    let id = save(&node, PROJECT, &connection("CRM")).await;
+    run(&node, PROJECT, &of(&id)).await;
+    // The second one stands on the next page, which is decided while the first one is written, and says what was there before.
+    let others = (20..2_050).map(|id| person(id, &format!("Person {id}"), 6));
+    let mut records = vec![person(1, "Another", 5), person(1, "Person 1", 7)];
+    records.extend(others);
+    source.hold(records);
+    let done = run(&node, PROJECT, &of(&id)).await;
+    assert_eq!(done.status, RunStatus::Succeeded);
+    assert_eq!(counts(&done), [0, 2, 2_030, 0, 0]);
+    let profile: String = sqlx::query_scalar(
+        "SELECT profile::text FROM view_customers WHERE customer_user_id = 'p1@example.org'",
+    )
+    .fetch_one(node.cell().pool())
+    .await
+    .expect("a row");
+    assert!(profile.contains("Person 1"), "{profile}");
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_full_run_that_its_source_stopped_is_gone_on_with_and_takes_nobody_away() {
+    let source = Scripted::new(5);
+    let (_database, node) = start(&source).await;
+    let _jobs = node.start_jobs_with(quick());
+    source.hold(people(22));
+    let input = roster_commands::ConnectionInput {
+        mode: Some(Mode::Full),
+        delete_missing: Some(roster_domain::connection::DeleteMissing::Delete),
+        ..connection("CRM")
+    };
+    let id = save(&node, PROJECT, &input).await;
+    let stops = || {
+        let quota = Event::Fail(SourceError::Quota(None));
+        source.script([Event::Answer, Event::Answer, quota]);
+    };
+    stops();
+    let stopped = run(&node, PROJECT, &of(&id)).await;
+    assert_eq!(stopped.status, RunStatus::RateLimited);
+    assert_eq!(counts(&stopped), [10, 0, 0, 0, 0]);
+    let rest = run(&node, PROJECT, &of(&id)).await;
+    assert_eq!(rest.status, RunStatus::Succeeded);
+    assert_eq!((counts(&rest), rest.pages), ([12, 0, 0, 0, 0], 3));
+
+    // Whoever was read before the stop was not seen by the second run, and stays.
+    let mut fewer = people(22);
+    fewer.remove(20);
+    source.hold(fewer);
+    stops();
+    run(&node, PROJECT, &of(&id)).await;
+    let rest = run(&node, PROJECT, &of(&id)).await;
+    assert_eq!((counts(&rest)[2], rest.removals.deleted), (11, 0));
+    let whole = run(&node, PROJECT, &of(&id)).await;
+    assert_eq!((counts(&whole)[2], whole.removals.deleted), (21, 1));
+
+    // Another config is another walk.
+    stops();
+    run(&node, PROJECT, &of(&id)).await;
+    let other = roster_commands::ConnectionInput {
+        connection_id: Some(id.clone()),
+        delete_guard_pct: Some(30),
+        ..input
+    };
+    save(&node, PROJECT, &other).await;
+    let anew = run(&node, PROJECT, &of(&id)).await;
+    assert_eq!(counts(&anew), [0, 0, 21, 0, 0]);
+    node.close().await;
+}
+
+#[tokio::test]
 async fn a_cursor_that_the_source_forgot_leads_to_a_walk_through_everything() {
     let source = Scripted::new(5);
     let (_database, node) = start(&source).await;
