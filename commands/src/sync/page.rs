@@ -56,6 +56,13 @@ pub(super) struct Worked {
     pub(super) schema_version: i32,
 }
 
+/// Records, whom they name, and the present states of these.
+pub(super) struct Looked {
+    active: Arc<ActiveSchema>,
+    named: Named,
+    people: People,
+}
+
 /// Records and whom they name.
 struct Named {
     meanings: Vec<Meaning>,
@@ -82,6 +89,21 @@ enum Step {
 }
 
 impl Desk {
+    /// Finds whom records name, by the present schema.
+    pub(super) async fn look(
+        self: &Arc<Self>,
+        records: &Arc<Vec<Record>>,
+    ) -> Result<Looked, CommandError> {
+        let active = self.directory.active_schema(&self.project).await?;
+        let named = self.name(&active, records).await?;
+        let people = People::find(&self.directory, &self.project, &named.ids).await?;
+        Ok(Looked {
+            active,
+            named,
+            people,
+        })
+    }
+
     /// Decides records by the present schema and states. `taken` are values of which it is known who has them.
     pub(super) async fn work(
         self: &Arc<Self>,
@@ -89,9 +111,23 @@ impl Desk {
         before: u64,
         taken: HashMap<Claim, Uuid>,
     ) -> Result<Worked, CommandError> {
-        let active = self.directory.active_schema(&self.project).await?;
-        let mut named = self.name(&active, &records).await?;
-        let people = People::find(&self.directory, &self.project, &named.ids).await?;
+        let looked = self.look(&records).await?;
+        self.decide(records, looked, before, taken).await
+    }
+
+    /// Decides records by the states in which those whom they name were found.
+    pub(super) async fn decide(
+        self: &Arc<Self>,
+        records: Arc<Vec<Record>>,
+        looked: Looked,
+        before: u64,
+        taken: HashMap<Claim, Uuid>,
+    ) -> Result<Worked, CommandError> {
+        let Looked {
+            active,
+            mut named,
+            people,
+        } = looked;
         let marked = self.refuse_doubles(&records, &mut named, &people).await?;
         let gone = self.gone(&people).await?;
         let mut task = Task {

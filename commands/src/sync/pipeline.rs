@@ -1,4 +1,5 @@
-//! What is gathered, piece by piece into the log: while one piece is written, the next one is decided.
+//! What is gathered, piece by piece into the log: while one piece is written, the next one is decided, and whom the one behind
+//! that names is looked up.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::gather::Gathering;
-use super::page::{Desk, Worked};
+use super::page::{Desk, Looked, Worked};
 use super::part::{self, Piece};
 use super::source::Record;
 use super::writer::{LOSSES, Recorded, Taken, Writer};
@@ -27,6 +28,32 @@ const QUIET_TIME: Duration = Duration::from_secs(1);
 /// Findings after which they are.
 const MANY_ISSUES: usize = 500;
 
+/// A piece whose people are looked up.
+struct Found {
+    piece: Piece,
+    looked: Looked,
+    /// How many records of the run came before.
+    before: u64,
+}
+
+impl Found {
+    async fn look(
+        desk: &Arc<Desk>,
+        piece: Option<Piece>,
+        before: u64,
+    ) -> Result<Option<Self>, CommandError> {
+        let Some(piece) = piece else {
+            return Ok(None);
+        };
+        let looked = desk.look(&piece.records).await?;
+        Ok(Some(Self {
+            piece,
+            looked,
+            before,
+        }))
+    }
+}
+
 /// A piece that is decided and not yet written.
 struct Ready {
     piece: Piece,
@@ -36,16 +63,17 @@ struct Ready {
 }
 
 impl Ready {
-    async fn decide(
-        desk: &Arc<Desk>,
-        piece: Option<Piece>,
-        before: u64,
-    ) -> Result<Option<Self>, CommandError> {
-        let Some(piece) = piece else {
+    async fn decide(desk: &Arc<Desk>, found: Option<Found>) -> Result<Option<Self>, CommandError> {
+        let Some(Found {
+            piece,
+            looked,
+            before,
+        }) = found
+        else {
             return Ok(None);
         };
         let records = Arc::clone(&piece.records);
-        let worked = desk.work(records, before, HashMap::new()).await?;
+        let worked = desk.decide(records, looked, before, HashMap::new()).await?;
         Ok(Some(Self {
             piece,
             worked,
@@ -75,6 +103,21 @@ impl Ready {
     }
 }
 
+/// Pieces on their way into the log.
+#[derive(Default)]
+struct Moving {
+    ready: Option<Ready>,
+    found: Option<Found>,
+    /// The customers whom the piece changed that was written while `found` was looked up.
+    changed: HashSet<Uuid>,
+}
+
+impl Moving {
+    const fn is_empty(&self) -> bool {
+        self.ready.is_none() && self.found.is_none()
+    }
+}
+
 impl Writer {
     /// The most records of the next append: fewer while others wait for the log.
     fn most(&self) -> usize {
@@ -82,23 +125,26 @@ impl Writer {
         room.saturating_sub(100).clamp(1, MOST)
     }
 
-    /// Writes what is gathered, until there will be no more. While one piece is written, the next one is decided.
+    /// Writes what is gathered, until there will be no more.
     pub(super) async fn write(&mut self, gathering: &Gathering) -> Result<Taken, CommandError> {
         let mut pieces: VecDeque<Piece> = VecDeque::new();
-        let mut ready: Option<Ready> = None;
+        let mut moving = Moving::default();
         loop {
             if pieces.is_empty() {
-                let batch = match &ready {
-                    Some(_) => gathering.due(self.most()),
-                    None => match gathering.next(self.most()).await {
+                let batch = if moving.is_empty() {
+                    match gathering.next(self.most()).await {
                         Some(batch) => Some(batch),
                         None => return self.flush().await,
-                    },
+                    }
+                } else {
+                    gathering.due(self.most())
                 };
                 if let Some(mut batch) = batch {
                     if batch.records.iter().any(|record| record.deleted) {
-                        if self.commit(ready.take()).await? == Taken::Over {
-                            return Ok(Taken::Over);
+                        while !moving.is_empty() {
+                            if self.step(&mut moving, None).await? == Taken::Over {
+                                return Ok(Taken::Over);
+                            }
                         }
                         let (deleted, live): (Vec<Record>, Vec<Record>) =
                             batch.records.into_iter().partition(|record| record.deleted);
@@ -114,23 +160,39 @@ impl Writer {
                 }
             }
             let piece = pieces.pop_front();
-            let before = self.records;
-            self.records += piece.as_ref().map_or(0, |piece| piece.records.len() as u64);
-            let desk = Arc::clone(&self.desk);
-            let changed = ready.as_ref().map_or_else(HashSet::new, Ready::changes);
-            let (taken, decided) = tokio::join!(
-                self.commit(ready.take()),
-                Ready::decide(&desk, piece, before)
-            );
-            if taken? == Taken::Over {
+            if self.step(&mut moving, piece).await? == Taken::Over {
                 return Ok(Taken::Over);
             }
-            ready = decided?;
-            // Somebody was decided on as they were before: where that came to nothing, no append would tell.
-            if let Some(ready) = ready.as_mut().filter(|ready| ready.rests_on(&changed)) {
-                ready.decide_again(&desk).await?;
-            }
         }
+    }
+
+    /// Moves every piece on by one: the first is written, the second decided, and the people of a new one are looked up.
+    async fn step(
+        &mut self,
+        moving: &mut Moving,
+        piece: Option<Piece>,
+    ) -> Result<Taken, CommandError> {
+        let before = self.records;
+        self.records += piece.as_ref().map_or(0, |piece| piece.records.len() as u64);
+        let desk = Arc::clone(&self.desk);
+        let changes = moving.ready.as_ref().map(Ready::changes);
+        let (taken, decided, found) = tokio::join!(
+            self.commit(moving.ready.take()),
+            Ready::decide(&desk, moving.found.take()),
+            Found::look(&desk, piece, before)
+        );
+        if taken? == Taken::Over {
+            return Ok(Taken::Over);
+        }
+        (moving.ready, moving.found) = (decided?, found?);
+        let earlier = std::mem::replace(&mut moving.changed, changes.unwrap_or_default());
+        // Somebody was decided on as they were two appends ago: where that came to nothing, no append would tell.
+        let is_old =
+            |ready: &&mut Ready| ready.rests_on(&earlier) || ready.rests_on(&moving.changed);
+        if let Some(ready) = moving.ready.as_mut().filter(is_old) {
+            ready.decide_again(&desk).await?;
+        }
+        Ok(Taken::On)
     }
 
     /// Records what is kept: the walk ends, or stops on its way.
