@@ -104,6 +104,8 @@ fn describe(operation: &mut Value, route: &RouteInfo) -> Vec<String> {
         ("413", "PayloadTooLarge"),
         ("415", "UnsupportedMediaType"),
         ("422", "Unprocessable"),
+        ("503", "Unavailable"),
+        ("504", "Timeout"),
     ];
     let guarded = [
         ("401", "Unauthenticated"),
@@ -111,7 +113,12 @@ fn describe(operation: &mut Value, route: &RouteInfo) -> Vec<String> {
         ("429", "RateLimited"),
     ];
     let guarded = guarded.into_iter().filter(|_| route.operation.is_some());
-    for (status, response) in shared.into_iter().chain(guarded) {
+    // A route with refusals of its own says so itself.
+    let is_placed = matches!(route.effect, Effect::Reads | Effect::SetsByReads)
+        && route.operation.is_some()
+        && operation["responses"]["409"].is_null();
+    let placed = is_placed.then_some(("409", "OtherPosition"));
+    for (status, response) in shared.into_iter().chain(guarded).chain(placed) {
         operation["responses"][status] =
             json!({"$ref": format!("#/components/responses/{response}")});
     }
@@ -205,6 +212,9 @@ fn responses() -> Value {
         "PayloadTooLarge": answer("The body is larger than the limit", "Error"),
         "UnsupportedMediaType": answer("The body has another type", "Error"),
         "Unprocessable": {"description": "Findings about the input", "content": {"application/json": {"schema": either}}},
+        "OtherPosition": answer("`position_ahead` or `epoch_changed`: the log has not, or no longer, that `Roster-Min-Position`", "Error"),
+        "Unavailable": answer("`unavailable`, `projection_behind` or `project_user_indexes_unavailable`: try again soon", "Error"),
+        "Timeout": answer("The request took too long; a write may still be done", "Error"),
         "RateLimited": answer("The credential asks too often; `Retry-After` says when to come back", "Error"),
     })
 }

@@ -149,7 +149,7 @@ mod tests {
 
     use roster_commands::authority::{Operation, TABLE};
 
-    use roster_http::openapi;
+    use roster_http::{Effect, openapi};
 
     use super::{all, base_of, surface};
 
@@ -207,7 +207,14 @@ mod tests {
             } else {
                 &[]
             };
-            for status in ["413", "415", "422"].iter().chain(guarded) {
+            let reads = matches!(route.effect, Effect::Reads | Effect::SetsByReads);
+            let placed: &[&str] = if reads && route.operation.is_some() {
+                &["409"]
+            } else {
+                &[]
+            };
+            let always = ["413", "415", "422", "503", "504"];
+            for status in always.iter().chain(guarded).chain(placed) {
                 assert!(
                     operation["responses"][status].is_object(),
                     "{} lacks {status}",

@@ -42,7 +42,10 @@ impl Endpoint for Request {
     path = "/runs/list",
     tag = "sync",
     request_body = Request,
-    responses((status = 200, description = "The newest first, without findings", body = Page<Answer>))
+    responses(
+        (status = 200, description = "The newest first, without findings", body = Page<Answer>),
+        (status = 404, description = "`connection_not_found`"),
+    )
 )]
 pub(crate) async fn handler(
     State(app): State<App>,
