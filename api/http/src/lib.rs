@@ -12,6 +12,8 @@ mod docs;
 mod error;
 mod exchange;
 mod finding;
+#[cfg(test)]
+mod foreign;
 mod health;
 mod idempotency;
 mod json;

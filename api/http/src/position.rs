@@ -161,4 +161,20 @@ mod tests {
         let headers = HeaderMap::from_iter([(MIN_POSITION, HeaderValue::from_static("x"))]);
         assert!(minimum(&headers).is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_minimum_is_a_position_or_a_finding(
+            value in "[0-9:+ -]{0,40}|[0-9]{1,12}:[0-9]{1,22}|\\PC{0,40}",
+        ) {
+            let Ok(given) = HeaderValue::from_bytes(value.as_bytes()) else {
+                return Ok(());
+            };
+            let headers = HeaderMap::from_iter([(MIN_POSITION, given)]);
+            if let Ok(Some(found)) = minimum(&headers) {
+                proptest::prop_assert!(found.position >= 0 && found.epoch >= 0);
+                proptest::prop_assert!(value.bytes().all(|byte| byte.is_ascii_digit() || byte == b':'));
+            }
+        }
+    }
 }

@@ -9,6 +9,8 @@ mod csv_file;
 mod dispatches;
 mod fields;
 mod filters;
+#[cfg(test)]
+mod foreign;
 mod identities;
 mod keys;
 mod page;

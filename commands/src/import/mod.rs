@@ -4,6 +4,8 @@
 
 pub(crate) mod decide;
 pub(crate) mod flow;
+#[cfg(test)]
+mod foreign_bytes;
 mod header;
 pub(crate) mod issues;
 mod mapped;

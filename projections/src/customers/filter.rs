@@ -232,6 +232,8 @@ impl Cursor {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use roster_domain::Timestamp;
     use roster_domain::customer::SourceKind;
 
@@ -326,5 +328,20 @@ mod tests {
             }),
             [0_i64; 0]
         );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_a_cursor_or_none(
+            text in "[A-Za-z0-9_-]{0,60}|\\PC{0,40}",
+            bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..48),
+        ) {
+            let encoded = URL_SAFE_NO_PAD.encode(bytes);
+            for given in [text, encoded] {
+                if let Ok(cursor) = given.parse::<Cursor>() {
+                    proptest::prop_assert_eq!(cursor.to_string(), given);
+                }
+            }
+        }
     }
 }
