@@ -144,9 +144,14 @@ pub struct Subscriber {
 impl Subscriber {
     /// Connects, also to a server that comes later.
     pub async fn connect(nats: &Nats) -> anyhow::Result<Self> {
+        Self::connect_to(nats.url()).await
+    }
+
+    /// The same by the URL of a server.
+    pub async fn connect_to(url: &str) -> anyhow::Result<Self> {
         let client = ConnectOptions::new()
             .retry_on_initial_connect()
-            .connect(nats.url())
+            .connect(url)
             .await?;
         Ok(Self {
             client,
@@ -175,6 +180,18 @@ impl Subscriber {
             "{} of {all} events were heard",
             self.heard.len()
         );
+    }
+
+    /// Listens over any break, for as long as it is let.
+    ///
+    /// # Panics
+    /// Where a message is not the one that follows.
+    pub async fn follow(&mut self) {
+        let mut looks = interval(LOOK);
+        loop {
+            looks.tick().await;
+            let _ = self.listen(usize::MAX).await;
+        }
     }
 
     /// The digests that it heard, in order.

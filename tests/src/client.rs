@@ -117,6 +117,15 @@ impl Client {
         }
     }
 
+    /// The same caller at an address, `http://127.0.0.1:<port>`.
+    #[must_use]
+    pub fn at_url(&self, url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// The same caller with another credential.
     #[must_use]
     pub fn with_credential(&self, credential: Credential) -> Self {
@@ -234,6 +243,11 @@ impl Client {
         let body = self.body(&members).to_string();
         self.try_send(Method::POST, route, Some("application/json"), body)
             .await
+    }
+
+    /// A request without a body to a server that may be away.
+    pub async fn try_get(&self, path: &str) -> reqwest::Result<Answer> {
+        self.try_send(Method::GET, path, None, "").await
     }
 
     /// The same request as the bytes of HTTP/1.1, for a load that must cost little, and where the server is.

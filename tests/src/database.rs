@@ -21,47 +21,66 @@ pub const CELL: &str = "main";
 pub struct Database {
     name: String,
     owner_url: SecretString,
+    /// The superuser's URL of the database `postgres` beside it.
+    maintenance_url: String,
 }
 
 impl Database {
     /// Clones the template; the first caller of a run makes it.
     pub async fn create() -> anyhow::Result<Self> {
-        Self::of_template(&template().await?).await
+        Self::create_on(&cluster().database_url).await
+    }
+
+    /// The same on another Postgres, given by the superuser's URL of its database `postgres`.
+    pub async fn create_on(maintenance_url: &str) -> anyhow::Result<Self> {
+        Self::of_template(maintenance_url, &template(maintenance_url).await?).await
     }
 
     /// A copy of it as it is now, as a restore of a backup makes one. Nobody may be connected.
     pub async fn copy(&self) -> anyhow::Result<Self> {
-        Self::of_template(&self.name).await
+        Self::of_template(&self.maintenance_url, &self.name).await
     }
 
-    async fn of_template(template: &str) -> anyhow::Result<Self> {
+    async fn of_template(maintenance_url: &str, template: &str) -> anyhow::Result<Self> {
         let name = format!("test_{}", Uuid::from_u128(rand::random()).simple());
-        let mut maintenance = connect("postgres").await?;
+        let mut maintenance = connect(maintenance_url).await?;
         maintenance
             .execute(format!("CREATE DATABASE {name} TEMPLATE {template}").as_str())
             .await?;
         maintenance.close().await?;
-        let owner_url = url_of(&name)?;
+        let owner_url = url_of(maintenance_url, &name)?;
         migrate::link_role(&owner_url, CELL).await?;
-        Ok(Self { name, owner_url })
+        Ok(Self {
+            name,
+            owner_url,
+            maintenance_url: maintenance_url.to_owned(),
+        })
     }
 
     /// A database that another process made and will drop.
     pub fn of_another(name: &str) -> anyhow::Result<std::mem::ManuallyDrop<Self>> {
-        let (name, owner_url) = (name.to_owned(), url_of(name)?);
-        Ok(std::mem::ManuallyDrop::new(Self { name, owner_url }))
+        let maintenance_url = cluster().database_url.clone();
+        Ok(std::mem::ManuallyDrop::new(Self {
+            name: name.to_owned(),
+            owner_url: url_of(&maintenance_url, name)?,
+            maintenance_url,
+        }))
     }
 
     /// A database without a table.
     pub async fn create_empty() -> anyhow::Result<Self> {
         let name = format!("test_{}", Uuid::from_u128(rand::random()).simple());
-        let mut maintenance = connect("postgres").await?;
+        let maintenance_url = cluster().database_url.clone();
+        let mut maintenance = connect(&maintenance_url).await?;
         maintenance
             .execute(format!("CREATE DATABASE {name} TEMPLATE template0").as_str())
             .await?;
         maintenance.close().await?;
-        let owner_url = url_of(&name)?;
-        Ok(Self { name, owner_url })
+        Ok(Self {
+            owner_url: url_of(&maintenance_url, &name)?,
+            name,
+            maintenance_url,
+        })
     }
 
     /// The superuser's URL.
@@ -82,7 +101,7 @@ impl Database {
     /// The same for another cell.
     pub async fn superuser_of(&self, cell: &str) -> anyhow::Result<PgConnection> {
         let path = format!("roster_{cell},roster_control,public");
-        let options = options(&self.name)?.options([("search_path", path)]);
+        let options = options(&self.maintenance_url, &self.name)?.options([("search_path", path)]);
         Ok(PgConnection::connect_with(&options).await?)
     }
 
@@ -118,14 +137,14 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let name = self.name.clone();
+        let (name, maintenance_url) = (self.name.clone(), self.maintenance_url.clone());
         // A runtime of its own, for a drop cannot wait on the test's.
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
             runtime.block_on(async {
-                let mut maintenance = connect("postgres").await?;
+                let mut maintenance = connect(&maintenance_url).await?;
                 maintenance
                     .execute(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)").as_str())
                     .await?;
@@ -158,7 +177,7 @@ impl TestCell {
 }
 
 /// The template's name: one a build, so that a cluster that outlives a run is not stale.
-async fn template() -> anyhow::Result<String> {
+async fn template(maintenance_url: &str) -> anyhow::Result<String> {
     let build = option_env!("CARGO_PKG_VERSION")
         .unwrap_or_default()
         .replace('.', "_");
@@ -168,7 +187,7 @@ async fn template() -> anyhow::Result<String> {
         .duration_since(std::time::UNIX_EPOCH)?
         .as_millis();
     let name = format!("template_{build}_{stamp}");
-    let mut maintenance = connect("postgres").await?;
+    let mut maintenance = connect(maintenance_url).await?;
     maintenance
         .execute("SELECT pg_advisory_lock(7309, 9)")
         .await?;
@@ -185,7 +204,7 @@ async fn template() -> anyhow::Result<String> {
         maintenance
             .execute(format!("CREATE DATABASE {draft} TEMPLATE template0").as_str())
             .await?;
-        migrate::migrate(&url_of(&draft)?, CELL, &Vault::parse(KEK)?).await?;
+        migrate::migrate(&url_of(maintenance_url, &draft)?, CELL, &Vault::parse(KEK)?).await?;
         maintenance
             .execute(format!("ALTER DATABASE {draft} RENAME TO {name}").as_str())
             .await?;
@@ -194,17 +213,16 @@ async fn template() -> anyhow::Result<String> {
     Ok(name)
 }
 
-fn options(database: &str) -> anyhow::Result<PgConnectOptions> {
-    let options: PgConnectOptions = cluster().database_url.parse()?;
+fn options(maintenance_url: &str, database: &str) -> anyhow::Result<PgConnectOptions> {
+    let options: PgConnectOptions = maintenance_url.parse()?;
     Ok(options.database(database))
 }
 
-fn url_of(database: &str) -> anyhow::Result<SecretString> {
-    Ok(SecretString::from(
-        options(database)?.to_url_lossy().to_string(),
-    ))
+fn url_of(maintenance_url: &str, database: &str) -> anyhow::Result<SecretString> {
+    let options = options(maintenance_url, database)?;
+    Ok(SecretString::from(options.to_url_lossy().to_string()))
 }
 
-async fn connect(database: &str) -> anyhow::Result<PgConnection> {
-    Ok(PgConnection::connect_with(&options(database)?).await?)
+async fn connect(maintenance_url: &str) -> anyhow::Result<PgConnection> {
+    Ok(PgConnection::connect_with(&options(maintenance_url, "postgres")?).await?)
 }

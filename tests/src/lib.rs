@@ -7,6 +7,8 @@ pub mod cluster;
 pub mod database;
 pub mod dump;
 pub mod examples;
+pub mod faults;
+pub mod fold;
 pub mod imports;
 pub mod log;
 pub mod node;

@@ -270,7 +270,7 @@ impl Server {
     }
 
     /// The exit status, once the process has ended by itself.
-    fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         let Some(child) = &mut self.child else {
             bail!("the server is not running")
         };

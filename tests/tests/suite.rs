@@ -18,6 +18,8 @@ mod dispatches;
 mod erasure;
 #[path = "suite/erasure_traces.rs"]
 mod erasure_traces;
+#[path = "suite/faults.rs"]
+mod faults;
 #[path = "suite/http_access.rs"]
 mod http_access;
 #[path = "suite/http_answers.rs"]

@@ -21,6 +21,7 @@
 
 pub mod account;
 pub mod binaries;
+mod crash;
 pub mod environment;
 mod error;
 mod files;

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::StackError;
 use crate::binaries::NatsBinary;
+use crate::crash;
 use crate::files;
 use crate::options::Durability;
 use crate::postgres::{exited, free_port, port_was_taken};
@@ -49,6 +50,20 @@ impl Server {
     /// Kills the server without warning, as a power cut would.
     pub(crate) fn kill(&mut self) -> Result<(), StackError> {
         self.process.kill().map_err(StackError::io("kill NATS"))
+    }
+
+    /// Pauses the server, or lets it go on.
+    pub(crate) fn pause(home: &Path, paused: bool) -> Result<(), StackError> {
+        let text = fs::read_to_string(home.join("nats.pid")).unwrap_or_default();
+        let Ok(pid) = text.trim().parse() else {
+            return Ok(());
+        };
+        let done = if paused {
+            crash::pause(pid)
+        } else {
+            crash::resume(pid)
+        };
+        done.map_err(|error| StackError::io("pause NATS")(error.into()))
     }
 
     /// Starts the server again on the port that it had.

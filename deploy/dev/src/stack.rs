@@ -182,6 +182,41 @@ impl Stack {
         Ok(())
     }
 
+    /// Pauses a NATS that was started (SIGSTOP), or lets it go on.
+    pub fn pause_nats(&self, paused: bool) -> Result<(), StackError> {
+        match (&self.nats, &self.home) {
+            (Some(_), Some(home)) => Server::pause(&home.path, paused),
+            _ => Ok(()),
+        }
+    }
+
+    /// Kills every process of a Postgres that was started, without warning.
+    pub fn kill_postgres(&mut self) -> Result<(), StackError> {
+        match (&mut self.cluster, &self.home) {
+            (Some(cluster), Some(home)) => cluster.kill(&home.path),
+            _ => Ok(()),
+        }
+    }
+
+    /// Starts a Postgres that was killed or has ended again, on its port and with its data.
+    pub fn restart_postgres(&mut self) -> Result<(), StackError> {
+        match (&mut self.cluster, &self.home) {
+            (Some(cluster), Some(home)) => {
+                let binaries = self.options.find_postgres(&home.path, home.account)?;
+                cluster.restart(&binaries, &home.path, home.account)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Pauses every process of a Postgres that was started (SIGSTOP), or lets them go on.
+    pub fn pause_postgres(&self, paused: bool) -> Result<(), StackError> {
+        match (&self.cluster, &self.home) {
+            (Some(_), Some(home)) => Cluster::pause(&home.path, paused),
+            _ => Ok(()),
+        }
+    }
+
     /// An error if a server that was started has ended by itself.
     pub fn check(&mut self) -> Result<(), StackError> {
         self.cluster.as_mut().map_or(Ok(()), Cluster::check)?;

@@ -3,6 +3,7 @@
 mod create;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -14,6 +15,7 @@ use nix::sys::signal::Signal;
 use crate::StackError;
 use crate::account::Account;
 use crate::binaries::PostgresBinaries;
+use crate::crash;
 use crate::files;
 use crate::options::Durability;
 use crate::supervise::{self, POLL, StopSignal, Supervised};
@@ -31,6 +33,9 @@ const START_LIMIT: Duration = Duration::from_mins(2);
 
 /// A fast shutdown writes a checkpoint.
 const STOP_LIMIT: Duration = Duration::from_mins(1);
+
+/// How long killed processes may take to be gone.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
 
 /// A lost race for a port is rare; this many in a row are something else.
 const PORT_ATTEMPTS: usize = 5;
@@ -99,12 +104,65 @@ impl Cluster {
         configure(&layout.data, account, durability, settings)
             .map_err(StackError::io(layout.data.display().to_string()))?;
         for _ in 1..PORT_ATTEMPTS {
-            match launch(binaries, &layout, account, password.clone()) {
+            match launch(binaries, &layout, account, password.clone(), free_port()?) {
                 Err(StackError::Exited { log, .. }) if port_was_taken(&log) => {}
                 outcome => return outcome,
             }
         }
-        launch(binaries, &layout, account, password)
+        launch(binaries, &layout, account, password, free_port()?)
+    }
+
+    /// Starts a cluster that has ended again, on the port that it had.
+    pub(crate) fn restart(
+        &mut self,
+        binaries: &PostgresBinaries,
+        home: &Path,
+        account: Option<Account>,
+    ) -> Result<(), StackError> {
+        let layout = Layout::under(home);
+        self.kill(home)?;
+        *self = launch(binaries, &layout, account, self.password.clone(), self.port)?;
+        Ok(())
+    }
+
+    /// Kills every process of the server without warning, as a power cut would.
+    pub(crate) fn kill(&mut self, home: &Path) -> Result<(), StackError> {
+        let layout = Layout::under(home);
+        // A server that ended by itself may have left the number of somebody else's process.
+        if let Some(pid) = postmaster(&layout)
+            && supervise::is_ours(pid, &layout.data)
+        {
+            crash::kill(pid).map_err(|error| StackError::io("kill Postgres")(error.into()))?;
+        }
+        let deadline = Instant::now() + KILL_LIMIT;
+        let ended = |process: &mut Supervised| process.ended().map_err(StackError::io("Postgres"));
+        // The watchdog takes the status of the dead; only then is the lock file free.
+        while ended(&mut self.process)?.is_none() && Instant::now() < deadline {
+            thread::sleep(POLL);
+        }
+        self.process
+            .kill()
+            .map_err(StackError::io("kill Postgres"))?;
+        // It says that the dead server is ready, and on the port that the next one gets.
+        match fs::remove_file(layout.data.join("postmaster.pid")) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(StackError::io("postmaster.pid")(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Pauses every process of the server, or lets them go on.
+    pub(crate) fn pause(home: &Path, paused: bool) -> Result<(), StackError> {
+        let Some(pid) = postmaster(&Layout::under(home)) else {
+            return Ok(());
+        };
+        let done = if paused {
+            crash::pause(pid)
+        } else {
+            crash::resume(pid)
+        };
+        done.map_err(|error| StackError::io("pause Postgres")(error.into()))
     }
 
     /// An error with the end of the log if the server has ended by itself.
@@ -160,8 +218,8 @@ fn launch(
     layout: &Layout,
     account: Option<Account>,
     password: String,
+    port: u16,
 ) -> Result<Cluster, StackError> {
-    let port = free_port()?;
     let log =
         files::fresh_log(&layout.log).map_err(StackError::io(layout.log.display().to_string()))?;
     let mut command = program(binaries, "postgres", &layout.data);
@@ -209,14 +267,15 @@ fn is_ready(data: &Path, port: u16) -> bool {
         && lines.nth(3).is_some_and(|state| state.trim() == "ready")
 }
 
+/// The process that the data is locked by, if there is one.
+fn postmaster(layout: &Layout) -> Option<i32> {
+    let text = fs::read_to_string(layout.data.join("postmaster.pid")).ok()?;
+    text.lines().next()?.trim().parse().ok()
+}
+
 /// Waits for, or stops, a server that an earlier run left on the same data.
 fn end_leftover(layout: &Layout) -> Result<(), StackError> {
-    let text = fs::read_to_string(layout.data.join("postmaster.pid")).unwrap_or_default();
-    let Some(pid) = text
-        .lines()
-        .next()
-        .and_then(|line| line.trim().parse().ok())
-    else {
+    let Some(pid) = postmaster(layout) else {
         return Ok(());
     };
     if supervise::is_ours(pid, &layout.data)

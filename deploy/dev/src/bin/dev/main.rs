@@ -9,8 +9,10 @@
 
 mod bench;
 mod check;
+mod conform;
 mod console;
 mod data;
+mod faults;
 mod project;
 mod sqlx_data;
 mod test;
@@ -30,6 +32,8 @@ cargo dev test [--release] [args]       run every test on a throwaway stack; arg
 cargo dev check                         format, clippy, layers, sqlx data, licences
 cargo dev sqlx                          refresh .sqlx/ after a change of a query or a migration
 cargo dev bench [--quick] [names]       measure on a durable stack of its own
+cargo dev conform [args]                hold a server against its OpenAPI; args go to schemathesis
+cargo dev faults [--release] [args]     break servers, Postgres and NATS under load, and look for losses
 cargo dev psql [args]                   psql on the development database
 cargo dev reset [--yes]                 remove .roster/: data, key and credentials
 cargo dev help                          this text
@@ -68,6 +72,8 @@ fn dispatch(arguments: &[String]) -> anyhow::Result<ExitCode> {
         "check" => check::run(&project, &mut console),
         "sqlx" => sqlx_data::refresh(&project, &mut console),
         "bench" => bench::run(&project, &mut console, rest),
+        "conform" => conform::run(&project, &mut console, rest),
+        "faults" => faults::run(&project, &mut console, rest),
         "psql" => data::psql(&project, &mut console, rest),
         "reset" => data::reset(&project, rest),
         unknown => bail!("there is no command `{unknown}`; `cargo dev help` lists them"),

@@ -15,28 +15,28 @@ use uuid::Uuid;
 
 /// A customer as the log has it, and where its row stands.
 #[derive(Default)]
-pub(super) struct Folded {
-    pub(super) version: i32,
-    pub(super) customer: Customer,
+pub(crate) struct Folded {
+    pub(crate) version: i32,
+    pub(crate) customer: Customer,
     /// Position of the last event that a row shows.
-    pub(super) position: i64,
+    pub(crate) position: i64,
 }
 
 /// Everything that the log says.
 #[derive(Default)]
-pub(super) struct Log {
-    pub(super) customers: HashMap<Uuid, Folded>,
-    pub(super) suppressions: HashMap<Uuid, Suppression>,
-    pub(super) purges: HashMap<Uuid, (i64, Purge)>,
+pub(crate) struct Log {
+    pub(crate) customers: HashMap<Uuid, Folded>,
+    pub(crate) suppressions: HashMap<Uuid, Suppression>,
+    pub(crate) purges: HashMap<Uuid, (i64, Purge)>,
     /// The wildcards of channels, each with the position of its last event.
-    pub(super) channels: HashMap<Uuid, (ChannelAccess, i64)>,
-    pub(super) identities: HashMap<Uuid, Identity>,
+    pub(crate) channels: HashMap<Uuid, (ChannelAccess, i64)>,
+    pub(crate) identities: HashMap<Uuid, Identity>,
     /// Positions of the last link and of the last grant of an identity of a customer.
-    pub(super) linked: HashMap<(Uuid, ConnectorIdentity), i64>,
-    pub(super) granted: HashMap<(Uuid, ConnectorIdentity), i64>,
+    pub(crate) linked: HashMap<(Uuid, ConnectorIdentity), i64>,
+    pub(crate) granted: HashMap<(Uuid, ConnectorIdentity), i64>,
     versions: HashMap<Uuid, i32>,
     /// By data source, the newest time of an event of one of its customers.
-    pub(super) written: BTreeMap<(i16, String, String), Timestamp>,
+    pub(crate) written: BTreeMap<(i16, String, String), Timestamp>,
 }
 
 fn is<E: StoredEvent>(type_no: i16) -> bool {
@@ -45,7 +45,7 @@ fn is<E: StoredEvent>(type_no: i16) -> bool {
 
 impl Log {
     /// Reads the log; `read_page` itself asserts that positions are contiguous.
-    pub(super) async fn read(cell: &Cell) -> Self {
+    pub(crate) async fn read(cell: &Cell) -> Self {
         let mut log = Self::default();
         let mut after = 0;
         loop {
@@ -121,7 +121,7 @@ impl Log {
         }
     }
 
-    pub(super) fn active(&self) -> impl Iterator<Item = (&Uuid, &Folded)> {
+    pub(crate) fn active(&self) -> impl Iterator<Item = (&Uuid, &Folded)> {
         self.customers
             .iter()
             .filter(|(_, folded)| folded.customer.is_active())
