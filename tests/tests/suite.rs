@@ -86,6 +86,8 @@ mod schema_routes;
 mod schema_uniqueness;
 #[path = "suite/source_postgres.rs"]
 mod source_postgres;
+#[path = "suite/start_during_recovery.rs"]
+mod start_during_recovery;
 #[path = "suite/subscriber_examples.rs"]
 mod subscriber_examples;
 #[path = "suite/sync_crash.rs"]

@@ -1,9 +1,13 @@
 //! Schemas, roles and migrations. Runs with an owner's connection; the service itself never changes a table's form.
 
+use std::time::Duration;
+
 use secrecy::{ExposeSecret, SecretString};
+use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, PgPool};
+use tokio::time::{Instant, sleep};
 
 use crate::vault::{Vault, VaultError};
 use crate::{StoreError, restore};
@@ -17,6 +21,10 @@ pub(crate) const CONTROL_SCHEMA: &str = "roster_control";
 const CHECK: [u8; 32] = *b"roster key-encryption key check\0";
 /// How often a role is made or changed while others do the same.
 const ROLE_ATTEMPTS: u32 = 100;
+/// How long Postgres may take to start: recovery from a large write-ahead log takes minutes.
+const RECOVERY: Duration = Duration::from_mins(5);
+/// How often it is tried meanwhile.
+const LOOK: Duration = Duration::from_millis(500);
 /// What is authenticated with it.
 const CHECK_ABOUT: &[u8] = b"roster key check";
 
@@ -221,6 +229,20 @@ pub(crate) async fn connect(
     // A slow statement is logged whole, and one of these carries the role's password.
     let options = options.disable_statement_logging();
     Ok(PgConnection::connect_with(&options).await?)
+}
+
+/// Waits while Postgres starts or recovers from a crash (SQLSTATE 57P03), as it does beside a server that was started with
+/// the same machine. Any other failure is left to whoever connects next.
+pub async fn awake(url: &SecretString) {
+    let started = Instant::now();
+    while let Err(StoreError::Database(error)) = connect(url, "public").await {
+        let code = error.as_database_error().and_then(DatabaseError::code);
+        if code.is_none_or(|code| code != "57P03") || started.elapsed() > RECOVERY {
+            return;
+        }
+        tracing::info!("Postgres starts: waiting for it");
+        sleep(LOOK).await;
+    }
 }
 
 /// Makes the role, or sets its password again. Roles belong to the cluster and advisory locks to a database, so the

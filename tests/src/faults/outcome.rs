@@ -73,7 +73,7 @@ pub(super) async fn jobs(client: &Client, said: &Said, log: &Log) -> anyhow::Res
         .filter_map(|purge| Some((purge["purge_id"].as_str()?.to_owned(), purge)))
         .collect();
     let summaries = summaries(said);
-    let (mut purged, mut perhaps) = (HashSet::new(), Vec::new());
+    let mut purged = HashSet::new();
     for (number, command) in said.commands.iter().enumerate() {
         let (Command::Purge { ids }, Some(summary)) = (command, summaries.get(&number)) else {
             continue;
@@ -110,8 +110,6 @@ pub(super) async fn jobs(client: &Client, said: &Said, log: &Log) -> anyhow::Res
         }
         if may_be_gone {
             purged.extend(ids.iter().map(String::as_str));
-        } else {
-            perhaps.extend(ids);
         }
     }
     let mut imported = 0;

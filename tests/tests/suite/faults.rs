@@ -8,7 +8,7 @@ use roster_tests::scale::asked;
 async fn nothing_that_was_acknowledged_is_lost_whatever_breaks() {
     let mut arguments = Arguments::parse_from(["faults", "--no-disk"]);
     arguments.rounds = asked("ROSTER_FAULT_ROUNDS", 1);
-    arguments.seconds = asked("ROSTER_FAULT_SECONDS", 6);
+    arguments.seconds = asked("ROSTER_FAULT_SECONDS", 5);
     arguments.callers = 4;
     let broken = campaign(&arguments).await.expect("a campaign");
     assert_eq!(broken, Vec::<u64>::new(), "seeds with violations");

@@ -43,6 +43,10 @@ impl Served {
         let vault = session::vault(settings)?;
         let metrics = telemetry::start_metrics(tracker, stop.clone())?;
         let tokens = token_keys::start(&settings.auth, tracker, stop.clone()).await?;
+        let database = &settings.database;
+        if let Some(url) = database.url.as_ref().or(database.service_url.as_ref()) {
+            migrate::awake(url).await;
+        }
         let service_url = migrated(settings, &vault).await?;
         let bus = bus::follow(BusAddress::of(settings), tracker, stop.clone()).await?;
         let config = CellConfig {
