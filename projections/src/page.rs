@@ -28,6 +28,9 @@ pub(crate) enum PageError {
         /// A word for status and metrics.
         code: &'static str,
     },
+    /// The tables that it is made from are not as far as they were: Postgres lost its last commits in a crash.
+    #[error("the tables that it is made from are behind")]
+    Behind,
     /// The ledger of erasures cannot be written.
     #[error("the ledger of erasures: {0}")]
     Ledger(std::io::Error),
@@ -75,6 +78,7 @@ impl PageError {
     pub(crate) fn code(&self) -> String {
         match self {
             Self::Fenced => "fenced".into(),
+            Self::Behind => "behind".into(),
             Self::Unknown { .. } => "unknown_event_type".into(),
             Self::Poison { code, .. } => (*code).into(),
             Self::Ledger(_) => "ledger_unwritable".into(),

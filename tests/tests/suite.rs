@@ -52,6 +52,8 @@ mod log_append;
 mod log_hammer;
 #[path = "suite/log_tamper.rs"]
 mod log_tamper;
+#[path = "suite/lost_commits.rs"]
+mod lost_commits;
 #[path = "suite/openapi.rs"]
 mod openapi;
 #[path = "suite/preparation_job.rs"]

@@ -75,21 +75,24 @@ pub async fn seize(
     }))
 }
 
-/// Prolongs a lease while there is nothing to write; `false` means fenced.
+/// Prolongs a lease while there is nothing to write; `false` means fenced, or that the position is no longer this one, for
+/// Postgres may lose commits that nobody waited for.
 pub async fn renew(
     pool: &PgPool,
     name: &str,
     epoch: i64,
+    position: i64,
     seconds: f64,
 ) -> Result<bool, StoreError> {
-    let renewed = sqlx::query!(
+    let renewed = sqlx::query(
         "UPDATE log_checkpoints
-            SET leased_till = clock_timestamp() + make_interval(secs => $3)
-          WHERE name = $1 AND epoch = $2",
-        name,
-        epoch,
-        seconds
+            SET leased_till = clock_timestamp() + make_interval(secs => $4)
+          WHERE name = $1 AND epoch = $2 AND position = $3",
     )
+    .bind(name)
+    .bind(epoch)
+    .bind(position)
+    .bind(seconds)
     .execute(pool)
     .await?;
     Ok(renewed.rows_affected() == 1)

@@ -10,7 +10,7 @@ use roster_domain::{Personal, Timestamp};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::QueryScalar;
 use sqlx::types::Json;
-use sqlx::{PgPool, Postgres, Row};
+use sqlx::{PgExecutor, PgPool, Postgres, Row};
 use uuid::Uuid;
 
 use super::fold::{Folded, Gone, Listed, Needed};
@@ -18,7 +18,7 @@ use crate::page::PageError;
 
 /// The rows that are needed, as far as they exist; a profile that is not needed is empty.
 pub(crate) async fn present(
-    pool: &PgPool,
+    executor: impl PgExecutor<'_>,
     rows: impl Iterator<Item = Needed>,
 ) -> Result<HashMap<Uuid, Listed>, PageError> {
     let (mut projects, mut streams, mut profiles) = (Vec::new(), Vec::new(), Vec::new());
@@ -55,7 +55,7 @@ pub(crate) async fn present(
     .bind(projects)
     .bind(streams)
     .bind(profiles)
-    .fetch_all(pool)
+    .fetch_all(executor)
     .await?;
     rows.iter().map(listed).collect()
 }

@@ -126,7 +126,7 @@ impl From<PageError> for RebuildError {
     fn from(error: PageError) -> Self {
         match error {
             // Nobody else moves the checkpoint of tables that are not live.
-            PageError::Fenced => Self::Running,
+            PageError::Fenced | PageError::Behind => Self::Running,
             PageError::Unknown {
                 type_no,
                 type_version,

@@ -220,7 +220,6 @@ impl<P: Projection> Runner<P> {
             cost: 2e-5,
         };
         self.reach(leading.position);
-        let mut backoff = IDLE;
         loop {
             if self.stop.is_cancelled() {
                 return Ended::Stopped;
@@ -235,12 +234,12 @@ impl<P: Projection> Runner<P> {
                 Ok(page) => page,
                 Err(error) => {
                     self.shared.fail("read", &error);
-                    if !crate::page::is_transient(&error) {
-                        return Ended::Failed(LONGEST_BACKOFF);
-                    }
-                    self.pause(backoff).await;
-                    backoff = (backoff * 2).min(LONGEST_BACKOFF);
-                    continue;
+                    // Postgres may have lost its last commits: taking the lease anew reads the checkpoint.
+                    return Ended::Failed(if crate::page::is_transient(&error) {
+                        IDLE
+                    } else {
+                        LONGEST_BACKOFF
+                    });
                 }
             };
             if page.is_empty() {
@@ -251,7 +250,6 @@ impl<P: Projection> Runner<P> {
             }
             match self.write(&mut leading, &page).await {
                 Ok(()) => {
-                    backoff = IDLE;
                     self.shared.recover();
                     leading.touched = Instant::now();
                     leading.learn(page.len(), started.elapsed());
@@ -269,6 +267,7 @@ impl<P: Projection> Runner<P> {
                 self.cell.pool(),
                 P::NAME,
                 leading.lease.epoch,
+                leading.position,
                 LEASE_SECONDS,
             )
             .await

@@ -78,6 +78,10 @@ impl<P: Projection> Runner<P> {
             self.projection.forget();
             match error {
                 PageError::Fenced => return Err(Ended::Fenced),
+                PageError::Behind => {
+                    self.shared.fail_page(&error);
+                    return Err(Ended::Failed(IDLE));
+                }
                 PageError::Unknown { .. } | PageError::Ledger(_) => {
                     self.shared.fail_page(&error);
                     return Err(Ended::Failed(LONGEST_BACKOFF));

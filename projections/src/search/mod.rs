@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::customers::fold::Needed;
 use crate::customers::write::present;
+use crate::directory::Directory;
 use crate::pace::{Gather, Pace};
 use crate::page::PageError;
 use crate::runner::{IDLE, Item, LEASE_SECONDS, Projection, Step};
@@ -147,7 +148,16 @@ impl Search {
             let wanted = streams
                 .iter()
                 .map(|(project_no, stream)| Needed::row(*project_no, *stream));
-            present(self.cell.pool(), wanted).await?
+            // One connection, so that no crash of Postgres lies between the two.
+            let mut connection = self.cell.pool().acquire().await?;
+            let listed: Option<i64> = sqlx::query_scalar(LISTED)
+                .bind(Directory::NAME)
+                .fetch_optional(&mut *connection)
+                .await?;
+            if listed.is_some_and(|listed| listed < step.to) {
+                return Err(PageError::Behind);
+            }
+            present(&mut *connection, wanted).await?
         };
         let missing = streams
             .iter()
@@ -196,6 +206,9 @@ impl Search {
         if kept { Ok(()) } else { Err(PageError::Fenced) }
     }
 }
+
+/// How far the listed rows are. This server may remember a position that Postgres lost with its last commits.
+const LISTED: &str = "SELECT position FROM log_checkpoints WHERE name = $1";
 
 /// An array of one row as Postgres reads it from text.
 fn array_text(hashes: &[i64]) -> String {
