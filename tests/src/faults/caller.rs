@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::fleet::Addresses;
+use super::ledger::is_unknown;
 use super::said::{Attempt, Command, Heard, OWN, Person, SHARED, Said, own_identity};
 use crate::client::Client;
 
@@ -253,9 +254,10 @@ impl Caller {
             }
             Command::Bulk { people } => {
                 for (place, person) in people.iter().enumerate() {
-                    let status = body.map(|body| &body["items"][place]["status"]);
-                    if status.is_none_or(|status| status != "failed") {
-                        self.mark_as(&person.id, Some(&person.mark), status.is_some());
+                    let item = body.map(|body| &body["items"][place]);
+                    let is_known = item.is_some_and(|item| !is_unknown(item));
+                    if !is_known || item.is_some_and(|item| item["status"] != "failed") {
+                        self.mark_as(&person.id, Some(&person.mark), is_known);
                     }
                 }
             }

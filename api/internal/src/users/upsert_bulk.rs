@@ -51,7 +51,7 @@ pub(crate) struct Verdict {
     customer_user_id: Option<String>,
     customer_ref: Option<String>,
     version: Option<i32>,
-    /// `{code, message, …}`; code `invalid` has `problems`.
+    /// `{code, message, …}`; code `invalid` has `problems`; with `unavailable` the item may have been done all the same.
     #[schema(value_type = Option<Object>)]
     error: Option<Value>,
 }
