@@ -15,7 +15,7 @@ use std::sync::Arc;
 use lru::LruCache;
 use roster_domain::channel_access::ChannelAccessEvent;
 use roster_domain::connection::ConnectionEvent;
-use roster_domain::customer::CustomerEvent;
+use roster_domain::customer::{Customer, CustomerEvent};
 use roster_domain::event::StoredEvent;
 use roster_domain::identity::IdentityEvent;
 use roster_domain::import::ImportEvent;
@@ -136,6 +136,7 @@ impl Directory {
             let unreadable = |error| PageError::decoding(recorded, error);
             if is::<CustomerEvent>(recorded) {
                 let event = recorded.decode().map_err(unreadable)?;
+                self.recall(recorded);
                 self.identities.collect(recorded, &event);
                 self.grants.collect(recorded, &event);
                 self.blocks.collect(recorded, &event);
@@ -182,6 +183,16 @@ impl Directory {
             }
         }
         Ok(changes)
+    }
+
+    /// Remembers the row of a customer as it was before an event, where the log still has that in memory.
+    fn recall(&mut self, recorded: &Recorded) {
+        if let Some(before) = recorded.state_before::<Customer>()
+            && !self.rows.contains(&recorded.stream)
+        {
+            let row = Listed::before(recorded, before);
+            self.rows.put(recorded.stream, row);
+        }
     }
 
     /// The present rows of the customers that change: remembered, or read with one statement.

@@ -79,7 +79,7 @@ pub async fn list(
         .into_iter()
         .zip(states)
         .filter_map(|((stream, created_at), loaded)| {
-            let customer_user_id = loaded.state.customer_user_id.into_known()?;
+            let customer_user_id = loaded.into_state().customer_user_id.into_known()?;
             Some(SuppressionRow {
                 stream,
                 customer_user_id,

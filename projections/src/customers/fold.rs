@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use roster_domain::Timestamp;
+use roster_domain::access::Access;
 use roster_domain::customer::{Customer, CustomerEvent, SourceKind};
+use roster_store::Recorded;
 use uuid::Uuid;
 
 use crate::bucket::bucket;
@@ -26,6 +28,21 @@ pub(crate) struct Listed {
 }
 
 impl Listed {
+    /// The row of a customer before an event, of the state that decided it: what decides writes is no part of a row.
+    pub(crate) fn before(recorded: &Recorded, state: &Customer) -> Self {
+        Self {
+            project_no: recorded.project_no,
+            position: recorded.position,
+            customer: Customer {
+                is_adopted: false,
+                is_disabled_at_source: false,
+                claimed: Vec::new(),
+                access: Access::default(),
+                ..state.clone()
+            },
+        }
+    }
+
     pub(crate) fn id(&self) -> &str {
         self.customer
             .customer_user_id
