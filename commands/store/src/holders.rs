@@ -43,12 +43,14 @@ impl Holders {
                 () = stop.cancelled() => break,
                 taken = self.queue.recv_many(&mut wanted, LOOK_UPS) => if taken == 0 { break },
             }
-            let found = self.find(&mut connection, &wanted).await;
-            if found.is_err()
-                && let Some(broken) = connection.take()
-            {
-                // Whatever state it is in, the next statement starts on a fresh one.
-                drop(broken.detach());
+            let mut found = self.find(&mut connection, &wanted).await;
+            // Postgres may have closed the connection while nobody asked; asking again does no harm.
+            if found.is_err() && connection.is_some() {
+                give_up(&mut connection);
+                found = self.find(&mut connection, &wanted).await;
+            }
+            if found.is_err() {
+                give_up(&mut connection);
             }
             answer(wanted.drain(..), found);
         }
@@ -83,6 +85,13 @@ impl Holders {
         );
         let query = sqlx::query(&sql).bind(projects).bind(kinds).bind(keys);
         Ok(query.fetch_all(&mut **link).await?)
+    }
+}
+
+/// Lets a connection go, whatever state it is in: the next statement starts on a fresh one.
+fn give_up(connection: &mut Option<PoolConnection<Postgres>>) {
+    if let Some(broken) = connection.take() {
+        drop(broken.detach());
     }
 }
 
