@@ -33,7 +33,8 @@ use crate::runner::{IDLE, Item, Projection, Step};
 use crate::search::Search;
 use crate::search::touched::{Touch, Touched};
 
-/// Customers that change often need no read before they are written.
+/// Customers that change often need no read before they are written. More than a page has: the tables do not show the
+/// rows of the page that is being written while the next one is prepared.
 const CACHED_ROWS: NonZeroUsize = NonZeroUsize::new(20_000).expect("not zero");
 /// Field names that are known to be stored; beyond it they are written again.
 const KNOWN_FIELDS: usize = 100_000;
