@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 
+use super::peer::Peer;
+
 /// Measures Roster against the limits of the machine that it runs on.
 #[derive(Debug, Parser)]
 #[command(name = "bench", about)]
@@ -33,9 +35,9 @@ pub(super) struct Arguments {
     /// Folder of the report, of the files that are imported and of the servers' logs.
     #[arg(long, default_value = "target/bench")]
     pub(super) out: PathBuf,
-    /// Serve the peer instead of measuring; the parent process ends it.
+    /// Serve a peer instead of measuring; the parent process ends it.
     #[arg(long, hide = true)]
-    pub(super) serve_peer: bool,
+    pub(super) serve_peer: Option<Peer>,
 }
 
 /// How large each measurement is.
@@ -59,6 +61,8 @@ pub(super) struct Plan {
     pub(super) singles: u32,
     /// Requests of each kind of list.
     pub(super) lists: usize,
+    /// Customers of the directories whose upserts are compared, the smallest first.
+    pub(super) sizes: Vec<u32>,
 }
 
 /// The servers and programs of this run.
@@ -90,6 +94,7 @@ impl Arguments {
                 warm_up: Duration::from_secs(1),
                 singles: 400,
                 lists: 20,
+                sizes: vec![50_000, 500_000],
             }
         } else {
             Plan {
@@ -102,6 +107,7 @@ impl Arguments {
                 warm_up: Duration::from_secs(3),
                 singles: 2_000,
                 lists: 200,
+                sizes: vec![50_000, 500_000, 5_000_000],
             }
         };
         Plan {
