@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use roster_projections::rebuild::{Target as Tables, drop_old, rebuild};
+use roster_projections::rebuild::{Target as Tables, rebuild};
 use sqlx::{Connection, Executor};
 
 use super::database::{CHUNK, Database};
@@ -94,7 +94,6 @@ impl Filled {
         let place = database.place()?;
         for tables in [Tables::Directory, Tables::Search, Tables::Audit] {
             rebuild(&place, tables, &|_| {}).await?;
-            drop_old(&place, tables).await?;
         }
         let mut connection = database.connect().await?;
         // Nobody was erased.

@@ -5,7 +5,6 @@
 
 use sqlx::{Connection, Executor, PgConnection};
 
-use super::Bench;
 use super::catch_up::columns;
 use super::copy::{SCHEMA, equal_table};
 use super::database::Database;
@@ -16,6 +15,7 @@ use super::pgbench::{self, Amount};
 use super::report::{Report, Target};
 use super::server::Server;
 use super::stats::median;
+use super::{Bench, say};
 use crate::plot::{Plot, Scale, Series};
 
 /// What this stage measures.
@@ -45,28 +45,43 @@ struct Rival {
 }
 
 impl Rival {
+    /// None where this Postgres is too old for it.
     async fn start(
         bench: &Bench,
         peer: Peer,
         row: &'static str,
         customers: u32,
-    ) -> anyhow::Result<Self> {
+    ) -> anyhow::Result<Option<Self>> {
         let name = peer.name();
         let database = Database::create(&bench.machine, &name.replace('-', "_")).await?;
         let url = database.url();
-        let server = Server::peer(peer, &bench.out.join("peer"), &url).await?;
         let mut connection = database.connect().await?;
+        let version: i32 =
+            sqlx::query_scalar("SELECT current_setting('server_version_num')::integer")
+                .fetch_one(&mut connection)
+                .await?;
+        let oldest = peer.oldest_postgres();
+        if version < oldest {
+            say(&format!(
+                "{row}: skipped, {name} needs Postgres {}",
+                oldest / 10_000
+            ));
+            connection.close().await?;
+            database.drop().await?;
+            return Ok(None);
+        }
+        let server = Server::peer(peer, &bench.out.join("peer"), &url).await?;
         peer.fill(&mut connection, &url, &server.target, customers)
             .await?;
         connection.close().await?;
-        Ok(Self {
+        Ok(Some(Self {
             row,
             against: name,
             database,
             server,
             rates: Vec::new(),
             note: String::new(),
-        })
+        }))
     }
 }
 
@@ -77,7 +92,7 @@ pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
     let mut rivals = Vec::new();
     for (peer, row) in PEERS {
         if bench.wants(&[row]) {
-            rivals.push(Rival::start(bench, peer, row, customers).await?);
+            rivals.extend(Rival::start(bench, peer, row, customers).await?);
         }
     }
     let mut connection = directory.database.connect().await?;

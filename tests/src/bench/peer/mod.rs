@@ -82,6 +82,15 @@ impl Peer {
         }
     }
 
+    /// The oldest Postgres that it runs on, as `server_version_num` has it.
+    pub(super) const fn oldest_postgres(self) -> i32 {
+        match self {
+            Self::PostgresEs => 0,
+            // Its functions have hexadecimal numbers.
+            Self::Disintegrate => 160_000,
+        }
+    }
+
     /// Serves the peer until the process is ended; writes the ready file that `roster serve` would.
     pub(super) async fn serve(self) -> anyhow::Result<()> {
         let url = variable("ROSTER_BENCH_DATABASE_URL")

@@ -60,6 +60,7 @@ impl Sample {
 /// Takes samples of a server and its database.
 pub(super) struct Sampler {
     connection: PgConnection,
+    project_no: i32,
     process: Option<u32>,
     tally: Arc<Tally>,
     events: i64,
@@ -67,15 +68,29 @@ pub(super) struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler with a connection of its own.
-    pub(super) fn new(connection: PgConnection, server: &Server, tally: &Arc<Tally>) -> Self {
-        Self {
+    /// A sampler of the server's project, with a connection of its own.
+    pub(super) async fn new(
+        mut connection: PgConnection,
+        server: &Server,
+        tally: &Arc<Tally>,
+    ) -> anyhow::Result<Self> {
+        let scope = server.target.scope();
+        let project_no: i32 = sqlx::query_scalar(
+            "SELECT project_no FROM projects WHERE account_id = $1 AND org_id = $2 AND project_id = $3",
+        )
+        .bind(scope.account_id)
+        .bind(scope.org_id)
+        .bind(scope.project_id)
+        .fetch_one(&mut connection)
+        .await?;
+        Ok(Self {
             connection,
+            project_no,
             process: server.process_id(),
             tally: Arc::clone(tally),
             events: 0,
             log_bytes: 0,
-        }
+        })
     }
 
     /// What callers were told.
@@ -88,22 +103,25 @@ impl Sampler {
         let (commands, told) = (self.tally.commands(), self.tally.population());
         // One statement sees one moment of the log and its read tables.
         let counts: (i64, i64, i64, i64, i64, i64) = sqlx::query_as(
-            "SELECT (SELECT count(*) FROM log_streams WHERE kind = $1 AND flags & 1 = 0),
-                    (SELECT count(*) FROM log_claims WHERE kind = $2),
-                    (SELECT count(*) FROM view_customers),
-                    (SELECT count(*) FROM view_customer_search),
-                    (SELECT count(*) FROM view_identities),
+            "SELECT (SELECT count(*) FROM log_streams WHERE project_no = $3 AND kind = $1 AND flags & 1 = 0),
+                    (SELECT count(*) FROM log_claims WHERE project_no = $3 AND kind = $2),
+                    (SELECT count(*) FROM view_customers WHERE project_no = $3),
+                    (SELECT count(*) FROM view_customer_search WHERE project_no = $3),
+                    (SELECT count(*) FROM view_identities WHERE project_no = $3),
                     (SELECT count(*) FROM pg_stat_activity
                       WHERE datname = current_database() AND usename <> current_user)",
         )
         .bind(kind::CUSTOMER)
         .bind(claim_kind::CONNECTOR_IDENTITY)
+        .bind(self.project_no)
         .fetch_one(&mut self.connection)
         .await?;
-        let claims: Vec<(i16, i64)> =
-            sqlx::query_as("SELECT kind, count(*) FROM log_claims GROUP BY kind")
-                .fetch_all(&mut self.connection)
-                .await?;
+        let claims: Vec<(i16, i64)> = sqlx::query_as(
+            "SELECT kind, count(*) FROM log_claims WHERE project_no = $1 GROUP BY kind",
+        )
+        .bind(self.project_no)
+        .fetch_all(&mut self.connection)
+        .await?;
         let (events, bytes): (i64, i64) = sqlx::query_as(
             "SELECT COALESCE(max(position), $1), COALESCE(sum(length(meta) + length(payload) + length(digest)), 0)
                FROM log_events WHERE position > $1",
