@@ -45,6 +45,8 @@ pub(super) struct Arguments {
 pub(super) struct Plan {
     /// Measurements of each row.
     pub(super) runs: usize,
+    /// Measurements of the import of all rows, which takes minutes each time.
+    pub(super) imports: usize,
     /// Rows of the import and of the directory that is listed.
     pub(super) rows: u32,
     /// Rows of the import that interactive writes are measured in.
@@ -86,6 +88,7 @@ impl Arguments {
         let plan = if self.quick {
             Plan {
                 runs: 1,
+                imports: 1,
                 rows: 50_000,
                 import_behind: 50_000,
                 events: 30_000,
@@ -99,19 +102,21 @@ impl Arguments {
         } else {
             Plan {
                 runs: 3,
+                imports: 1,
                 rows: 1_000_000,
-                import_behind: 300_000,
+                import_behind: 200_000,
                 events: 200_000,
                 customers: 100_000,
-                load: Duration::from_secs(15),
-                warm_up: Duration::from_secs(3),
+                load: Duration::from_secs(10),
+                warm_up: Duration::from_secs(2),
                 singles: 2_000,
-                lists: 200,
+                lists: 100,
                 sizes: vec![50_000, 500_000, 5_000_000],
             }
         };
         Plan {
             runs: self.runs.unwrap_or(plan.runs).max(1),
+            imports: self.runs.unwrap_or(plan.imports).max(1),
             rows: self.rows.unwrap_or(plan.rows).max(1_000),
             import_behind: plan
                 .import_behind

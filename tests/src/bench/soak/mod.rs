@@ -81,12 +81,8 @@ pub async fn main() -> anyhow::Result<ExitCode> {
     let machine = Facts::read(&mut connection).await?;
 
     let tally = Arc::new(Tally::default());
-    let samples = load(
-        &arguments,
-        &server,
-        Sampler::new(connection, &server, &tally),
-    )
-    .await?;
+    let sampler = Sampler::new(connection, &server, &tally).await?;
+    let samples = load(&arguments, &server, sampler).await?;
     let findings = judge::findings(&samples, &tally, arguments.callers * caller::ROWS);
     server.stop().await?;
     database.drop().await?;
@@ -126,11 +122,15 @@ async fn load(
             anyhow::Ok(caller)
         });
     }
+    let mut callers = Vec::new();
+    while let Some(filled) = filling.join_next().await {
+        callers.push(filled??);
+    }
+    server.caught_up().await?;
     let pace = Arc::new(Pace::start(arguments.rate));
     let mut calling = JoinSet::new();
-    while let Some(filled) = filling.join_next().await {
-        let (caller, pace, stop) = (filled??, Arc::clone(&pace), Arc::clone(&stop));
-        calling.spawn(caller.run(pace, stop));
+    for caller in callers {
+        calling.spawn(caller.run(Arc::clone(&pace), Arc::clone(&stop)));
     }
     let started = Instant::now();
     let end = started + Duration::from_secs(arguments.minutes * 60);
