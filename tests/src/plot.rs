@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 400.0;
-/// Room for the title and the legend, and for the numbers of both axes.
-const TOP: f64 = 66.0;
+/// Room for the title, for a row of the legend, and for the numbers of both axes.
+const TITLE: f64 = 48.0;
+const ROW: f64 = 18.0;
 const RIGHT: f64 = 24.0;
 const BOTTOM: f64 = 54.0;
 const LEFT: f64 = 76.0;
@@ -74,6 +75,23 @@ impl Series {
 }
 
 impl Plot {
+    /// Where the entries of the legend begin, in as many rows as they need.
+    fn legend(&self) -> Vec<(f64, f64)> {
+        let (mut left, mut down) = (LEFT, TITLE + 2.0);
+        let mut places = Vec::with_capacity(self.series.len());
+        for series in &self.series {
+            let letters = u32::try_from(series.name.chars().count()).unwrap_or_default();
+            // Letters are about as wide as this in every font that may be there.
+            let width = 44.0 + 6.4 * f64::from(letters);
+            if left > LEFT && left + width > WIDTH {
+                (left, down) = (LEFT, down + ROW);
+            }
+            places.push((left, down));
+            left += width;
+        }
+        places
+    }
+
     /// The picture, as a file has it.
     pub fn svg(&self) -> String {
         let points = || self.series.iter().flat_map(|series| &series.points);
@@ -109,7 +127,9 @@ impl Plot {
             };
             LEFT + share * (WIDTH - LEFT - RIGHT)
         };
-        let y = |height: f64| HEIGHT - BOTTOM - height / top * (HEIGHT - TOP - BOTTOM);
+        let legend = self.legend();
+        let frame = legend.last().map_or(TITLE, |(_, down)| down + ROW - 2.0);
+        let y = |height: f64| HEIGHT - BOTTOM - height / top * (HEIGHT - frame - BOTTOM);
 
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" \
@@ -163,26 +183,27 @@ impl Plot {
         text(&mut svg, middle, HEIGHT - 12.0, "middle", &self.across, "");
         let turned = format!(
             "transform=\"rotate(-90 18 {0})\"",
-            f64::midpoint(TOP, floor)
+            f64::midpoint(frame, floor)
         );
         text(
             &mut svg,
             18.0,
-            f64::midpoint(TOP, floor),
+            f64::midpoint(frame, floor),
             "middle",
             &self.up,
             &turned,
         );
-        let mut legend = LEFT;
-        for (series, colour) in self.series.iter().zip(COLOURS.iter().cycle()) {
+        let colours = COLOURS.iter().cycle();
+        for ((series, (left, down)), colour) in self.series.iter().zip(legend).zip(colours) {
             let places = series.points.iter();
             let places: Vec<(f64, f64)> = places.map(|point| (x(point.0), y(point.1))).collect();
+            let sample = [(left, down - 4.0), (left + 18.0, down - 4.0)];
             line(&mut svg, &places, colour, series.is_limit);
-            rule(&mut svg, (legend, 46.0), (legend + 18.0, 46.0), colour);
-            text(&mut svg, legend + 24.0, 50.0, "start", &series.name, "");
-            // Letters are about as wide as this in every font that may be there.
-            legend +=
-                44.0 + 6.4 * f64::from(u32::try_from(series.name.chars().count()).unwrap_or(0));
+            line(&mut svg, &sample, colour, series.is_limit);
+            if !series.is_limit && places.len() <= DOTS {
+                dots(&mut svg, &places, colour);
+            }
+            text(&mut svg, left + 24.0, down, "start", &series.name, "");
         }
         svg.push_str("</svg>\n");
         svg
@@ -204,13 +225,14 @@ fn line(svg: &mut String, places: &[(f64, f64)], colour: &str, is_limit: bool) {
         "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"{dashes}/>",
         joined.join(" ")
     );
-    if !is_limit && places.len() <= DOTS {
-        for (x, y) in places {
-            let _ = writeln!(
-                svg,
-                "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" fill=\"{colour}\"/>"
-            );
-        }
+}
+
+fn dots(svg: &mut String, places: &[(f64, f64)], colour: &str) {
+    for (x, y) in places {
+        let _ = writeln!(
+            svg,
+            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" fill=\"{colour}\"/>"
+        );
     }
 }
 
@@ -320,11 +342,11 @@ mod tests {
     }
 
     #[test]
-    fn words_are_escaped_and_limits_are_dashed() {
+    fn words_are_escaped_and_limits_are_dashed_there_and_in_the_legend() {
         let svg = plot(Scale::Linear).svg();
         assert!(svg.contains("<title>Cost &amp; size</title>"), "{svg}");
         assert!(svg.contains(">one &lt;upsert></text>"), "{svg}");
-        assert_eq!(svg.matches("stroke-dasharray").count(), 1, "{svg}");
+        assert_eq!(svg.matches("stroke-dasharray").count(), 2, "{svg}");
         assert_eq!(svg.matches("<circle").count(), 3, "{svg}");
     }
 

@@ -129,7 +129,7 @@ pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
     }
     drop(connection);
     if !few.is_empty() && !many.is_empty() {
-        plot(bench, &directory, (&few, &many), &rivals).await?;
+        plot(bench, &directory, &few, &many, &rivals).await?;
     }
     directory.close().await?;
 
@@ -180,7 +180,8 @@ async fn measure(
 async fn plot(
     bench: &Bench,
     directory: &Directory,
-    (few, many): (&[(f64, f64)], &[(f64, f64)]),
+    few: &[(f64, f64)],
+    many: &[(f64, f64)],
     rivals: &[Rival],
 ) -> anyhow::Result<()> {
     let middle = |pairs: &[(f64, f64)], part: fn(&(f64, f64)) -> f64| {

@@ -43,14 +43,14 @@ enum PeerEvent {
 /// What is decided by.
 #[derive(Clone, Debug, Default, StateQuery, Serialize, Deserialize)]
 #[state_query(PeerEvent)]
-struct Customer {
+struct Folded {
     #[id]
     customer: String,
     profile: Profile,
     version: u64,
 }
 
-impl StateMutate for Customer {
+impl StateMutate for Folded {
     fn mutate(&mut self, event: PeerEvent) {
         self.version += 1;
         match event {
@@ -65,17 +65,17 @@ struct Decided<'a>(&'a Upsert);
 
 impl Decision for Decided<'_> {
     type Event = PeerEvent;
-    type StateQuery = Customer;
+    type StateQuery = Folded;
     type Error = Infallible;
 
-    fn state_query(&self) -> Customer {
-        Customer {
+    fn state_query(&self) -> Folded {
+        Folded {
             customer: self.0.stream(),
-            ..Customer::default()
+            ..Folded::default()
         }
     }
 
-    fn process(&self, state: &Customer) -> Result<Vec<PeerEvent>, Infallible> {
+    fn process(&self, state: &Folded) -> Result<Vec<PeerEvent>, Infallible> {
         let customer = self.0.stream();
         if state.version == 0 {
             let profile = self.0.profile.clone();

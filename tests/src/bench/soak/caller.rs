@@ -145,7 +145,6 @@ impl Caller {
         let place = self.random.random_range(0..self.people.len());
         let Person { exists, is_linked } = self.people[place];
         match self.random.random_range(0..100) {
-            0..28 => self.upsert(place).await,
             28..34 => {
                 let count = self.random.random_range(2..=BULK) as usize;
                 let places = (place..place + count).map(|place| place % self.people.len());
@@ -171,6 +170,7 @@ impl Caller {
             }
             88..96 if is_linked => self.dispatch(place).await,
             96..100 => self.job().await,
+            // More than a quarter, and wherever the rest is not possible.
             _ => self.upsert(place).await,
         }
     }

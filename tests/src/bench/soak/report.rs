@@ -67,7 +67,9 @@ fn plots(samples: &[Sample]) -> [(&'static str, Plot); 5] {
             sample.tables.get(*name).copied().unwrap_or_default()
         })
     });
-    let bytes = samples
+    // The last sample is from after the load.
+    let during = samples.split_last().map_or(samples, |(_, during)| during);
+    let bytes = during
         .windows(2)
         .filter_map(|pair| Some((pair[1].second / 60.0, added(&pair[0], &pair[1])?)));
     [
