@@ -7,6 +7,7 @@ mod find;
 mod upsert;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use roster_domain::customer::{Customer, CustomerRefusal, DataSource, SourceKind};
 use roster_domain::stream::Claim;
@@ -92,7 +93,7 @@ impl DataSourceInput {
 #[derive(Clone, Debug)]
 pub struct Upserted {
     /// The customer after it.
-    pub customer: Customer,
+    pub customer: Arc<Customer>,
     /// The customer's stream: the opaque reference.
     pub stream: Uuid,
     /// Whether the customer is new.
@@ -174,6 +175,6 @@ impl Directory {
         stream: Uuid,
     ) -> Result<Option<String>, CommandError> {
         let loaded = self.cell().load::<Customer>(project, stream).await?;
-        Ok(loaded.state.customer_user_id.into_known())
+        Ok(loaded.into_state().customer_user_id.into_known())
     }
 }

@@ -1,5 +1,7 @@
 //! Load, decide, prepare, append, verdict: how a command on a single stream is carried out.
 
+use std::sync::Arc;
+
 use roster_domain::meta::Meta;
 use roster_domain::stream::Stream;
 use roster_store::{Project, Verdict};
@@ -26,12 +28,14 @@ impl Directory {
             let before = self.cell().load::<A>(project, stream).await?;
             let events = decide(&before.state)?;
             if events.is_empty() {
-                return Ok(Applied::unchanged(before.state));
+                return Ok(Applied::unchanged(before.into_state()));
             }
-            let after = folded(&before.state, &events);
-            let prepared = self.cell().prepare(project, &before, events, meta)?;
+            let prepared = self
+                .cell()
+                .prepare_with_state(project, &before, events, meta);
+            let (prepared, after) = prepared?;
             if let Verdict::Accepted { position, .. } = self.cell().append(prepared).await? {
-                return Ok(Applied::at(after, position));
+                return Ok(Applied::at(Arc::unwrap_or_clone(after), position));
             }
         }
         Err(CommandError::VersionConflict {

@@ -212,7 +212,7 @@ impl Directory {
                 customer_ref: collision.customer,
                 holder_ref: collision.holder,
             };
-            events.extend(decide(&folded(&job.state, &events), &command)?);
+            events.extend(decide(&folded(&*job.state, &events), &command)?);
         }
         let checked = job.state.checked + customers;
         events.extend(decide(

@@ -16,7 +16,7 @@ use roster_store::{ChunkVerdict, Project, Verdict};
 use uuid::Uuid;
 
 use crate::authority::Operation;
-use crate::execute::{DECISIONS, folded};
+use crate::execute::DECISIONS;
 use crate::{Applied, CommandError, Context, Directory};
 
 /// A schema as its author wants it.
@@ -229,7 +229,9 @@ impl Directory {
         };
         let events = decide(&before.state, &command)?;
         let Some(event) = events.first() else {
-            return Ok(Step::InEffect(Box::new(Applied::unchanged(before.state))));
+            return Ok(Step::InEffect(Box::new(Applied::unchanged(
+                before.into_state(),
+            ))));
         };
         let meta = ctx.meta();
         let mut chunk = Vec::new();
@@ -264,8 +266,10 @@ impl Directory {
             let events = preparation::decide(&new.state, &start)?;
             chunk.push(self.cell().prepare(project, &new, events, &meta)?);
         }
-        let state = folded(&before.state, &events);
-        let prepared = self.cell().prepare(project, &before, events, &meta)?;
+        let prepared = self
+            .cell()
+            .prepare_with_state(project, &before, events, &meta);
+        let (prepared, state) = prepared?;
         let position = if chunk.is_empty() {
             match self.cell().append(prepared).await? {
                 Verdict::Accepted { position, .. } => position,
@@ -281,7 +285,7 @@ impl Directory {
         Ok(if is_started {
             Step::Preparing(preparation_id)
         } else {
-            Step::InEffect(Box::new(Applied::at(state, position)))
+            Step::InEffect(Box::new(Applied::at(Arc::unwrap_or_clone(state), position)))
         })
     }
 }

@@ -21,11 +21,6 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
-    pub(crate) fn clear(&mut self) {
-        self.changes.clear();
-        self.gone.clear();
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.gone.is_empty()
     }

@@ -80,11 +80,6 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    pub(crate) fn clear(&mut self) {
-        self.saved.clear();
-        self.gone.clear();
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.saved.is_empty() && self.gone.is_empty()
     }

@@ -3,9 +3,7 @@
 use chrono::{DateTime, Utc};
 use roster_domain::Timestamp;
 use roster_domain::customer::SourceKind;
-use sqlx::postgres::PgArguments;
-use sqlx::query::QueryScalar;
-use sqlx::{PgPool, Postgres, Row};
+use sqlx::{PgPool, Row};
 
 use crate::QueryError;
 use crate::bucket::bucket;
@@ -91,16 +89,17 @@ pub(crate) async fn list_with_size(
     Ok((sources, size.unwrap_or(-1.0)))
 }
 
-/// The differences of a page as arrays.
+/// The differences of a page, an array a column.
 #[derive(Default)]
 pub(crate) struct Counts<'a> {
-    project: Vec<i32>,
-    kind: Vec<i16>,
-    provider: Vec<&'a str>,
-    connection: Vec<&'a str>,
-    count: Vec<i64>,
-    enabled: Vec<i64>,
-    upserted_at: Vec<Option<DateTime<Utc>>>,
+    pub(crate) project: Vec<i32>,
+    pub(crate) kind: Vec<i16>,
+    pub(crate) provider: Vec<&'a str>,
+    pub(crate) connection: Vec<&'a str>,
+    pub(crate) count: Vec<i64>,
+    pub(crate) enabled: Vec<i64>,
+    /// The beginning of time where no row was written.
+    pub(crate) upserted_at: Vec<DateTime<Utc>>,
 }
 
 impl<'a> Counts<'a> {
@@ -113,27 +112,9 @@ impl<'a> Counts<'a> {
             counts.connection.push(&source.connection);
             counts.count.push(change.count);
             counts.enabled.push(change.enabled);
-            counts
-                .upserted_at
-                .push(change.upserted_at.map(Timestamp::to_utc));
+            let upserted_at = change.upserted_at.map(Timestamp::to_utc);
+            counts.upserted_at.push(upserted_at.unwrap_or_default());
         }
         counts
-    }
-
-    pub(crate) fn bind<'q>(
-        self,
-        query: QueryScalar<'q, Postgres, bool, PgArguments>,
-    ) -> QueryScalar<'q, Postgres, bool, PgArguments>
-    where
-        'a: 'q,
-    {
-        query
-            .bind(self.project)
-            .bind(self.kind)
-            .bind(self.provider)
-            .bind(self.connection)
-            .bind(self.count)
-            .bind(self.enabled)
-            .bind(self.upserted_at)
     }
 }

@@ -17,11 +17,13 @@ const KEPT: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
 /// States of one kind of stream, each at a version.
 pub(crate) struct Folds<A>(LruCache<Uuid, (i32, A)>);
 
-impl<A: Stream> Folds<A> {
-    pub(crate) fn new() -> Self {
+impl<A> Default for Folds<A> {
+    fn default() -> Self {
         Self(LruCache::new(KEPT))
     }
+}
 
+impl<A: Stream> Folds<A> {
     pub(crate) fn forget(&mut self) {
         self.0.clear();
     }

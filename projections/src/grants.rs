@@ -93,10 +93,6 @@ fn terms(row: &PgRow) -> Result<Terms, QueryError> {
 pub(crate) struct Grants(Held<(Terms, Timestamp)>);
 
 impl Grants {
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

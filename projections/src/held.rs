@@ -55,11 +55,6 @@ impl<T> Default for Held<T> {
 }
 
 impl<T> Held<T> {
-    pub(crate) fn clear(&mut self) {
-        self.changes.clear();
-        self.gone.clear();
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.gone.is_empty()
     }

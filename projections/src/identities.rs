@@ -17,7 +17,6 @@ use uuid::Uuid;
 pub use list::{IdentityFilter, IdentityPage, IdentityRow, list};
 
 use crate::QueryError;
-use crate::customers::fold::Folded;
 use crate::held::{Held, Key};
 
 /// The links of a customer, in the order of their identities.
@@ -66,10 +65,6 @@ impl Key {
 pub(crate) struct Identities(Held<(LinkedBy, Timestamp)>);
 
 impl Identities {
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -97,16 +92,15 @@ impl Identities {
         }
     }
 
-    /// Writes after the customers of the same page, who need no look-up: a link of somebody who is not listed is none.
+    /// Writes after the customers of the same page, `owners`, who need no look-up: a link of somebody who is not listed is none.
     pub(crate) async fn write(
         &self,
         connection: &mut PgConnection,
-        page: &Folded,
+        mut owners: HashMap<Uuid, String>,
     ) -> Result<(), sqlx::Error> {
         if self.is_empty() {
             return Ok(());
         }
-        let mut owners = known(page);
         let missing: Vec<Uuid> = self
             .0
             .gained()
@@ -116,7 +110,7 @@ impl Identities {
         if !missing.is_empty() {
             owners.extend(stored(connection, &missing).await?);
         }
-        self.write_of(connection, &owners).await
+        self.fill(connection, &owners).await
     }
 
     /// What somebody got is unmatched no more.
@@ -143,14 +137,6 @@ impl Identities {
 
     /// Writes where every customer who is there is on the page.
     pub(crate) async fn fill(
-        &self,
-        connection: &mut PgConnection,
-        page: &Folded,
-    ) -> Result<(), sqlx::Error> {
-        self.write_of(connection, &known(page)).await
-    }
-
-    async fn write_of(
         &self,
         connection: &mut PgConnection,
         owners: &HashMap<Uuid, String>,
@@ -228,13 +214,6 @@ impl Identities {
         .await?;
         Ok(())
     }
-}
-
-/// The ids of the customers whom a page writes.
-fn known(page: &Folded) -> HashMap<Uuid, String> {
-    let rows = page.upserts.iter();
-    rows.map(|(stream, row)| (*stream, row.id().to_owned()))
-        .collect()
 }
 
 /// The ids of the customers who are listed.

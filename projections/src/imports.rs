@@ -166,6 +166,7 @@ fn read(row: &PgRow) -> Result<ImportRow, QueryError> {
 }
 
 /// The imports that a page changes, and their findings.
+#[derive(Default)]
 pub(crate) struct Imports {
     folds: Folds<Import>,
     changed: BTreeMap<Uuid, (i32, i64, Import)>,
@@ -173,17 +174,13 @@ pub(crate) struct Imports {
 }
 
 impl Imports {
-    pub(crate) fn new() -> Self {
+    /// The rows that were collected. The states stay here.
+    pub(crate) fn take(&mut self) -> Self {
         Self {
-            folds: Folds::new(),
-            changed: BTreeMap::new(),
-            issues: Issues::default(),
+            folds: Folds::default(),
+            changed: std::mem::take(&mut self.changed),
+            issues: std::mem::take(&mut self.issues),
         }
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.changed.clear();
-        self.issues = Issues::default();
     }
 
     pub(crate) fn forget(&mut self) {

@@ -16,8 +16,8 @@ use crate::status::Shared;
 const DIRECTORY_LAG: i64 = 2_000;
 /// How far another read model may lag before the machine is left to it, in events.
 const OTHER_LAG: i64 = 1_000;
-/// The rest after a page while interactive commands come in, in times of that page: a fifth of one processor is taken then.
-const REST: u32 = 4;
+/// The rest after a page while interactive commands come in, in times of that page: a tenth of one processor is taken then.
+const REST: u32 = 9;
 /// The longest rest.
 const LONGEST_REST: Duration = Duration::from_secs(5);
 /// How far a read model may fall behind for that, in events.

@@ -74,6 +74,11 @@ impl PageError {
         matches!(self, Self::Store(error) if is_transient(error))
     }
 
+    /// Whether a row was there that was thought to be new.
+    pub(crate) fn is_taken(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Database(sqlx::Error::Database(refused))) if refused.is_unique_violation())
+    }
+
     /// A word for status and metrics, without any value: an SQLSTATE where the database refused.
     pub(crate) fn code(&self) -> String {
         match self {

@@ -89,21 +89,19 @@ const fn status(preparation: &Preparation) -> &'static str {
 }
 
 /// The preparations that a page changes.
+#[derive(Default)]
 pub(crate) struct Preparations {
     folds: Folds<Preparation>,
     changed: BTreeMap<Uuid, (i32, i64, Preparation)>,
 }
 
 impl Preparations {
-    pub(crate) fn new() -> Self {
+    /// The rows that were collected. The states stay here.
+    pub(crate) fn take(&mut self) -> Self {
         Self {
-            folds: Folds::new(),
-            changed: BTreeMap::new(),
+            folds: Folds::default(),
+            changed: std::mem::take(&mut self.changed),
         }
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.changed.clear();
     }
 
     pub(crate) fn forget(&mut self) {

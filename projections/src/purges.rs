@@ -198,6 +198,7 @@ async fn open(cell: &Cell, project: &Project, rows: &mut [PurgeRow]) -> Result<(
 }
 
 /// The purges that a page changes, and whom they failed on.
+#[derive(Default)]
 pub(crate) struct Purges {
     folds: Folds<Purge>,
     changed: BTreeMap<Uuid, (i32, i64, Purge)>,
@@ -205,17 +206,13 @@ pub(crate) struct Purges {
 }
 
 impl Purges {
-    pub(crate) fn new() -> Self {
+    /// The rows that were collected. The states stay here.
+    pub(crate) fn take(&mut self) -> Self {
         Self {
-            folds: Folds::new(),
-            changed: BTreeMap::new(),
-            failures: Failures::default(),
+            folds: Folds::default(),
+            changed: std::mem::take(&mut self.changed),
+            failures: std::mem::take(&mut self.failures),
         }
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.changed.clear();
-        self.failures = Failures::default();
     }
 
     pub(crate) fn forget(&mut self) {

@@ -54,17 +54,10 @@ struct Pending {
 }
 
 /// The schemas that a page puts in effect.
+#[derive(Default)]
 pub(crate) struct Schemas(BTreeMap<i32, Pending>);
 
 impl Schemas {
-    pub(crate) const fn new() -> Self {
-        Self(BTreeMap::new())
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

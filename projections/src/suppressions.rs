@@ -79,7 +79,7 @@ pub async fn list(
         .into_iter()
         .zip(states)
         .filter_map(|((stream, created_at), loaded)| {
-            let customer_user_id = loaded.state.customer_user_id.into_known()?;
+            let customer_user_id = loaded.into_state().customer_user_id.into_known()?;
             Some(SuppressionRow {
                 stream,
                 customer_user_id,
@@ -95,17 +95,10 @@ pub async fn list(
 }
 
 /// What a page does to suppressions: when they came, or `None` where they went.
+#[derive(Default)]
 pub(crate) struct Suppressions(BTreeMap<(i32, Uuid), (i64, Option<Timestamp>)>);
 
 impl Suppressions {
-    pub(crate) const fn new() -> Self {
-        Self(BTreeMap::new())
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

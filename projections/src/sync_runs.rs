@@ -159,6 +159,7 @@ fn read(row: &PgRow) -> Result<SyncRunRow, QueryError> {
 }
 
 /// The runs that a page changes, and their findings.
+#[derive(Default)]
 pub(crate) struct SyncRuns {
     folds: Folds<SyncRun>,
     changed: BTreeMap<Uuid, (i32, i64, SyncRun)>,
@@ -166,17 +167,13 @@ pub(crate) struct SyncRuns {
 }
 
 impl SyncRuns {
-    pub(crate) fn new() -> Self {
+    /// The rows that were collected. The states stay here.
+    pub(crate) fn take(&mut self) -> Self {
         Self {
-            folds: Folds::new(),
-            changed: BTreeMap::new(),
-            issues: Issues::default(),
+            folds: Folds::default(),
+            changed: std::mem::take(&mut self.changed),
+            issues: std::mem::take(&mut self.issues),
         }
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.changed.clear();
-        self.issues = Issues::default();
     }
 
     pub(crate) fn forget(&mut self) {

@@ -12,6 +12,7 @@ pub mod fold;
 pub mod imports;
 pub mod log;
 pub mod node;
+pub mod plot;
 pub mod purges;
 pub mod scale;
 pub mod schema;

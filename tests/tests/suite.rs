@@ -50,6 +50,8 @@ mod layers;
 mod log_append;
 #[path = "suite/log_hammer.rs"]
 mod log_hammer;
+#[path = "suite/log_holders.rs"]
+mod log_holders;
 #[path = "suite/log_tamper.rs"]
 mod log_tamper;
 #[path = "suite/lost_commits.rs"]

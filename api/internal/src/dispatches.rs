@@ -133,7 +133,7 @@ pub(crate) async fn handler(
     let decision = Decision {
         allowed: found.allowed,
         reason: found.reason,
-        agents: &found.agents,
+        agents: found.agents(),
         source: found.grant_source,
     }
     .for_agent(&named.agent_alias);

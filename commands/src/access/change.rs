@@ -28,7 +28,7 @@ pub(super) struct Changed {
     /// The schema that it was decided by.
     pub(super) active: Arc<ActiveSchema>,
     pub(super) stream: Uuid,
-    pub(super) before: Customer,
+    pub(super) before: Arc<Customer>,
     pub(super) after: Customer,
     pub(super) events: Vec<CustomerEvent>,
 }
@@ -75,7 +75,7 @@ impl Directory {
             let mut changed = Changed {
                 active: Arc::clone(&active),
                 stream: before.stream,
-                before: before.state.clone(),
+                before: Arc::clone(&before.state),
                 after,
                 events,
             };

@@ -129,7 +129,7 @@ impl Directory {
         let channel = schema.channel(&input.channel);
         let channel = channel.map_err(CommandError::invalid)?;
         let wildcard = self.wildcard(&project, &channel).await?;
-        let wildcard = wildcard.and_then(|loaded| loaded.state.terms);
+        let wildcard = wildcard.and_then(|loaded| loaded.into_state().terms);
         Ok(changed.map(|changed| {
             let customer = &changed.after;
             let nothing = BTreeMap::new();
@@ -213,7 +213,7 @@ impl Directory {
             .await?;
         Ok(changed.map(|changed| Upserted {
             changed: !changed.events.is_empty(),
-            customer: changed.after,
+            customer: Arc::new(changed.after),
             stream: changed.stream,
             created: false,
         }))

@@ -1,6 +1,7 @@
 //! Create or change: one customer, or many with a verdict each.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::future::join_all;
 use roster_domain::Problem;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 
 use super::{Found, UpsertInput, Upserted};
 use crate::authority::Operation;
-use crate::execute::{DECISIONS, folded};
+use crate::execute::DECISIONS;
 use crate::schema::ActiveSchema;
 use crate::{Applied, CommandError, Context, Directory};
 
@@ -145,8 +146,10 @@ impl Directory {
                 };
                 return Ok(Applied::unchanged(value));
             }
-            let after = folded(&before.state, &events);
-            let prepared = self.cell().prepare(project, &before, events, meta)?;
+            let prepared = self
+                .cell()
+                .prepare_with_state(project, &before, events, meta);
+            let (prepared, after) = prepared?;
             let prepared = prepared.guard(project.schema_stream, active.stream_version);
             let verdict = self.cell().append(prepared).await?;
             let done = match verdict {
@@ -185,7 +188,7 @@ impl Directory {
         before: &Loaded<Customer>,
         command: CustomerCommand,
         (claim, holder): (&Claim, Uuid),
-    ) -> Result<Option<(Customer, i64)>, CommandError> {
+    ) -> Result<Option<(Arc<Customer>, i64)>, CommandError> {
         if claim.channel().is_some() {
             return Err(self.linked_elsewhere(project, holder).await?);
         }
@@ -202,8 +205,10 @@ impl Directory {
             });
         };
         let events = customer::decide(&before.state, &command.without_pending())?;
-        let after = folded(&before.state, &events);
-        let prepared = self.cell().prepare(project, before, events, meta)?;
+        let prepared = self
+            .cell()
+            .prepare_with_state(project, before, events, meta);
+        let (prepared, after) = prepared?;
         let mut chunk = vec![prepared.guard(project.schema_stream, active.stream_version)];
         chunk.extend(
             self.void_preparation(project, meta, pending.preparation_id, field)

@@ -326,8 +326,10 @@ impl Directory {
             request: Personal::new(wanted.request.clone()),
         };
         let events = purge::decide(&new.state, &start)?;
-        let after = crate::execute::folded(&new.state, &events);
-        let prepared = self.cell().prepare(project, &new, events, &ctx.meta())?;
+        let prepared = self
+            .cell()
+            .prepare_with_state(project, &new, events, &ctx.meta());
+        let (prepared, after) = prepared?;
         match self.cell().append(prepared).await? {
             Verdict::Accepted { position, .. } => {
                 self.job_started().notify_one();

@@ -83,7 +83,7 @@ impl Directory {
         let active = self.active_schema(&project).await?;
         let source = match &input.connection_id {
             Some(id) if input.provider.is_empty() => {
-                let known = self.connection(&project, id).await?.state.settings;
+                let known = self.connection(&project, id).await?.into_state().settings;
                 self.source(&known.provider)?
             }
             _ => self.source(&input.provider)?,
@@ -110,7 +110,7 @@ impl Directory {
             };
             let events = decide(&before.state, &save)?;
             let saved = ConnectionSaved {
-                connection: folded(&before.state, &events),
+                connection: folded(&*before.state, &events),
                 created: before.is_new(),
             };
             if events.is_empty() {
@@ -177,7 +177,7 @@ impl Directory {
                 };
                 events.extend(decide(&before.state, &note)?);
             }
-            let idle = folded(&before.state, &events);
+            let idle = folded(&*before.state, &events);
             events.extend(decide(&idle, &ConnectionCommand::Delete { at })?);
             commands.push(
                 self.cell()

@@ -133,7 +133,7 @@ impl Directory {
         let mut queued = decide(&new.state, &queue)?;
         let cell = self.cell();
         if let Some(place) = self.left_at(project, &connection.state, &queue).await? {
-            let queued_run = folded(&new.state, &queued);
+            let queued_run = folded(&*new.state, &queued);
             queued.extend(decide(
                 &queued_run,
                 &SyncRunCommand::Continue { at, place },
@@ -190,7 +190,7 @@ impl Directory {
             .cell()
             .load_fresh::<SyncRun>(project, last)
             .await?
-            .state;
+            .into_state();
         let is_settled_anew = last.created_at.is_none_or(|at| connection.updated_at > at);
         Ok(last.left_at().filter(|_| !is_settled_anew).cloned())
     }

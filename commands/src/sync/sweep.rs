@@ -202,7 +202,7 @@ impl Sweep {
     async fn load(&self) -> Result<SyncRun, CommandError> {
         let cell = self.desk.directory.cell();
         let run = cell.load_fresh::<SyncRun>(&self.desk.project, self.desk.run.stream);
-        Ok(run.await?.state)
+        Ok(run.await?.into_state())
     }
 }
 

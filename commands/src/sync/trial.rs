@@ -147,7 +147,7 @@ impl Directory {
         let schema = std::sync::Arc::clone(&self.active_schema(&project).await?.schema);
         let settings = match input {
             TrialInput::Saved(id) => {
-                let settings = self.connection(&project, id).await?.state.settings;
+                let settings = self.connection(&project, id).await?.into_state().settings;
                 let setup = settings.setup.known();
                 let mapping = setup.map(|setup| setup.mapping.as_slice());
                 super::settings::check_mapping(mapping.unwrap_or_default(), &schema)
@@ -159,7 +159,7 @@ impl Directory {
                     Some(id) => Some(self.connection(&project, id).await?),
                     None => None,
                 };
-                let known = known.map(|known| known.state.settings);
+                let known = known.map(|known| known.into_state().settings);
                 let known = known.filter(|known| known.provider == input.provider);
                 let mut input = input.clone();
                 input.name = input.name.or_else(|| Some("trial".into()));

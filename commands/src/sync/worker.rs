@@ -67,7 +67,7 @@ impl Run {
         }
         let id = run.state.connection_id;
         let connection = cell.load_fresh::<Connection>(&self.project, id).await?;
-        let connection = connection.state;
+        let connection = connection.into_state();
         if !connection.is_there() {
             let end = End::failed("connection_gone", "the connection does not exist any more");
             return self.finish(end).await;
@@ -340,7 +340,7 @@ impl Run {
                 }
             }
             if let ChunkVerdict::Accepted { .. } = cell.append_all(commands).await? {
-                let provider = connection.state.settings.provider;
+                let provider = connection.into_state().settings.provider;
                 let status = end.status.as_str();
                 metrics::counter!("roster_sync_runs_total", "provider" => provider, "status" => status)
                     .increment(1);

@@ -105,7 +105,7 @@ impl Writer {
             let mut removed = self.desk.remove(streams).await?;
             let left = std::mem::take(&mut removed.left);
             let wanted = removed.removals;
-            let run = self.load().await?.state;
+            let run = self.load().await?.into_state();
             let more = wanted.disabled + wanted.deleted;
             let guard_pct = self.desk.connection.settings.delete_guard_pct;
             if run.dry_run || !run.guard_lets(more, guard_pct) {

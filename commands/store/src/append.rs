@@ -13,7 +13,7 @@ use crate::prepared::{Prepared, Verdict};
 
 const APPEND: &str = "SELECT command, status, first_position, recorded_at, detail, holder
   FROM log_append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-                  $23, $24, $25, $26, $27, $28, $29)";
+                  $23, $24, $25, $26, $27, $28, $29, $30)";
 
 /// What the append does with a claim key, as `u_action`.
 const RELEASE: i16 = 0;
@@ -54,7 +54,8 @@ pub(crate) fn arguments(
     let (mut e_command, mut e_offset, mut e_type, mut e_type_version) =
         (vec![], vec![], vec![], vec![]);
     let (mut e_meta, mut e_payload): (Vec<&[u8]>, Vec<&[u8]>) = (vec![], vec![]);
-    let (mut g_command, mut g_stream, mut g_version) = (vec![], vec![], vec![]);
+    let mut guards: Vec<(Uuid, i32)> = vec![];
+    let (mut r_command, mut r_guard) = (vec![], vec![]);
     let mut claims: Vec<(i16, &[u8], i32, i16)> = vec![];
     let (mut i_command, mut i_seconds) = (vec![], vec![]);
     let mut i_key: Vec<&[u8]> = vec![];
@@ -94,10 +95,15 @@ pub(crate) fn arguments(
             e_meta.push(event.meta.as_slice());
             e_payload.push(event.payload.as_slice());
         }
-        for (guard, version) in &command.guards {
-            g_command.push(number);
-            g_stream.push(*guard);
-            g_version.push(*version);
+        for guard in &command.guards {
+            // Commands of one project rely on the same schema, so there are few.
+            let known = guards.iter().position(|known| known == guard);
+            let place = known.unwrap_or(guards.len());
+            if known.is_none() {
+                guards.push(*guard);
+            }
+            r_command.push(number);
+            r_guard.push(i32::try_from(place + 1).unwrap_or(i32::MAX));
         }
         for change in &command.claims {
             let moved = uses
@@ -118,6 +124,7 @@ pub(crate) fn arguments(
             i_seconds.push(answer.seconds);
         }
     }
+    let (g_stream, g_version): (Vec<Uuid>, Vec<i32>) = guards.into_iter().unzip();
     // In the order of the index, neighbours are found where the last one was.
     claims.sort_unstable();
     let u_kind: Vec<i16> = claims.iter().map(|(kind, ..)| *kind).collect();
@@ -145,9 +152,10 @@ pub(crate) fn arguments(
         arguments.add(e_type_version)?;
         arguments.add(e_meta)?;
         arguments.add(e_payload)?;
-        arguments.add(g_command)?;
         arguments.add(g_stream)?;
         arguments.add(g_version)?;
+        arguments.add(r_command)?;
+        arguments.add(r_guard)?;
         arguments.add(u_command)?;
         arguments.add(u_kind)?;
         arguments.add(u_key)?;

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::append::{arguments, double_takers};
 use crate::bulk::BulkControl;
+use crate::holders::{Holders, LookUp};
 use crate::prepared::{ChunkVerdict, Prepared, Verdict};
 use crate::recent::Recent;
 use crate::sequencer::{Chunk, Interactive, Sequencer};
@@ -32,7 +33,7 @@ pub struct CellConfig {
     pub name: String,
     /// Where it lives, with the service's own role ([`migrate::service_url`]).
     pub database_url: SecretString,
-    /// Connections, at least 4: the sequencer and the projections keep one each.
+    /// Connections, at least 4: the sequencer, the look-ups of holders and the projections keep one each.
     pub pool_size: u32,
     /// Streams in the cache; each takes about its profile's size plus 300 bytes.
     pub cache_streams: usize,
@@ -52,6 +53,7 @@ struct Inner {
     waiting: Arc<AtomicUsize>,
     interactive: mpsc::Sender<Interactive>,
     bulk: mpsc::Sender<Chunk>,
+    holders: mpsc::Sender<LookUp>,
     journal: mpsc::Sender<journal::Waiting>,
     head: watch::Sender<i64>,
     projected: watch::Sender<i64>,
@@ -123,6 +125,7 @@ impl Cell {
         }
         let (interactive, interactive_queue) = mpsc::channel(1_024);
         let (bulk, bulk_queue) = mpsc::channel(2);
+        let (holders, look_ups) = mpsc::channel(1_024);
         let (writer, journal) = journal::Writer::new(pool.clone(), stop.clone());
         let inner = Inner {
             name: config.name,
@@ -132,6 +135,7 @@ impl Cell {
             waiting: Arc::new(AtomicUsize::new(0)),
             interactive,
             bulk,
+            holders,
             journal,
             head: watch::Sender::new(0),
             projected: watch::Sender::new(-1),
@@ -155,7 +159,13 @@ impl Cell {
             stop,
         };
         let (looking, stop) = (cell.clone(), sequencer.stop.clone());
+        let holders = Holders {
+            pool: cell.0.pool.clone(),
+            queue: look_ups,
+            stop: stop.clone(),
+        };
         tracker.spawn(sequencer.run());
+        tracker.spawn(holders.run());
         tracker.spawn(writer.run());
         if looking.vault().numbers().len() > 1 {
             tracker.spawn(looking.follow_keys(database_url, stop));
@@ -239,6 +249,10 @@ impl Cell {
 
     pub(crate) fn recent(&self) -> &Recent {
         &self.0.recent
+    }
+
+    pub(crate) fn holders_queue(&self) -> &mpsc::Sender<LookUp> {
+        &self.0.holders
     }
 
     pub(crate) fn journal_queue(&self) -> &mpsc::Sender<journal::Waiting> {

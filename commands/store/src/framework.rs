@@ -26,7 +26,7 @@ impl AggregateStore {
 
 impl<A: Stream> AggregateContext<A> for Loaded<A> {
     fn aggregate(&mut self) -> &mut A {
-        &mut self.state
+        Arc::make_mut(&mut self.state)
     }
 }
 

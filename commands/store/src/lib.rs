@@ -12,6 +12,7 @@ pub mod checkpoints;
 pub mod copied;
 mod error;
 mod framework;
+mod holders;
 pub mod journal;
 pub mod keys;
 mod kinds;

@@ -28,6 +28,8 @@ pub struct Prepared {
     pub(crate) guards: Vec<(Uuid, i32)>,
     pub(crate) answers: Vec<AnswerChange>,
     pub(crate) key: DataKey,
+    /// The state that it was decided on, of a stream that exists.
+    pub(crate) before: Option<Arc<dyn Any + Send + Sync>>,
     pub(crate) after: Arc<dyn Any + Send + Sync>,
 }
 
@@ -194,13 +196,28 @@ impl Cell {
         events: Vec<A::Event>,
         meta: &Meta,
     ) -> Result<Prepared, StoreError> {
+        let prepared = self.prepare_with_state(project, before, events, meta);
+        prepared.map(|(prepared, _)| prepared)
+    }
+
+    /// The same, and the state after it.
+    ///
+    /// # Errors
+    /// As [`Cell::prepare`].
+    pub fn prepare_with_state<A: Stream + 'static>(
+        &self,
+        project: &Project,
+        before: &Loaded<A>,
+        events: Vec<A::Event>,
+        meta: &Meta,
+    ) -> Result<(Prepared, Arc<A>), StoreError> {
         let (key, new_key) = match &before.key {
             StreamKey::New(key, wrapped) => (key.clone(), Some(wrapped.clone())),
             StreamKey::Known(key) => (key.clone(), None),
             StreamKey::Gone => return Err(StoreError::Malformed("command on a closed stream")),
         };
         let (meta_open, subject) = meta.encode();
-        let mut after = before.state.clone();
+        let mut after = A::clone(&before.state);
         let mut version = before.version;
         let mut prepared = Vec::with_capacity(events.len());
         for event in events {
@@ -236,7 +253,9 @@ impl Cell {
             after.apply(event);
         }
         let closes = after.is_closed();
-        Ok(Prepared {
+        let claims = claim_changes(project, &before.state.claims(), &after.claims());
+        let after = Arc::new(after);
+        let prepared = Prepared {
             stream: before.stream,
             project_no: project.no,
             kind: A::KIND,
@@ -248,14 +267,16 @@ impl Cell {
             snapshot: if closes {
                 None
             } else {
-                snapshot(project.no, before.stream, version, &key, &after)
+                snapshot::<A>(project.no, before.stream, version, &key, &after)
             },
-            claims: claim_changes(project, &before.state.claims(), &after.claims()),
+            claims,
             guards: Vec::new(),
             answers: Vec::new(),
             key,
-            after: Arc::new(after),
-        })
+            before: (!before.is_new()).then(|| Arc::clone(&before.state) as _),
+            after: Arc::clone(&after) as _,
+        };
+        Ok((prepared, after))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reading the log. There is one function for pages: it opens what is sealed and refuses a hole.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use roster_domain::event::StoredEvent;
 use roster_domain::meta::Meta;
+use roster_domain::stream::Stream;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -16,6 +18,9 @@ use crate::prepared::{Plain, Prepared};
 use crate::sealing::{About, Part, split};
 use crate::vault::DataKey;
 use crate::{Cell, StoreError};
+
+/// Bytes that the state of a customer with a dozen fields takes in memory, roughly.
+const STATE_SIZE: usize = 1_500;
 
 /// One event of the log, opened.
 #[derive(Clone)]
@@ -35,6 +40,8 @@ pub struct Recorded {
     /// The shape of the type.
     pub type_version: i16,
     plain: Arc<Plain>,
+    /// The state before it, of what this server wrote itself: see [`Recorded::state_before`].
+    before: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl std::fmt::Debug for Recorded {
@@ -77,6 +84,7 @@ impl Recorded {
         recorded_at: DateTime<Utc>,
     ) -> impl Iterator<Item = Self> {
         let places = (first..).zip(command.expected + 1..);
+        let mut before = command.before;
         places
             .zip(command.events)
             .map(move |((position, version), event)| Self {
@@ -88,7 +96,14 @@ impl Recorded {
                 type_no: event.type_no,
                 type_version: event.type_version,
                 plain: event.plain,
+                before: before.take(),
             })
+    }
+
+    /// The state that the command of this event was decided on, where this is its first event and this server wrote it a
+    /// moment ago; a stream that begins has none.
+    pub fn state_before<A: Stream + 'static>(&self) -> Option<&A> {
+        self.before.as_ref()?.downcast_ref()
     }
 
     /// Drops what was sealed.
@@ -96,6 +111,7 @@ impl Recorded {
         let plain = Arc::make_mut(&mut self.plain);
         plain.personal = None;
         plain.subject = None;
+        self.before = None;
     }
 
     /// Bytes that it takes in memory, roughly.
@@ -103,7 +119,8 @@ impl Recorded {
         let plain = &self.plain;
         let personal = plain.personal.as_ref().map_or(0, Vec::len)
             + plain.subject.as_ref().map_or(0, Vec::len);
-        plain.open.len() + plain.meta_open.len() + personal + 200
+        let before = self.before.as_ref().map_or(0, |_| STATE_SIZE);
+        plain.open.len() + plain.meta_open.len() + personal + before + 200
     }
 
     /// The public name of its type, unless this build does not know it.
@@ -409,6 +426,7 @@ impl Cell {
             project_no: stored.project_no,
             type_no: stored.type_no,
             type_version: stored.type_version,
+            before: None,
             plain: Arc::new(Plain {
                 open: open.to_vec(),
                 personal: unseal(&key, Part::Payload, sealed)?,

@@ -9,8 +9,10 @@ use lru::LruCache;
 use roster_domain::stream::{Claim, Stream};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use crate::holders::LookUp;
 use crate::sealing::{About, Part};
 use crate::vault::{DataKey, Vault, WrappedKey};
 use crate::{Cell, Project, StoreError};
@@ -25,8 +27,8 @@ pub struct Loaded<A> {
     pub stream: Uuid,
     /// How many events it has; 0 where it does not exist.
     pub version: i32,
-    /// The folded state.
-    pub state: A,
+    /// The folded state, shared with the cache.
+    pub state: Arc<A>,
     /// Whether it came from the cache: another server may have moved the stream since. An append notices, a refusal does not.
     pub from_cache: bool,
     pub(crate) key: StreamKey,
@@ -56,6 +58,11 @@ impl<A: Stream> Loaded<A> {
     /// Whether the stream has no event yet.
     pub const fn is_new(&self) -> bool {
         self.version == 0
+    }
+
+    /// The state as a value of its own.
+    pub fn into_state(self) -> A {
+        Arc::unwrap_or_clone(self.state)
     }
 
     /// Seals bytes that belong to this stream but lie elsewhere; `None` where the key was destroyed.
@@ -102,11 +109,10 @@ impl StreamCache {
                 Arc::clone(&cached.state),
             )
         };
-        let state = state.downcast_ref::<A>()?.clone();
         Some(Loaded {
             stream,
             version,
-            state,
+            state: state.downcast().ok()?,
             from_cache: true,
             key: key.map_or(StreamKey::Gone, StreamKey::Known),
         })
@@ -130,6 +136,7 @@ impl StreamCache {
     }
 }
 
+/// What [`Opened::read`] reads.
 pub(crate) const COLUMNS: &str =
     "s.stream_id, s.version, s.flags, s.key_no, s.key, s.state, s.state_fingerprint";
 
@@ -140,7 +147,7 @@ impl Cell {
         Loaded {
             stream,
             version: 0,
-            state: A::default(),
+            state: Arc::default(),
             from_cache: false,
             key: StreamKey::New(key, wrapped),
         }
@@ -213,23 +220,23 @@ impl Cell {
         Ok(all)
     }
 
-    /// The stream that holds a claim, with its state, in one statement.
+    /// The stream that holds a claim, with its state as the database has it now. Whoever asks at the same time shares the
+    /// statement.
     pub async fn load_holder<A: Stream + 'static>(
         &self,
         project: &Project,
         claim: &Claim,
     ) -> Result<Option<Loaded<A>>, StoreError> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM log_claims c JOIN log_streams s USING (stream_id)
-              WHERE c.project_no = $1 AND c.kind = $2 AND c.key = $3"
-        );
-        let row = sqlx::query(&sql)
-            .bind(project.no)
-            .bind(claim.kind)
-            .bind(project.claim_key(claim))
-            .fetch_optional(self.pool())
-            .await?;
-        match row {
+        let (reply, holder) = oneshot::channel();
+        let look_up = LookUp {
+            project_no: project.no,
+            kind: claim.kind,
+            key: project.claim_key(claim),
+            reply,
+        };
+        let asked = self.holders_queue().send(look_up).await;
+        asked.map_err(|_| StoreError::Closed)?;
+        match holder.await.map_err(|_| StoreError::Closed)?? {
             Some(row) => {
                 let loaded = self.loaded(project, &row).await?;
                 self.keep(&loaded);
@@ -260,7 +267,7 @@ impl Cell {
         Ok(Loaded {
             stream: opened.stream,
             version,
-            state,
+            state: Arc::new(state),
             from_cache: false,
             key: opened.key.map_or(StreamKey::Gone, StreamKey::Known),
         })
@@ -275,7 +282,7 @@ impl Cell {
         let kept = Cached {
             version: loaded.version,
             key,
-            state: Arc::new(loaded.state.clone()),
+            state: Arc::clone(&loaded.state) as Arc<dyn Any + Send + Sync>,
         };
         self.cache().put(loaded.stream, kept);
     }

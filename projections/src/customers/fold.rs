@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use roster_domain::Timestamp;
+use roster_domain::access::Access;
 use roster_domain::customer::{Customer, CustomerEvent, SourceKind};
+use roster_store::Recorded;
 use uuid::Uuid;
 
 use crate::bucket::bucket;
@@ -26,6 +28,21 @@ pub(crate) struct Listed {
 }
 
 impl Listed {
+    /// The row of a customer before an event, of the state that decided it: what decides writes is no part of a row.
+    pub(crate) fn before(recorded: &Recorded, state: &Customer) -> Self {
+        Self {
+            project_no: recorded.project_no,
+            position: recorded.position,
+            customer: Customer {
+                is_adopted: false,
+                is_disabled_at_source: false,
+                claimed: Vec::new(),
+                access: Access::default(),
+                ..state.clone()
+            },
+        }
+    }
+
     pub(crate) fn id(&self) -> &str {
         self.customer
             .customer_user_id
@@ -94,11 +111,26 @@ pub(crate) struct Gone {
 /// The one change per customer that a page makes.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Folded {
+    /// Rows of customers who came, under ids that no row had.
+    pub(crate) inserts: Vec<(Uuid, Listed)>,
+    /// Rows in the place of others.
     pub(crate) upserts: Vec<(Uuid, Listed)>,
     pub(crate) deletes: Vec<Gone>,
     pub(crate) counts: BTreeMap<SourceKey, CountChange>,
     /// Names of profile fields that were written.
     pub(crate) fields: FieldNames,
+}
+
+impl Folded {
+    /// All rows that are written.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &(Uuid, Listed)> {
+        self.inserts.iter().chain(&self.upserts)
+    }
+
+    /// Takes no row for new any more.
+    pub(crate) fn expect_rows(&mut self) {
+        self.upserts.append(&mut self.inserts);
+    }
 }
 
 /// Names of profile fields, a set for each project.
@@ -265,25 +297,38 @@ pub(crate) fn fold(changes: Vec<Change>, mut present: HashMap<Uuid, Listed>) -> 
             entry.now = None;
         }
     }
-    folded.upserts.reserve(entries.len());
+    folded.inserts.reserve(entries.len());
     for (stream, entry) in entries {
         finish(&mut folded, stream, entry);
     }
-    // A re-created customer is another stream with the same id: writing its row replaces the old one.
-    if !folded.deletes.is_empty() {
-        let written: HashSet<(i32, &str)> = folded
-            .upserts
-            .iter()
-            .map(|(_, row)| (row.project_no, row.id()))
-            .collect();
-        folded
-            .deletes
-            .retain(|gone| !written.contains(&(gone.project_no, gone.id.as_str())));
-    }
+    replace(&mut folded);
     folded
         .counts
         .retain(|_, change| *change != CountChange::default());
     folded
+}
+
+/// A re-created customer is another stream with the same id: writing its row replaces the old one.
+fn replace(folded: &mut Folded) {
+    if folded.deletes.is_empty() {
+        return;
+    }
+    let mut deletes = std::mem::take(&mut folded.deletes);
+    let gone: HashSet<(i32, &str)> = deletes
+        .iter()
+        .map(|gone| (gone.project_no, gone.id.as_str()))
+        .collect();
+    let inserts = std::mem::take(&mut folded.inserts).into_iter();
+    let (replacing, new): (Vec<_>, Vec<_>) =
+        inserts.partition(|(_, row)| gone.contains(&(row.project_no, row.id())));
+    let written: HashSet<(i32, &str)> = replacing
+        .iter()
+        .map(|(_, row)| (row.project_no, row.id()))
+        .collect();
+    deletes.retain(|gone| !written.contains(&(gone.project_no, gone.id.as_str())));
+    folded.deletes = deletes;
+    folded.inserts = new;
+    folded.upserts.extend(replacing);
 }
 
 fn finish(folded: &mut Folded, stream: Uuid, entry: Entry) {
@@ -296,6 +341,7 @@ fn finish(folded: &mut Folded, stream: Uuid, entry: Entry) {
     if !changed {
         return;
     }
+    let is_new = before.is_none();
     if let Some((source, enabled, id)) = before {
         let change = folded.counts.entry(source).or_default();
         change.count -= 1;
@@ -313,7 +359,11 @@ fn finish(folded: &mut Folded, stream: Uuid, entry: Entry) {
         change.count += 1;
         change.enabled += i64::from(row.customer.enabled);
         change.upserted_at = change.upserted_at.max(Some(row.customer.updated_at));
-        folded.upserts.push((stream, row));
+        if is_new {
+            folded.inserts.push((stream, row));
+        } else {
+            folded.upserts.push((stream, row));
+        }
     }
 }
 

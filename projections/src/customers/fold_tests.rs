@@ -66,10 +66,7 @@ fn page(events: Vec<(u128, CustomerEvent)>) -> Vec<Change> {
 
 /// The rows after a page onto nothing.
 fn rows(events: Vec<(u128, CustomerEvent)>) -> HashMap<Uuid, Listed> {
-    fold(page(events), HashMap::new())
-        .upserts
-        .into_iter()
-        .collect()
+    fold(page(events), HashMap::new()).rows().cloned().collect()
 }
 
 fn counts(folded: &Folded) -> Vec<(SourceKind, CountChange)> {
@@ -89,7 +86,7 @@ fn many_events_of_one_customer_are_one_row() {
         ]),
         HashMap::new(),
     );
-    let [(_, row)] = folded.upserts.as_slice() else {
+    let [(_, row)] = folded.inserts.as_slice() else {
         panic!("one row")
     };
     assert_eq!(
@@ -133,7 +130,7 @@ fn an_erased_customer_leaves_no_row_and_no_count() {
         page(vec![(1, CustomerEvent::Erased { at: Timestamp(30) })]),
         present,
     );
-    assert!(folded.upserts.is_empty());
+    assert!(folded.rows().next().is_none());
     assert_eq!(folded.deletes.len(), 1);
     assert_eq!(
         counts(&folded),
@@ -155,7 +152,9 @@ fn a_customer_who_comes_and_goes_in_one_page_leaves_nothing() {
         (1, CustomerEvent::Erased { at: Timestamp(30) }),
     ];
     let folded = fold(page(events), HashMap::new());
-    assert!(folded.upserts.is_empty() && folded.deletes.is_empty() && folded.counts.is_empty());
+    assert!(
+        folded.rows().next().is_none() && folded.deletes.is_empty() && folded.counts.is_empty()
+    );
 }
 
 #[test]
@@ -213,7 +212,7 @@ fn a_row_goes_with_the_first_change_that_cannot_be_read() {
         claimed: vec![],
     };
     let folded = fold(page(vec![(1, unreadable)]), present);
-    assert!(folded.upserts.is_empty());
+    assert!(folded.rows().next().is_none());
     assert_eq!(folded.deletes.len(), 1);
 }
 
@@ -261,20 +260,16 @@ fn a_page_cut_anywhere_gives_the_same_rows_and_counts() {
         let mut first = page(events.clone());
         let second = first.split_off(cut);
         let one = fold(first, HashMap::new());
-        let mut present: HashMap<Uuid, Listed> = one.upserts.iter().cloned().collect();
+        let mut present: HashMap<Uuid, Listed> = one.rows().cloned().collect();
         let two = fold(second, present.clone());
         for gone in &two.deletes {
             present.remove(&gone.stream);
         }
-        for (written, row) in &two.upserts {
+        for (written, row) in two.rows() {
             present.retain(|_, old| old.id() != row.id());
             present.insert(*written, row.clone());
         }
-        assert_eq!(
-            present,
-            whole.upserts.iter().cloned().collect(),
-            "cut at {cut}"
-        );
+        assert_eq!(present, whole.rows().cloned().collect(), "cut at {cut}");
         let mut sums: BTreeMap<SourceKind, (i64, i64)> = BTreeMap::new();
         for (kind, change) in counts(&one).into_iter().chain(counts(&two)) {
             let sum = sums.entry(kind).or_default();

@@ -7,13 +7,15 @@ use roster_domain::access::Access;
 use roster_domain::customer::{Customer, DataSource, SourceKind, Status};
 use roster_domain::value::{profile_from_json, profile_json};
 use roster_domain::{Personal, Timestamp};
-use sqlx::postgres::{PgArguments, PgRow};
-use sqlx::query::QueryScalar;
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::types::Oid;
+use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgRow, PgTypeInfo};
 use sqlx::types::Json;
-use sqlx::{PgExecutor, PgPool, Postgres, Row};
+use sqlx::{Encode, PgExecutor, PgPool, Postgres, Row, Type};
 use uuid::Uuid;
 
-use super::fold::{Folded, Gone, Listed, Needed};
+use super::fold::{Listed, Needed};
 use crate::page::PageError;
 
 /// The rows that are needed, as far as they exist; a profile that is not needed is empty.
@@ -143,55 +145,45 @@ fn listed(row: &PgRow) -> Result<(Uuid, Listed), PageError> {
     ))
 }
 
-/// The arrays of one statement: upserts, deletes, counts and field names.
+/// Rows, an array a column.
 #[derive(Default)]
 pub(crate) struct Arrays<'a> {
-    created_at: Vec<DateTime<Utc>>,
-    updated_at: Vec<DateTime<Utc>>,
-    bucket: Vec<i64>,
-    position: Vec<i64>,
-    stream: Vec<Uuid>,
-    project: Vec<i32>,
-    version: Vec<i32>,
-    kind: Vec<i16>,
-    enabled: Vec<bool>,
-    id: Vec<&'a str>,
-    display_name: Vec<String>,
-    profile: Vec<String>,
-    connector_enabled: Vec<String>,
-    provider: Vec<&'a str>,
-    connection: Vec<&'a str>,
-    external_id: Vec<Option<String>>,
-    synced_at: Vec<Option<DateTime<Utc>>>,
-    gone_project: Vec<i32>,
-    gone_stream: Vec<Uuid>,
+    pub(crate) created_at: Vec<DateTime<Utc>>,
+    pub(crate) updated_at: Vec<DateTime<Utc>>,
+    pub(crate) bucket: Vec<i64>,
+    pub(crate) position: Vec<i64>,
+    pub(crate) stream: Vec<Uuid>,
+    pub(crate) project: Vec<i32>,
+    pub(crate) version: Vec<i32>,
+    pub(crate) kind: Vec<i16>,
+    pub(crate) enabled: Vec<bool>,
+    pub(crate) id: Vec<&'a str>,
+    pub(crate) display_name: Vec<String>,
+    pub(crate) profile: Vec<JsonText>,
+    pub(crate) connector_enabled: Vec<Json<&'a BTreeMap<String, bool>>>,
+    pub(crate) provider: Vec<&'a str>,
+    pub(crate) connection: Vec<&'a str>,
+    pub(crate) external_id: Vec<Option<String>>,
+    pub(crate) synced_at: Vec<Option<DateTime<Utc>>>,
 }
 
 impl<'a> Arrays<'a> {
-    pub(crate) fn of(folded: &'a Folded) -> Self {
+    pub(crate) fn of(rows: &'a [(Uuid, Listed)]) -> Self {
         let mut arrays = Self::default();
-        for (stream, row) in &folded.upserts {
-            arrays.upsert(*stream, row);
-        }
-        for Gone {
-            project_no,
-            stream,
-            id: _,
-        } in &folded.deletes
-        {
-            arrays.gone_project.push(*project_no);
-            arrays.gone_stream.push(*stream);
+        for (stream, row) in rows {
+            arrays.push(*stream, row);
         }
         arrays
     }
 
-    fn upsert(&mut self, stream: Uuid, row: &'a Listed) {
+    fn push(&mut self, stream: Uuid, row: &'a Listed) {
         let customer = &row.customer;
         let source = &customer.source;
         let (provider, connection) = (
             source.provider.as_deref().unwrap_or_default(),
             source.connection_id.as_deref().unwrap_or_default(),
         );
+        let profile = customer.profile.known();
         self.created_at.push(customer.created_at.to_utc());
         self.updated_at.push(customer.updated_at.to_utc());
         self.bucket.push(row.bucket());
@@ -203,53 +195,41 @@ impl<'a> Arrays<'a> {
         self.enabled.push(customer.enabled);
         self.id.push(row.id());
         self.display_name.push(storable(customer.display_name()));
-        self.profile.push(
-            customer
-                .profile
-                .known()
-                .map_or_else(|| "{}".into(), profile_json),
-        );
+        self.profile
+            .push(JsonText(profile.map_or_else(|| "{}".into(), profile_json)));
         self.connector_enabled
-            .push(if customer.connector_enabled.is_empty() {
-                "{}".into()
-            } else {
-                serde_json::to_string(&customer.connector_enabled).unwrap_or_else(|_| "{}".into())
-            });
+            .push(Json(&customer.connector_enabled));
         self.provider.push(provider);
         self.connection.push(connection);
         self.external_id
             .push(source.external_id.known().cloned().flatten().map(storable));
         self.synced_at.push(source.synced_at.map(Timestamp::to_utc));
     }
+}
 
-    /// Binds the arrays of upserts, then those of deletes.
-    pub(crate) fn bind<'q>(
-        self,
-        query: QueryScalar<'q, Postgres, bool, PgArguments>,
-    ) -> QueryScalar<'q, Postgres, bool, PgArguments>
-    where
-        'a: 'q,
-    {
-        query
-            .bind(self.created_at)
-            .bind(self.updated_at)
-            .bind(self.bucket)
-            .bind(self.position)
-            .bind(self.stream)
-            .bind(self.project)
-            .bind(self.version)
-            .bind(self.kind)
-            .bind(self.enabled)
-            .bind(self.id)
-            .bind(self.display_name)
-            .bind(self.profile)
-            .bind(self.connector_enabled)
-            .bind(self.provider)
-            .bind(self.connection)
-            .bind(self.external_id)
-            .bind(self.synced_at)
-            .bind(self.gone_project)
-            .bind(self.gone_stream)
+/// JSON text for a column of type `json`, which keeps it byte by byte; sqlx knows values only.
+pub(crate) struct JsonText(String);
+
+/// `json` and its array, as `pg_type` numbers them.
+const JSON: Oid = Oid(114);
+const JSONS: Oid = Oid(199);
+
+impl Type<Postgres> for JsonText {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(JSON)
+    }
+}
+
+impl PgHasArrayType for JsonText {
+    fn array_type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(JSONS)
+    }
+}
+
+impl Encode<'_, Postgres> for JsonText {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        buffer.extend_from_slice(self.0.as_bytes());
+        Ok(IsNull::No)
     }
 }
 

@@ -7,9 +7,11 @@ use futures::TryStreamExt;
 use roster_store::{Cell, Recorded};
 use sqlx::PgConnection;
 
-use super::{Directory, advance};
+use super::Directory;
+use super::prepared::begin;
+use super::statement::Statement;
 use crate::customers::copy;
-use crate::customers::fold::{CountChange, Folded, SourceKey, fold};
+use crate::customers::fold::{CountChange, SourceKey, fold};
 use crate::page::PageError;
 use crate::rebuild::Rebuild;
 use crate::rebuild::filling::Filling;
@@ -52,24 +54,19 @@ impl Rebuild for Directory {
             let events: Vec<&Recorded> = page.iter().collect();
             let changes = self.sort(&events).await?;
             let folded = fold(changes, HashMap::new());
-            if let Some(mut transaction) = self.write_others().await? {
-                self.identities.fill(&mut transaction, &folded).await?;
-                self.grants.write(&mut transaction).await?;
-                self.blocks.write(&mut transaction).await?;
+            if let Some(others) = self.others.take() {
+                let mut transaction = begin(&self.cell).await?;
+                others.write(&mut transaction).await?;
+                let owners = others.owners(&folded);
+                others.fill_access(&mut transaction, &owners).await?;
                 transaction.commit().await?;
             }
             // Nothing is there yet that could go.
-            let Folded {
-                upserts,
-                deletes: _,
-                counts,
-                fields,
-            } = folded;
-            for (stream, listed) in &upserts {
+            for (stream, listed) in folded.rows() {
                 copy::write(&mut copier.rows, *stream, listed);
             }
-            self.total(counts);
-            self.totals.fields.absorb(fields);
+            self.total(folded.counts);
+            self.totals.fields.absorb(folded.fields);
             copier.flush().await;
             if copier.failed() {
                 break;
@@ -87,7 +84,7 @@ impl Rebuild for Directory {
         step: Step,
     ) -> Result<(), PageError> {
         let totals = std::mem::take(&mut self.totals);
-        advance(&mut *connection, &totals, step).await?;
+        Statement::of(&totals, step)?.run(&mut *connection).await?;
         let sql = format!(
             "INSERT INTO view_profile_fields (project_no, name)
              SELECT project_no, name FROM {live}.view_profile_fields

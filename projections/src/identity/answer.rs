@@ -1,17 +1,10 @@
 //! From what matching and the grants came to, to the answer.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use roster_domain::access::{Decision, Outcome};
 
 use super::{Found, FoundRule, Person};
-
-static NOBODY: LazyLock<Arc<[String]>> = LazyLock::new(|| Arc::new([]));
-
-/// No agents.
-pub(super) fn no_agents() -> Arc<[String]> {
-    Arc::clone(&NOBODY)
-}
 
 impl Found {
     /// Nobody was found, or nobody who is known by now.
@@ -24,7 +17,7 @@ impl Found {
             trust: outcome.trust,
             rule: outcome.rule.as_ref().map(rule),
             allowed: false,
-            agents: no_agents(),
+            agents: None,
             grant_source: None,
             position,
         }
@@ -35,7 +28,7 @@ impl Found {
         outcome: &Outcome<'_, C>,
         customer: Person,
         decision: &Decision<'_>,
-        agents: Arc<[String]>,
+        agents: Option<Arc<[String]>>,
         position: i64,
     ) -> Self {
         Self {

@@ -61,6 +61,7 @@ pub(super) async fn fill(
         let mut blocks = std::pin::pin!(copied::read(&mut snapshot, select).await?);
         writer = load(table, writer, &mut blocks).await?;
     }
+    writer.loaded();
     snapshot.commit().await?;
     Ok((writer, Some(position)))
 }

@@ -109,12 +109,19 @@ pub struct Found {
     pub rule: Option<FoundRule>,
     /// Whether any agent may be used.
     pub allowed: bool,
-    /// The agents that may be used, `*` is every one; none where nothing may.
-    pub agents: Arc<[String]>,
+    /// The agents that may be used; `None` where nothing may.
+    agents: Option<Arc<[String]>>,
     /// The grant that decided; `None` where none exists.
     pub grant_source: Option<GrantSource>,
     /// The position of the log that the answer is of.
     pub position: i64,
+}
+
+impl Found {
+    /// The agents that may be used, `*` is every one; none where nothing may.
+    pub fn agents(&self) -> &[String] {
+        self.agents.as_deref().unwrap_or_default()
+    }
 }
 
 /// Finds the customers behind identities.

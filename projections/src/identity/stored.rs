@@ -20,7 +20,6 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::answer::no_agents;
 use super::wanted::{Wanted, wanted};
 use super::{Asked, Found, Names, Person};
 use crate::bucket::exact;
@@ -324,11 +323,7 @@ fn answer(asked: &Asked<'_>, wanted: &[Wanted], rows: &[PgRow]) -> Result<Found,
         wildcard: wildcard.as_ref(),
     };
     let decision = person.decide(asked);
-    let agents = if decision.allowed {
-        decision.agents.into()
-    } else {
-        no_agents()
-    };
+    let agents = decision.allowed.then(|| decision.agents.into());
     let person = Person {
         stream: customer.stream,
         enabled: customer.enabled,

@@ -6,8 +6,9 @@ use tokio::task::JoinSet;
 /// Pages for a projection that may be far behind.
 pub(crate) struct Ahead {
     cell: Cell,
-    /// The position that the page comes after.
+    /// The position that the page comes after, and how many events it has at most.
     from: i64,
+    limit: i64,
     /// One page on its way, or none. A stop need not wait for it: it only reads.
     next: JoinSet<Result<Vec<Recorded>, StoreError>>,
 }
@@ -17,6 +18,7 @@ impl Ahead {
         Self {
             cell,
             from: 0,
+            limit: 0,
             next: JoinSet::new(),
         }
     }
@@ -38,11 +40,21 @@ impl Ahead {
             && i64::try_from(page.len()).is_ok_and(|events| events >= limit)
         {
             let (cell, from) = (self.cell.clone(), last.position);
-            self.from = from;
+            (self.from, self.limit) = (from, limit);
             self.next
                 .spawn(async move { cell.read_page(from, limit).await });
         }
         Ok(page)
+    }
+
+    /// Whether the page after a position was begun.
+    pub(crate) fn has_begun(&self, after: i64) -> bool {
+        self.from == after && !self.next.is_empty()
+    }
+
+    /// The page that was begun.
+    pub(crate) async fn begun(&mut self) -> Result<Vec<Recorded>, StoreError> {
+        self.read(self.from, self.limit).await
     }
 
     /// Drops what was begun.

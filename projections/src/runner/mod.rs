@@ -39,7 +39,7 @@ const AWAITED_PAGE: f64 = 0.025;
 const QUIET_PAGE: f64 = 0.25;
 
 /// One move of a checkpoint, made by the statement that writes the rows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
     pub(crate) name: &'static str,
     pub(crate) epoch: i64,

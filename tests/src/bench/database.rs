@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use roster_domain::Scope;
 use roster_domain::customer::{Customer, CustomerEvent, decide};
 use roster_domain::meta::{Meta, Principal};
 use roster_domain::schema::Schema;
@@ -91,8 +92,13 @@ impl Database {
         })
     }
 
-    /// Migrates it and opens the cell as a server would.
+    /// Migrates it and opens the cell as a server would, with a project that has no schema of its own.
     pub(super) async fn open(&self) -> anyhow::Result<Open> {
+        self.open_in(&scope("bench")).await
+    }
+
+    /// The same with any project; one that a server gave the schema of the people keeps it.
+    pub(super) async fn open_in(&self, scope: &Scope) -> anyhow::Result<Open> {
         let owner = SecretString::from(self.url());
         let vault = Vault::parse(KEK)?;
         let config = CellConfig {
@@ -103,7 +109,12 @@ impl Database {
         };
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let cell = Cell::open(config, vault, &tracker, stop.clone()).await?;
-        let project = cell.create_project(&scope("bench"), stream_id()).await?;
+        let project = cell.create_project(scope, stream_id()).await?;
+        let schema_version: Option<i32> =
+            sqlx::query_scalar("SELECT version FROM log_streams WHERE stream_id = $1")
+                .bind(project.schema_stream)
+                .fetch_optional(cell.pool())
+                .await?;
         let schema = Arc::new(
             Schema::compile(people::definition(), 1)
                 .map_err(|problems| anyhow::anyhow!("{problems:?}"))?,
@@ -112,6 +123,7 @@ impl Database {
             cell,
             project,
             schema,
+            schema_version: schema_version.unwrap_or(0),
             tracker,
             stop,
         })
@@ -149,6 +161,8 @@ pub(super) struct Open {
     pub(super) project: Arc<Project>,
     /// What commands are decided by.
     pub(super) schema: Arc<Schema>,
+    /// The version of its stream, which commands rely on.
+    pub(super) schema_version: i32,
     /// Its tasks.
     pub(super) tracker: TaskTracker,
     /// Ends them.
@@ -173,7 +187,7 @@ impl Open {
         Ok(self
             .cell
             .prepare(&self.project, &new, events, &meta())?
-            .guard(self.project.schema_stream, 0))
+            .guard(self.project.schema_stream, self.schema_version))
     }
 
     /// Appends chunks while the next one is prepared, as an import does; the time of it.

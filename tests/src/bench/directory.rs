@@ -35,7 +35,7 @@ pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
     let mut last = None;
     if bench.wants(&ROWS[..4]) {
         let mut runs = Runs::default();
-        for _ in 0..bench.plan.runs {
+        for _ in 0..bench.plan.imports {
             if let Some(before) = last.take() {
                 Directory::close(before).await?;
             }

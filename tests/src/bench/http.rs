@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use roster_domain::Scope;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -34,6 +35,15 @@ impl Target {
         Self {
             project_id: project_id.into(),
             ..self.clone()
+        }
+    }
+
+    /// The tenant.
+    pub(super) fn scope(&self) -> Scope {
+        Scope {
+            account_id: self.account_id.to_string(),
+            org_id: self.org_id.to_string(),
+            project_id: self.project_id.to_string(),
         }
     }
 

@@ -102,7 +102,8 @@ impl Mix {
         }
     }
 
-    fn pick(self) -> (u32, u64) {
+    /// A person and a value that always differs.
+    pub(super) fn pick(self) -> (u32, u64) {
         let dice: u64 = rand::random();
         let number = u32::try_from(dice >> 33).unwrap_or_default();
         let number = if dice & 1 == 0 || self.new_from >= NUMBERS {
@@ -125,6 +126,8 @@ pub(super) struct Load {
     pub(super) unprojected: usize,
     /// Milliseconds of each that was done.
     pub(super) latencies: Vec<f64>,
+    /// When each of these was answered.
+    pub(super) answered: Vec<Instant>,
     /// The first failure.
     pub(super) failure: Option<String>,
 }
@@ -154,6 +157,7 @@ impl Load {
         self.failed += other.failed;
         self.unprojected += other.unprojected;
         self.latencies.extend(other.latencies);
+        self.answered.extend(other.answered);
         self.failure = self.failure.take().or(other.failure);
     }
 
@@ -172,6 +176,7 @@ impl Load {
                     self.done += 1;
                     self.unprojected += usize::from(connection.unprojected);
                     self.latencies.push(millis(now - since));
+                    self.answered.push(now);
                 }
             }
             Ok(status) => {

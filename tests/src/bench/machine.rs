@@ -74,6 +74,18 @@ pub(super) fn peak_memory_mib(process: u32) -> u64 {
     first_number(&line_of(&format!("/proc/{process}/status"), "VmHWM")) / 1024
 }
 
+/// The resident memory of a process, in MiB.
+pub(super) fn memory_mib(process: u32) -> f64 {
+    let kib = first_number(&line_of(&format!("/proc/{process}/status"), "VmRSS"));
+    f64::from(u32::try_from(kib).unwrap_or(u32::MAX)) / 1024.0
+}
+
+/// File descriptors that a process has open.
+pub(super) fn descriptors(process: u32) -> f64 {
+    let count = fs::read_dir(format!("/proc/{process}/fd")).map_or(0, Iterator::count);
+    super::stats::float(count)
+}
+
 /// Seconds of processor time that a process had so far; Linux counts in hundredths.
 pub(super) fn processor_time(process: u32) -> f64 {
     let text = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();

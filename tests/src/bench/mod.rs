@@ -22,6 +22,7 @@ mod interactive;
 mod lists;
 mod load;
 mod machine;
+mod message_db;
 mod options;
 mod peer;
 pub mod people;
@@ -33,6 +34,8 @@ mod relay;
 mod report;
 mod resolve;
 mod server;
+mod size;
+pub mod soak;
 mod stats;
 mod tenfold;
 mod upserts;
@@ -40,6 +43,7 @@ mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Context;
 use clap::Parser;
@@ -48,6 +52,8 @@ use sqlx::{Connection, PgConnection};
 use machine::Facts;
 use options::{Arguments, Machine, Plan};
 use report::Report;
+
+use crate::plot::Plot;
 
 /// One run of the benchmark.
 struct Bench {
@@ -67,13 +73,21 @@ impl Bench {
         };
         self.names.is_empty() || rows.iter().any(asked)
     }
+
+    /// Writes a plot beside the report.
+    fn draw(&self, name: &str, plot: &Plot) -> anyhow::Result<()> {
+        Ok(std::fs::write(
+            self.out.join(format!("{name}.svg")),
+            plot.svg(),
+        )?)
+    }
 }
 
 /// Measures what the arguments of this process ask for, prints the table and writes `report.json`; fails where a stage did.
 pub async fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
-    if arguments.serve_peer {
-        return peer::serve().await.map(|()| ExitCode::SUCCESS);
+    if let Some(peer) = arguments.serve_peer {
+        return peer.serve().await.map(|()| ExitCode::SUCCESS);
     }
     let bench = Bench {
         plan: arguments.plan(),
@@ -89,6 +103,7 @@ pub async fn main() -> anyhow::Result<ExitCode> {
         machine: Facts::read(&mut connection).await?,
         rows: Vec::new(),
         failures: Vec::new(),
+        took: Vec::new(),
     };
     connection.close().await?;
 
@@ -104,14 +119,17 @@ pub async fn main() -> anyhow::Result<ExitCode> {
     let stages = stages.into_iter().chain([
         (upserts::ROWS, Stage::Upserts),
         (directory::ROWS, Stage::Directory),
+        (message_db::ROWS, Stage::MessageDb),
         (purge::ROWS, Stage::Purge),
         (dispatches::ROWS, Stage::Dispatches),
         (tenfold::ROWS, Stage::Tenfold),
+        (size::ROWS, Stage::Size),
     ]);
     for (rows, stage) in stages {
         if !bench.wants(rows) {
             continue;
         }
+        let started = Instant::now();
         let outcome = match stage {
             Stage::Bulk => bulk::run(&bench, &mut report).await,
             Stage::CatchUp => catch_up::run(&bench, &mut report).await,
@@ -125,12 +143,15 @@ pub async fn main() -> anyhow::Result<ExitCode> {
             Stage::Purge => purge::run(&bench, &mut report).await,
             Stage::Dispatches => dispatches::run(&bench, &mut report).await,
             Stage::Tenfold => tenfold::run(&bench, &mut report).await,
+            Stage::MessageDb => message_db::run(&bench, &mut report).await,
+            Stage::Size => size::run(&bench, &mut report).await,
         };
         if let Err(error) = outcome {
             let failure = format!("{}: {error:#}", rows.join(", "));
             say(&failure);
             report.failures.push(failure);
         }
+        report.took.push((rows[0], started.elapsed().as_secs_f64()));
     }
     let path = bench.out.join("report.json");
     tokio::fs::write(&path, serde_json::to_vec_pretty(&report)?).await?;
@@ -165,6 +186,8 @@ enum Stage {
     Purge,
     Dispatches,
     Tenfold,
+    MessageDb,
+    Size,
 }
 
 /// Tells how far the run is.

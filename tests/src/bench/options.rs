@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 
+use super::peer::Peer;
+
 /// Measures Roster against the limits of the machine that it runs on.
 #[derive(Debug, Parser)]
 #[command(name = "bench", about)]
@@ -33,9 +35,9 @@ pub(super) struct Arguments {
     /// Folder of the report, of the files that are imported and of the servers' logs.
     #[arg(long, default_value = "target/bench")]
     pub(super) out: PathBuf,
-    /// Serve the peer instead of measuring; the parent process ends it.
+    /// Serve a peer instead of measuring; the parent process ends it.
     #[arg(long, hide = true)]
-    pub(super) serve_peer: bool,
+    pub(super) serve_peer: Option<Peer>,
 }
 
 /// How large each measurement is.
@@ -43,6 +45,8 @@ pub(super) struct Arguments {
 pub(super) struct Plan {
     /// Measurements of each row.
     pub(super) runs: usize,
+    /// Measurements of the import of all rows, which takes minutes each time.
+    pub(super) imports: usize,
     /// Rows of the import and of the directory that is listed.
     pub(super) rows: u32,
     /// Rows of the import that interactive writes are measured in.
@@ -59,6 +63,8 @@ pub(super) struct Plan {
     pub(super) singles: u32,
     /// Requests of each kind of list.
     pub(super) lists: usize,
+    /// Customers of the directories whose upserts are compared, the smallest first.
+    pub(super) sizes: Vec<u32>,
 }
 
 /// The servers and programs of this run.
@@ -82,6 +88,7 @@ impl Arguments {
         let plan = if self.quick {
             Plan {
                 runs: 1,
+                imports: 1,
                 rows: 50_000,
                 import_behind: 50_000,
                 events: 30_000,
@@ -90,22 +97,26 @@ impl Arguments {
                 warm_up: Duration::from_secs(1),
                 singles: 400,
                 lists: 20,
+                sizes: vec![50_000, 500_000],
             }
         } else {
             Plan {
                 runs: 3,
+                imports: 1,
                 rows: 1_000_000,
-                import_behind: 300_000,
+                import_behind: 200_000,
                 events: 200_000,
                 customers: 100_000,
-                load: Duration::from_secs(15),
-                warm_up: Duration::from_secs(3),
+                load: Duration::from_secs(10),
+                warm_up: Duration::from_secs(2),
                 singles: 2_000,
-                lists: 200,
+                lists: 100,
+                sizes: vec![50_000, 500_000, 5_000_000],
             }
         };
         Plan {
             runs: self.runs.unwrap_or(plan.runs).max(1),
+            imports: self.runs.unwrap_or(plan.imports).max(1),
             rows: self.rows.unwrap_or(plan.rows).max(1_000),
             import_behind: plan
                 .import_behind

@@ -127,6 +127,8 @@ pub(super) struct Report {
     pub(super) rows: Vec<Row>,
     /// What could not be measured, and why.
     pub(super) failures: Vec<String>,
+    /// Seconds of each stage, by its first row.
+    pub(super) took: Vec<(&'static str, f64)>,
 }
 
 impl Report {
@@ -279,6 +281,7 @@ mod tests {
             machine: Facts::default(),
             rows: Vec::new(),
             failures: Vec::new(),
+            took: Vec::new(),
         };
         let rates = [(50.0, 100.0), (10.0, 100.0), (90.0, 100.0)];
         report.add(

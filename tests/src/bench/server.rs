@@ -1,4 +1,4 @@
-//! Servers as processes of their own: `roster serve`, and the peer.
+//! Servers as processes of their own: `roster serve`, and the peers.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -16,6 +16,7 @@ use tokio::process::{Child, Command};
 
 use super::http::Target;
 use super::options::Machine;
+use super::peer::Peer;
 use crate::database::KEK;
 
 /// How long a server may take to answer.
@@ -51,6 +52,16 @@ impl Server {
         folder: &Path,
         database_url: &str,
     ) -> anyhow::Result<Self> {
+        Self::roster_with(machine, folder, database_url, &[]).await
+    }
+
+    /// The same with settings as environment variables.
+    pub(super) async fn roster_with(
+        machine: &Machine,
+        folder: &Path,
+        database_url: &str,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         let mut command = Command::new(&machine.roster);
         fs::create_dir_all(folder)?;
         let kek = folder.join("kek");
@@ -76,17 +87,22 @@ impl Server {
                 super::options::variable("ROSTER_BENCH_LOG")
                     .as_deref()
                     .unwrap_or("warn"),
-            );
+            )
+            .envs(settings.iter().copied());
         Self::start(command, folder, "roster").await
     }
 
-    /// Starts the peer on a database and waits until it answers.
-    pub(super) async fn peer(folder: &Path, database_url: &str) -> anyhow::Result<Self> {
+    /// Starts a peer on a database and waits until it answers.
+    pub(super) async fn peer(
+        peer: Peer,
+        folder: &Path,
+        database_url: &str,
+    ) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command
-            .arg("--serve-peer")
+            .args(["--serve-peer", peer.name()])
             .env("ROSTER_BENCH_DATABASE_URL", database_url);
-        Self::start(command, folder, "peer").await
+        Self::start(command, folder, peer.name()).await
     }
 
     async fn start(mut command: Command, folder: &Path, name: &str) -> anyhow::Result<Self> {
@@ -126,6 +142,11 @@ impl Server {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Its process, while it runs.
+    pub(super) fn process_id(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// The largest resident memory so far, in MiB.

@@ -1,120 +1,221 @@
-//! `http_upserts_64`, `http_upserts_256`, `vs_postgres_es_64`: random upserts over HTTP until they can be read.
+//! `http_upserts_64`, `http_upserts_256`, `vs_postgres_es_64`, `vs_disintegrate_64`: random upserts over HTTP until they can
+//! be read.
 //!
-//! Half of them are about customers that exist, half about new ones; against L3 and against the peer.
+//! Half of them are about customers that exist, half about new ones; against L3 and against the peers.
 
 use sqlx::{Connection, Executor, PgConnection};
 
-use super::Bench;
 use super::catch_up::columns;
 use super::copy::{SCHEMA, equal_table};
 use super::database::Database;
-use super::import::filled;
+use super::import::{Directory, filled};
 use super::load::{Mix, Upsert, closed_loop};
-use super::peer;
+use super::peer::Peer;
 use super::pgbench::{self, Amount};
 use super::report::{Report, Target};
 use super::server::Server;
+use super::stats::median;
+use super::{Bench, say};
+use crate::plot::{Plot, Scale, Series};
 
 /// What this stage measures.
-pub(super) const ROWS: &[&str] = &["http_upserts_64", "http_upserts_256", "vs_postgres_es_64"];
+pub(super) const ROWS: &[&str] = &[
+    "http_upserts_64",
+    "http_upserts_256",
+    "vs_postgres_es_64",
+    "vs_disintegrate_64",
+];
+/// The peers with their rows.
+const PEERS: [(Peer, &str); 2] = [(Peer::PostgresEs, ROWS[2]), (Peer::Disintegrate, ROWS[3])];
 
 /// Clients of the limit, whatever the number of connections.
 const CLIENTS: usize = 64;
+/// Numbers of connections that are measured once, for the plot only.
+const FEW: [usize; 3] = [1, 4, 16];
 
-/// In each run every way has its turn: the limit, 64 connections, the peer, 256 connections.
+/// A peer on a database of its own.
+struct Rival {
+    row: &'static str,
+    against: &'static str,
+    database: Database,
+    server: Server,
+    /// The rates of every run: ours, and its.
+    rates: Vec<(f64, f64)>,
+    note: String,
+}
+
+impl Rival {
+    /// None where this Postgres is too old for it.
+    async fn start(
+        bench: &Bench,
+        peer: Peer,
+        row: &'static str,
+        customers: u32,
+    ) -> anyhow::Result<Option<Self>> {
+        let name = peer.name();
+        let database = Database::create(&bench.machine, &name.replace('-', "_")).await?;
+        let url = database.url();
+        let mut connection = database.connect().await?;
+        let version: i32 =
+            sqlx::query_scalar("SELECT current_setting('server_version_num')::integer")
+                .fetch_one(&mut connection)
+                .await?;
+        let oldest = peer.oldest_postgres();
+        if version < oldest {
+            say(&format!(
+                "{row}: skipped, {name} needs Postgres {}",
+                oldest / 10_000
+            ));
+            connection.close().await?;
+            database.drop().await?;
+            return Ok(None);
+        }
+        let server = Server::peer(peer, &bench.out.join("peer"), &url).await?;
+        peer.fill(&mut connection, &url, &server.target, customers)
+            .await?;
+        connection.close().await?;
+        Ok(Some(Self {
+            row,
+            against: name,
+            database,
+            server,
+            rates: Vec::new(),
+            note: String::new(),
+        }))
+    }
+}
+
+/// In each run every way has its turn: the limit, 64 connections, the peers, 256 connections.
 pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
     let customers = bench.plan.customers;
     let directory = filled(bench, "upserts", customers).await?;
-    let draft = Upsert::of(&directory.server.target);
-    let peers = Database::create(&bench.machine, "peer").await?;
-    let other = Server::peer(&bench.out.join("peer"), &peers.url()).await?;
-    let mut connection = peers.connect().await?;
-    peer::fill(&mut connection, &other.target, customers).await?;
-    connection.close().await?;
-    let other_draft = Upsert::of(&other.target);
+    let mut rivals = Vec::new();
+    for (peer, row) in PEERS {
+        if bench.wants(&[row]) {
+            rivals.extend(Rival::start(bench, peer, row, customers).await?);
+        }
+    }
     let mut connection = directory.database.connect().await?;
     let scripts = scripts(&mut connection, customers).await?;
+    let wants_few = bench.wants(&ROWS[..1]) || !rivals.is_empty();
 
-    let (warm_up, time) = (bench.plan.warm_up, bench.plan.load);
-    let mut rates: [Vec<(f64, f64)>; 3] = Default::default();
-    let mut notes: [String; 3] = Default::default();
+    let (mut few, mut many) = (Vec::new(), Vec::new());
+    let mut notes: [String; 2] = Default::default();
     for run in 0..bench.plan.runs {
-        let new_from = 10_000_000 + 1_000_000 * u32::try_from(run)?;
         let mix = Mix {
             existing: customers,
-            new_from,
+            new_from: 10_000_000 + 1_000_000 * u32::try_from(run)?,
         };
         directory.database.quiet().await?;
         let url = directory.database.url();
-        let limit = pgbench::run(
-            &bench.machine,
-            &url,
-            &bench.out,
-            &scripts,
-            Amount::Load(CLIENTS, warm_up + time),
-        )
-        .await?;
-        let mut measured: [f64; 3] = [0.0; 3];
-        for (place, connections) in [(0, 64), (2, 64), (1, 256)] {
-            let (server, draft) = if place == 2 {
-                (&other, &other_draft)
-            } else {
-                (&directory.server, &draft)
-            };
-            let for_peer = place == 0 && bench.wants(&ROWS[2..]);
-            if !for_peer && !bench.wants(&[ROWS[place]]) {
-                continue;
-            }
-            if place != 2 {
-                directory.server.caught_up().await?;
-            }
-            directory.database.quiet().await?;
-            let before = server.processor_time();
-            let load = closed_loop(
-                server.target.address,
-                draft,
-                mix,
-                connections,
-                warm_up,
-                time,
-            )
-            .await?;
-            measured[place] = load.rate(time);
-            let cpu = (server.processor_time() - before) / (warm_up + time).as_secs_f64();
-            notes[place] = format!("{}; the server used {cpu:.2} processors", load.tail());
-            anyhow::ensure!(load.done > 0, "no upsert was answered: {}", notes[place]);
+        let time = bench.plan.warm_up + bench.plan.load;
+        let amount = Amount::Load(CLIENTS, time);
+        let limit = pgbench::run(&bench.machine, &url, &bench.out, &scripts, amount).await?;
+        let mut ours = 0.0;
+        if wants_few {
+            (ours, notes[0]) = measure(bench, &directory, &directory.server, mix, CLIENTS).await?;
+            few.push((ours, limit.rate));
         }
-        rates[0].push((measured[0], limit.rate));
-        rates[1].push((measured[1], limit.rate));
-        rates[2].push((measured[0], measured[2]));
+        for rival in &mut rivals {
+            let (rate, note) = measure(bench, &directory, &rival.server, mix, CLIENTS).await?;
+            rival.rates.push((ours, rate));
+            rival.note = format!("peer: {note}");
+        }
+        if bench.wants(&ROWS[1..2]) {
+            let (rate, note) = measure(bench, &directory, &directory.server, mix, 256).await?;
+            many.push((rate, limit.rate));
+            notes[1] = note;
+        }
     }
     drop(connection);
-    other.stop().await?;
-    peers.drop().await?;
+    if !few.is_empty() && !many.is_empty() {
+        plot(bench, &directory, (&few, &many), &rivals).await?;
+    }
     directory.close().await?;
 
-    let [few, many, peer] = notes;
-    let against_peer = format!("peer: {peer}");
-    let rows = [
-        (
-            Target::rate(ROWS[0], "upserts/s", "L3").reach(0.6, 0.9),
-            few,
-        ),
-        (
-            Target::rate(ROWS[1], "upserts/s", "L3").reach(0.9, 1.2),
-            many,
-        ),
-        (
-            Target::rate(ROWS[2], "upserts/s", "postgres-es").reach(2.0, 4.0),
-            against_peer,
-        ),
-    ];
-    for ((target, note), (place, pairs)) in rows.into_iter().zip(rates.iter().enumerate()) {
-        if bench.wants(&[ROWS[place]]) {
-            report.add(target, pairs, Some(note));
-        }
+    let [note, note_of_many] = notes;
+    if bench.wants(&ROWS[..1]) {
+        let target = Target::rate(ROWS[0], "upserts/s", "L3").reach(0.6, 0.9);
+        report.add(target, &few, Some(note));
+    }
+    if bench.wants(&ROWS[1..2]) {
+        let target = Target::rate(ROWS[1], "upserts/s", "L3").reach(0.9, 1.2);
+        report.add(target, &many, Some(note_of_many));
+    }
+    for rival in rivals {
+        rival.server.stop().await?;
+        rival.database.drop().await?;
+        let target = Target::rate(rival.row, "upserts/s", rival.against);
+        let target = if rival.row == ROWS[2] {
+            target.reach(2.0, 4.0)
+        } else {
+            target
+        };
+        report.add(target, &rival.rates, Some(rival.note));
     }
     Ok(())
+}
+
+/// Upserts a second of a server at many connections, and what else was seen.
+async fn measure(
+    bench: &Bench,
+    directory: &Directory,
+    server: &Server,
+    mix: Mix,
+    connections: usize,
+) -> anyhow::Result<(f64, String)> {
+    directory.server.caught_up().await?;
+    directory.database.quiet().await?;
+    let (warm_up, time) = (bench.plan.warm_up, bench.plan.load);
+    let (address, draft) = (server.target.address, Upsert::of(&server.target));
+    let before = server.processor_time();
+    let load = closed_loop(address, &draft, mix, connections, warm_up, time).await?;
+    let cpu = (server.processor_time() - before) / (warm_up + time).as_secs_f64();
+    let note = format!("{}; the server used {cpu:.2} processors", load.tail());
+    anyhow::ensure!(load.done > 0, "no upsert was answered: {note}");
+    Ok((load.rate(time), note))
+}
+
+/// Draws the rates of both rows, and those of fewer connections, which are measured now.
+async fn plot(
+    bench: &Bench,
+    directory: &Directory,
+    (few, many): (&[(f64, f64)], &[(f64, f64)]),
+    rivals: &[Rival],
+) -> anyhow::Result<()> {
+    let middle = |pairs: &[(f64, f64)], part: fn(&(f64, f64)) -> f64| {
+        median(&pairs.iter().map(part).collect::<Vec<_>>())
+    };
+    let mix = Mix {
+        existing: bench.plan.customers,
+        new_from: 50_000_000,
+    };
+    let mut points = Vec::new();
+    for connections in FEW {
+        let (rate, _) = measure(bench, directory, &directory.server, mix, connections).await?;
+        points.push((f64::from(u32::try_from(connections)?), rate));
+    }
+    points.push((64.0, middle(few, |pair| pair.0)));
+    points.push((256.0, middle(many, |pair| pair.0)));
+    let limit = |name: &str, height| Series::limit(name, height, 1.0, 256.0);
+    let mut series = vec![
+        Series::line("Roster, until readable", points),
+        limit("L3, 64 clients", middle(few, |pair| pair.1)),
+    ];
+    series.extend(rivals.iter().map(|rival| {
+        let name = format!("{}, 64 connections", rival.against);
+        limit(&name, middle(&rival.rates, |pair| pair.1))
+    }));
+    bench.draw(
+        "upserts-by-connections",
+        &Plot {
+            title: "Upserts over HTTP by connections".into(),
+            across: "connections".into(),
+            scale: Scale::Logarithmic,
+            up: "upserts a second".into(),
+            series,
+        },
+    )
 }
 
 /// Limit L3: single-row upserts into a copy of the customer index, half of them about rows that exist.

@@ -365,7 +365,7 @@ async fn the_database_itself_refuses_to_change_the_log() {
     let error = test
         .cell
         .pool()
-        .execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT log_append(false, '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')")
+        .execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT log_append(false, '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')")
         .await
         .expect_err("the isolation level is refused");
     assert!(error.to_string().contains("read committed"), "{error}");

@@ -98,3 +98,23 @@ async fn rows_that_a_crash_of_postgres_took_back_are_written_again_in_their_orde
     fold::check(&database, &Node::context("p").scope, head).await;
     node.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_stands_where_a_new_one_goes_is_replaced() {
+    let database = Database::create().await.expect("a database");
+    let node = Node::start(&database, "node", Limits::default())
+        .await
+        .expect("a node");
+    write(&node, "first").await;
+    node.settle().await.expect("it settles");
+    let mut stray = database.superuser().await.expect("a connection");
+    let row = "INSERT INTO view_customers
+               SELECT (jsonb_populate_record(v, jsonb_build_object('stream_id', gen_random_uuid(),
+                                                                   'customer_user_id', 'second', 'position', 1))).*
+                 FROM view_customers v";
+    stray.execute(row).await.expect("a stray row");
+    write(&node, "second").await;
+    let head = node.settle().await.expect("it settles");
+    fold::check(&database, &Node::context("p").scope, head).await;
+    node.close().await;
+}

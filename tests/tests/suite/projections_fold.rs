@@ -22,6 +22,7 @@ use roster_tests::fold;
 use roster_tests::node::Node;
 use roster_tests::scale::asked;
 use roster_tests::until::until;
+use sqlx::Executor;
 
 const WRITERS: usize = 64;
 /// How much longer the writers go on where the machine is so busy that not everything has happened yet.
@@ -156,6 +157,34 @@ async fn hammer(servers: usize, rebuilt: bool) {
     for node in nodes {
         node.close().await;
     }
+    follow_from_the_beginning(&database, head).await;
+}
+
+/// The read tables once more, in large pages of which one is folded while another is written.
+async fn follow_from_the_beginning(database: &Database, head: i64) {
+    let mut connection = database.superuser().await.expect("a connection");
+    // Names of fields that only erased people had are nowhere else.
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT tablename::text
+           FROM pg_tables
+          WHERE schemaname = current_schema()
+            AND tablename LIKE 'view\\_%'
+            AND tablename <> 'view_profile_fields'",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .expect("tables");
+    let empty = format!(
+        "TRUNCATE {}; DELETE FROM log_checkpoints",
+        tables.join(", ")
+    );
+    connection.execute(empty.as_str()).await.expect("no rows");
+    let node = Node::start(database, "later", Limits::default())
+        .await
+        .expect("a node");
+    assert_eq!(node.settle().await.expect("it catches up"), head);
+    fold::check(database, &Node::context("p").scope, head).await;
+    node.close().await;
 }
 
 /// A unique and fought-for address, a badge that is sometimes unique, a number whose region changes.

@@ -183,7 +183,7 @@ impl Access {
         Self {
             allowed: found.allowed,
             reason: found.reason.as_str(),
-            agents: found.agents.to_vec(),
+            agents: found.agents().to_vec(),
             grant_source: found.grant_source.map(GrantSource::as_str),
         }
     }

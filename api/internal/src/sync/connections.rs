@@ -306,7 +306,7 @@ pub(crate) async fn load(
     let cell = app.directory().cell();
     let loaded = cell.load_many::<Connection>(project, streams).await;
     let loaded = loaded.map_err(CommandError::from)?.into_iter();
-    let states = loaded.map(|loaded| loaded.state);
+    let states = loaded.map(|loaded| loaded.into_state());
     Ok(states.filter(Connection::is_there).collect())
 }
 

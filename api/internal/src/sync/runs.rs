@@ -169,7 +169,7 @@ pub(crate) async fn show(app: &App, context: &Context, id: Uuid) -> Result<Answe
     let (project, row) = find(app, context, id).await?;
     let cell = app.directory().cell();
     let run = cell.load_fresh::<SyncRun>(&project, id).await;
-    let run = run.map_err(CommandError::from)?.state;
+    let run = run.map_err(CommandError::from)?.into_state();
     let cursor = |text: Option<Option<String>>| {
         text.flatten()
             .and_then(|text| serde_json::from_str(&text).ok())

@@ -116,7 +116,7 @@ impl Verdict {
         Self {
             index,
             status,
-            customer_user_id: upserted.customer.customer_user_id.into_known(),
+            customer_user_id: upserted.customer.customer_user_id.known().cloned(),
             customer_ref: Some(upserted.stream.to_string()),
             version: Some(upserted.customer.version),
             error: None,

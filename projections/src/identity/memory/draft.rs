@@ -1,12 +1,15 @@
 //! One customer while a page changes them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::keys::{Key, Low};
+use super::keys::Key;
 use super::names::Names;
-use super::slots::{Kind, NewNode, NewSlot, Place, Shard, Slot};
+use super::record::{Kind, Record, Thing};
+use super::space::Place;
+use super::terms::{Granted, Grants};
 
 /// The customers whom a page changes.
 pub(super) type Drafts = HashMap<Uuid, Entry>;
@@ -19,55 +22,54 @@ pub(super) struct Entry {
     pub(super) new: Option<Draft>,
 }
 
-/// What the indexes have of a customer before the page.
+/// What is kept of a customer before the page.
 pub(super) struct Old {
     pub(super) place: Place,
-    pub(super) nodes: Vec<(Kind, Low)>,
+    /// Words of the record.
+    pub(super) words: usize,
+    /// Bytes of names.
+    pub(super) text: usize,
+    pub(super) things: Vec<Thing>,
 }
 
 /// A customer as they will be.
 pub(super) struct Draft {
     pub(super) names: Names,
     pub(super) enabled: bool,
-    pub(super) switches: Vec<(u16, bool)>,
-    pub(super) nodes: Vec<DraftNode>,
+    pub(super) things: Vec<DraftThing>,
 }
 
-/// Something that the customer will have; with a key where it is new.
-pub(super) struct DraftNode {
-    pub(super) node: NewNode,
-    pub(super) key: Option<Key>,
+/// Something that the customer will have.
+pub(super) struct DraftThing {
+    pub(super) key: Key,
+    pub(super) kind: Kind,
+    pub(super) name: u16,
+    pub(super) grant: Option<Arc<Granted>>,
 }
 
 impl Entry {
     /// Of a customer who is kept.
-    pub(super) fn of(shard: &Shard, place: Place, slot: &Slot) -> Self {
-        let nodes: Vec<DraftNode> = shard
-            .nodes(slot)
-            .map(|node| DraftNode {
-                node: NewNode {
-                    low: node.low,
-                    name: node.name,
-                    kind: node.kind,
-                    grant: node.grant.clone(),
-                },
-                key: None,
-            })
-            .collect();
+    pub(super) fn of(place: Place, record: Record<'_>, grants: &Grants) -> Self {
+        let things: Vec<Thing> = record.things().collect();
+        let grants = grants.read();
+        let drafted = things.iter().map(|thing| DraftThing {
+            key: thing.key,
+            kind: thing.kind,
+            name: thing.name,
+            grant: grants.get(thing.grant).cloned(),
+        });
         Self {
-            project_no: slot.project_no(),
+            project_no: record.project_no(),
+            new: Some(Draft {
+                names: record.kept(),
+                enabled: record.is_enabled(),
+                things: drafted.collect(),
+            }),
             old: Some(Old {
                 place,
-                nodes: nodes
-                    .iter()
-                    .map(|own| (own.node.kind, own.node.low))
-                    .collect(),
-            }),
-            new: Some(Draft {
-                names: slot.names.clone(),
-                enabled: slot.is_enabled(),
-                switches: slot.switches().to_vec(),
-                nodes,
+                words: record.size(),
+                text: record.text(),
+                things,
             }),
         }
     }
@@ -82,19 +84,31 @@ impl Entry {
     }
 
     /// What the indexes lose.
-    pub(super) fn lost(&self) -> impl Iterator<Item = (Kind, Low)> {
-        let old = self.old.iter().flat_map(|old| &old.nodes).copied();
-        old.filter(|(kind, low)| {
-            let new = self.new.as_ref();
-            *kind != Kind::Blocked && !new.is_some_and(|new| new.has(*kind, *low))
-        })
+    pub(super) fn lost(&self) -> impl Iterator<Item = (Kind, Key)> {
+        let new = self.new.as_ref();
+        self.before()
+            .filter(move |(kind, key)| !new.is_some_and(|new| new.has(*kind, *key)))
+    }
+
+    /// What the indexes have of the customer before and after.
+    pub(super) fn stays(&self) -> impl Iterator<Item = (Kind, Key)> {
+        let new = self.new.as_ref();
+        self.before()
+            .filter(move |(kind, key)| new.is_some_and(|new| new.has(*kind, *key)))
     }
 
     /// What the indexes gain.
     pub(super) fn gained(&self) -> impl Iterator<Item = (Kind, Key)> {
-        let new = self.new.iter().flat_map(|new| &new.nodes);
-        new.filter(|own| own.node.kind != Kind::Blocked)
-            .filter_map(|own| Some((own.node.kind, own.key?)))
+        let new = self.new.iter().flat_map(|new| &new.things);
+        new.filter(|thing| thing.kind.is_found())
+            .map(|thing| (thing.kind, thing.key))
+            .filter(|gained| !self.before().any(|had| had == *gained))
+    }
+
+    fn before(&self) -> impl Iterator<Item = (Kind, Key)> {
+        let old = self.old.iter().flat_map(|old| &old.things);
+        old.filter(|thing| thing.kind.is_found())
+            .map(|thing| (thing.kind, thing.key))
     }
 }
 
@@ -104,76 +118,76 @@ impl Draft {
         Self {
             names: Names::unread(),
             enabled: false,
-            switches: Vec::new(),
-            nodes: Vec::new(),
+            things: Vec::new(),
         }
     }
 
     pub(super) fn switch(&mut self, channel: u16, is_on: bool) {
-        self.switches.retain(|(known, _)| *known != channel);
-        self.switches.push((channel, is_on));
+        self.things
+            .retain(|thing| !thing.kind.is_switch() || thing.name != channel);
+        self.things.push(DraftThing {
+            key: Key::of([0, 0]),
+            kind: if is_on { Kind::On } else { Kind::Off },
+            name: channel,
+            grant: None,
+        });
+    }
+
+    /// Every channel is as it is by itself.
+    pub(super) fn unswitch(&mut self) {
+        self.things.retain(|thing| !thing.kind.is_switch());
     }
 
     pub(super) fn add(&mut self, kind: Kind, name: u16, key: Key) {
-        if !self.has(kind, key.low()) {
-            self.nodes.push(DraftNode {
-                node: NewNode {
-                    low: key.low(),
-                    name,
-                    kind,
-                    grant: None,
-                },
-                key: Some(key),
+        if !self.has(kind, key) {
+            self.things.push(DraftThing {
+                key,
+                kind,
+                name,
+                grant: None,
             });
         }
     }
 
-    pub(super) fn remove(&mut self, kind: Kind, low: Low) {
-        self.nodes
-            .retain(|own| own.node.kind != kind || own.node.low != low);
+    pub(super) fn remove(&mut self, kind: Kind, key: Key) {
+        self.things
+            .retain(|thing| thing.kind != kind || thing.key != key);
     }
 
-    /// Takes the value of a field.
+    /// Takes the values of a field.
     pub(super) fn clear(&mut self, field: u16) {
-        self.nodes
-            .retain(|own| own.node.kind != Kind::Value || own.node.name != field);
+        self.things
+            .retain(|thing| thing.kind != Kind::Value || thing.name != field);
     }
 
     /// The bound identity.
-    pub(super) fn linked(&mut self, low: Low) -> Option<&mut NewNode> {
-        let nodes = self.nodes.iter_mut().map(|own| &mut own.node);
-        nodes
-            .filter(|node| node.kind == Kind::Linked)
-            .find(|node| node.low == low)
+    pub(super) fn linked(&mut self, key: Key) -> Option<&mut DraftThing> {
+        self.things
+            .iter_mut()
+            .find(|thing| thing.kind == Kind::Linked && thing.key == key)
     }
 
-    pub(super) fn has(&self, kind: Kind, low: Low) -> bool {
-        let mut nodes = self.nodes.iter();
-        nodes.any(|own| own.node.kind == kind && own.node.low == low)
+    pub(super) fn has(&self, kind: Kind, key: Key) -> bool {
+        let mut things = self.things.iter();
+        things.any(|thing| thing.kind == kind && thing.key == key)
+    }
+
+    /// Whether there is something to keep: whom nothing finds is not.
+    pub(super) fn is_kept(&self) -> bool {
+        self.things.iter().any(|thing| !thing.kind.is_switch())
     }
 
     /// Customers and identities that it counts as.
     pub(super) fn size(&self) -> usize {
-        let nodes = self.nodes.iter();
-        1 + nodes.filter(|own| own.node.kind == Kind::Linked).count()
-    }
-
-    pub(super) fn into_slot(self, stream: Uuid, project_no: i32) -> NewSlot {
-        NewSlot {
-            stream,
-            project_no,
-            names: self.names,
-            enabled: self.enabled,
-            switches: (!self.switches.is_empty()).then(|| self.switches.into()),
-            nodes: self.nodes.into_iter().map(|own| own.node).collect(),
-        }
+        let linked = |thing: &&DraftThing| thing.kind == Kind::Linked;
+        1 + self.things.iter().filter(linked).count()
     }
 }
 
 impl Old {
     /// Customers and identities that it counts as.
     pub(super) fn size(&self) -> usize {
-        let nodes = self.nodes.iter();
-        1 + nodes.filter(|(kind, _)| *kind == Kind::Linked).count()
+        let linked = |thing: &&Thing| thing.kind == Kind::Linked;
+        1 + self.things.iter().filter(linked).count()
     }
 }

@@ -1,54 +1,48 @@
-//! Keys of the memory: 128 bits of two keyed hashes (SipHash-1-3) instead of the texts, under keys of this process.
+//! Keys of the memory: 128 bits of a keyed hash (SipHash-1-3) instead of the texts, under a key of this process.
+//!
+//! Two texts of one key would be taken for each other, so a key is as long as a guess is hopeless, and is of a keyed function:
+//! nobody outside can look for two such texts, or for texts that crowd one part of a table.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 
+use siphasher::sip128::SipHasher13;
 use uuid::Uuid;
 
 /// Texts up to this many bytes, with what goes before them, are hashed without an allocation.
 const SHORT: usize = 128;
 
 /// What stands for an identity, or for a value of a field.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    low: [u32; 2],
-    high: [u32; 2],
-}
-
-/// The half of a key that a customer's own entries have.
-pub(super) type Low = [u32; 2];
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key([u64; 2]);
 
 impl Key {
-    pub(super) const fn low(self) -> Low {
-        self.low
+    /// The key that two words are of.
+    pub(super) const fn of(words: [u64; 2]) -> Self {
+        Self(words)
     }
 
-    /// What tables place it by.
+    pub(super) const fn words(self) -> [u64; 2] {
+        self.0
+    }
+
+    /// The half that tables place it by.
     pub(super) const fn place(self) -> u64 {
-        place(self.low)
+        self.0[0]
     }
 }
 
-/// What tables place a key by.
-pub(super) const fn place(low: Low) -> u64 {
-    ((low[0] as u64) << 32) | low[1] as u64
-}
-
-const fn halves(hash: u64) -> [u32; 2] {
-    #[expect(clippy::cast_possible_truncation, reason = "each half is taken")]
-    [(hash >> 32) as u32, hash as u32]
-}
-
-/// The keys of this process: nobody outside can tell which texts share a place.
+/// The key of this process.
 pub(super) struct Hashes {
-    one: RandomState,
-    other: RandomState,
+    keys: SipHasher13,
+    streams: RandomState,
 }
 
 impl Hashes {
     pub(super) fn new() -> Self {
+        let random = RandomState::new();
         Self {
-            one: RandomState::new(),
-            other: RandomState::new(),
+            keys: SipHasher13::new_with_keys(random.hash_one(0), random.hash_one(1)),
+            streams: RandomState::new(),
         }
     }
 
@@ -61,7 +55,7 @@ impl Hashes {
     }
 
     pub(super) fn stream(&self, stream: Uuid) -> u64 {
-        self.one.hash_one(stream.as_u128())
+        self.streams.hash_one(stream.as_u128())
     }
 
     fn key(&self, kind: u8, project_no: i32, name: &str, text: &str) -> Key {
@@ -87,15 +81,8 @@ impl Hashes {
     }
 
     fn of_bytes(&self, bytes: &[u8]) -> Key {
-        let half = |state: &RandomState| {
-            let mut hasher = state.build_hasher();
-            hasher.write(bytes);
-            halves(hasher.finish())
-        };
-        Key {
-            low: half(&self.one),
-            high: half(&self.other),
-        }
+        let hash = self.keys.hash(bytes);
+        Key([hash.h1, hash.h2])
     }
 }
 

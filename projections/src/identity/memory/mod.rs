@@ -1,8 +1,8 @@
 //! Links, grants, switches and rule values of the customers of a cell, so that a look-up does no input or output.
 //!
-//! Texts are not kept but as keyed hashes ([`keys`]), apart from what a customer is called. A look-up finds the customer's
-//! place in an index, and then reads the customer under one lock, where what the index said is checked again: a customer who
-//! changed in between is looked for anew. One task writes ([`writer`]); it shuts the gate of a project for what must be seen
+//! Texts are not kept but as keyed hashes ([`keys`]), apart from what a customer is called. A look-up finds the place of the
+//! customer's record in an index ([`index`]) and reads the record ([`record`]), both without a lock ([`space`]): what changed
+//! in between is looked for anew. One task writes ([`writer`]); it shuts the gate of a project for what must be seen
 //! whole, and look-ups that meet a shut gate go to the read tables.
 
 mod draft;
@@ -10,30 +10,32 @@ mod index;
 mod keys;
 mod names;
 mod project;
-mod slots;
+mod record;
+mod space;
+mod streams;
 mod terms;
 mod writer;
 
 use std::cell::Cell;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use roster_domain::access::{
-    ConnectorIdentity, GrantSource, Grants, Hits, Holder, Lookup, Outcome, Via, access, find,
+    ConnectorIdentity, GrantSource, Grants as Deciding, Hits, Holder as Switched, Lookup, Outcome,
+    Via, access, find,
 };
 use roster_domain::schema::Schema;
 
-use super::answer::no_agents;
 use super::{Asked, Found, Person, Weight};
-use index::Index;
+use index::{Holder, Index};
 use keys::{Hashes, Key};
 pub(super) use names::Names;
 use project::{Project, Projects};
-use slots::{Granted, Kind, Node, Place, Shard, Slot};
+use record::{Kind, NO_GRANT, Record, Thing};
+use space::{Place, Space};
+use terms::{Granted, Grants};
 pub(super) use writer::{CustomerRow, IdentityRow, Refill, Unread, Writer};
 
-/// Parts of the customers, each locked by itself; see [`index`] for the number.
-const SHARDS: u64 = 48;
 /// How often a look-up begins anew because its customer changed.
 const ATTEMPTS: usize = 4;
 
@@ -43,17 +45,24 @@ pub(super) struct Memory {
     projects: Projects,
     identities: Index,
     values: Index,
-    shards: Vec<RwLock<Shard>>,
+    space: Space,
+    grants: Grants,
+    /// Bytes of names in the space.
+    texts: AtomicUsize,
+    /// Bytes that the one who writes has beside.
+    beside: AtomicUsize,
 }
 
-/// What one attempt came to.
-enum Attempt {
-    Found(Found),
+/// Why an attempt came to nothing.
+#[derive(Clone, Copy)]
+enum Trouble {
     /// The customer changed meanwhile.
     Moved,
     /// The memory does not have what decides.
     Unknown,
 }
+
+type Attempt = Result<Found, Trouble>;
 
 impl Memory {
     pub(super) fn new() -> Self {
@@ -62,7 +71,10 @@ impl Memory {
             projects: Projects::new(),
             identities: Index::new(),
             values: Index::new(),
-            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            space: Space::new(),
+            grants: Grants::default(),
+            texts: AtomicUsize::new(0),
+            beside: AtomicUsize::new(0),
         }
     }
 
@@ -73,78 +85,146 @@ impl Memory {
 
     /// Who it is, unless the memory cannot tell. `position` is one that was applied before.
     pub(super) fn look(&self, asked: &Asked<'_>, position: i64) -> Option<Found> {
-        for _ in 0..ATTEMPTS {
-            let project = self.projects.get(asked.project_no)?;
-            let gate = project.gate.load(Ordering::SeqCst);
-            if gate % 2 == 1 || !project.answers(asked.schema) {
-                return None;
-            }
-            let attempt = self.attempt(asked, &project, position);
-            let is_whole = project.gate.load(Ordering::SeqCst) == gate
-                && self.projects.is(asked.project_no, &project);
-            match attempt {
-                Attempt::Found(found) if is_whole => return Some(found),
-                Attempt::Unknown => return None,
-                Attempt::Found(_) | Attempt::Moved => {}
-            }
-        }
-        None
-    }
-
-    fn attempt(&self, asked: &Asked<'_>, project: &Project, position: i64) -> Attempt {
         let identity = asked.identity;
         let key = self.hashes.identity(
             asked.project_no,
             &identity.channel,
             &identity.external_user_id,
         );
+        for _ in 0..ATTEMPTS {
+            let held = self.projects.hold(asked.project_no);
+            let project = held.project()?;
+            let gate = project.gate.load(Ordering::SeqCst);
+            if gate % 2 == 1 || !project.answers(asked.schema) {
+                return None;
+            }
+            match self.attempt(asked, project, key, position) {
+                Ok(found) if project.gate.load(Ordering::SeqCst) == gate => {
+                    return Some(found);
+                }
+                Err(Trouble::Unknown) => return None,
+                Ok(_) | Err(Trouble::Moved) => {}
+            }
+        }
+        None
+    }
+
+    fn attempt(&self, asked: &Asked<'_>, project: &Project, key: Key, position: i64) -> Attempt {
         let view = View {
             memory: self,
             project,
             project_no: asked.project_no,
             identity: key,
             value: Cell::new(None),
-            is_unknown: Cell::new(false),
+            trouble: Cell::new(None),
         };
         let outcome = find(asked.schema, &view, asked.sighting());
-        if view.is_unknown.get() {
-            return Attempt::Unknown;
+        if let Some(trouble) = view.trouble.get() {
+            return Err(trouble);
         }
         let Some(matched) = outcome.found else {
-            return Attempt::Found(Found::nobody(&outcome, position));
+            return Ok(Found::nobody(&outcome, position));
         };
-        let place = matched.customer;
-        let shard = self.read(place.shard());
-        let Some(slot) = shard.slot(place.slot()) else {
-            return Attempt::Moved;
-        };
-        let has = |kind, key: Key| {
-            let mut nodes = shard.nodes(slot);
-            nodes.any(|node| node.kind == kind && node.low == key.low())
-        };
-        let holds = match (outcome.via, view.value.get()) {
-            (Via::Link, _) => has(Kind::Linked, key),
-            (Via::Rule, Some(value)) => has(Kind::Value, value) && !has(Kind::Blocked, key),
-            _ => false,
-        };
-        if !holds || slot.project_no() != asked.project_no {
-            return Attempt::Moved;
-        }
-        if !slot.names.are_read() {
-            return Attempt::Unknown;
-        }
-        decide(asked, &outcome, project, &shard, slot, key, position)
+        let read = self.space.read(matched.customer, |words| {
+            let record = Record::of(words);
+            // Whom the index led to may have gone by now, and somebody else may be there.
+            let holds = match (outcome.via, view.value.get()) {
+                (Via::Link, _) => record.has(Kind::Linked, key),
+                (Via::Rule, Some(value)) => {
+                    record.has(Kind::Value, value) && !record.has(Kind::Blocked, key)
+                }
+                _ => false,
+            };
+            if !holds || record.project_no() != asked.project_no {
+                Err(Trouble::Moved)
+            } else if record.is_read() {
+                self.decide(asked, &outcome, project, record, key, position)
+            } else {
+                Err(Trouble::Unknown)
+            }
+        });
+        read.unwrap_or(Err(Trouble::Moved))
     }
 
-    fn read(&self, shard: usize) -> RwLockReadGuard<'_, Shard> {
-        let shard = self.shards[shard].read();
-        shard.unwrap_or_else(PoisonError::into_inner)
+    /// What a customer who was found may use.
+    fn decide(
+        &self,
+        asked: &Asked<'_>,
+        outcome: &Outcome<'_, Place>,
+        project: &Project,
+        record: Record<'_>,
+        key: Key,
+        position: i64,
+    ) -> Attempt {
+        let channel = project.channel(&asked.identity.channel);
+        let is_here = move |thing: &Thing| Some(thing.name) == channel;
+        let linked = || {
+            let things = record.things();
+            things.filter(move |thing| thing.kind == Kind::Linked && is_here(thing))
+        };
+        let has_grant = record.things().any(|thing| thing.grant != NO_GRANT);
+        let grants = has_grant.then(|| self.grants.read());
+        let granted = |thing: Thing| grants.as_ref()?.get(thing.grant);
+        let specific = linked().find(|thing| thing.key == key).and_then(granted);
+        let bound = || {
+            let others = linked().filter(|thing| thing.key != key);
+            others.filter_map(granted)
+        };
+        let wildcard = channel.and_then(|channel| project.wildcard(channel));
+        let is_off = |thing: Thing| thing.kind == Kind::Off && is_here(&thing);
+        let decision = access(
+            Some(Switched {
+                enabled: record.is_enabled(),
+                connector_enabled: !record.things().any(is_off),
+            }),
+            Deciding {
+                specific: specific.map(|granted| &granted.terms),
+                bound: bound().map(|granted| &granted.terms),
+                wildcard: wildcard.map(|granted| &granted.terms),
+            },
+            asked.now,
+        );
+        let granted: Option<&Arc<Granted>> = match decision.source.filter(|_| decision.allowed) {
+            Some(GrantSource::Specific) => specific,
+            Some(GrantSource::Wildcard) => wildcard,
+            Some(GrantSource::Bound) => {
+                let is_over =
+                    |granted: &Granted| granted.terms.expires_at.is_some_and(|at| at <= asked.now);
+                let mut decides = bound().filter(|granted| !is_over(granted));
+                let first = decides.next();
+                // Which of several comes first depends on the bound key and the identities, which are not kept.
+                if decides
+                    .any(|other| first.is_none_or(|first| other.terms.agents != first.terms.agents))
+                {
+                    return Err(Trouble::Unknown);
+                }
+                first
+            }
+            None => None,
+        };
+        let agents = granted.map(|granted| Arc::clone(&granted.agents));
+        let person = Person {
+            stream: record.stream(),
+            enabled: record.is_enabled(),
+            names: record.shown(),
+        };
+        Ok(Found::somebody(
+            outcome, person, &decision, agents, position,
+        ))
     }
 
-    fn shard_of(&self, stream: uuid::Uuid) -> usize {
-        // Tables of streams place by the lowest and the highest bits.
-        let middle = (self.hashes.stream(stream) >> 20) & 0xffff;
-        ((middle * SHARDS) >> 16) as usize
+    /// Whether the customer at a place has something; `None` where that changes.
+    fn has(&self, place: Place, kind: Kind, key: Key) -> Option<bool> {
+        self.space
+            .read(place, |words| Record::of(words).has(kind, key))
+    }
+
+    /// What finds customers by things of a kind.
+    const fn index(&self, kind: Kind) -> &Index {
+        match kind {
+            Kind::Value => &self.values,
+            _ => &self.identities,
+        }
     }
 
     /// Projects that are left to the read tables.
@@ -152,82 +232,16 @@ impl Memory {
         self.projects.count_out()
     }
 
-    /// Bytes of everything but the list of projects.
+    /// Bytes of everything but the lists of projects and of terms.
     pub(super) fn weight(&self) -> Weight {
-        let mut weight = Weight {
-            texts: 0,
-            structures: self.identities.bytes() + self.values.bytes(),
-        };
-        for number in 0..self.shards.len() {
-            let shard = self.read(number);
-            weight.texts += shard.texts();
-            weight.structures += shard.bytes();
+        let texts = self.texts.load(Ordering::Relaxed);
+        let beside = self.beside.load(Ordering::Relaxed);
+        let indexes = self.identities.bytes() + self.values.bytes();
+        Weight {
+            texts,
+            structures: (self.space.bytes() + indexes + beside).saturating_sub(texts),
         }
-        weight
     }
-}
-
-/// What a customer who was found may use. Everything is of the moment in which the shard is locked.
-fn decide(
-    asked: &Asked<'_>,
-    outcome: &Outcome<'_, Place>,
-    project: &Project,
-    shard: &Shard,
-    slot: &Slot,
-    key: Key,
-    position: i64,
-) -> Attempt {
-    let channel = project.channel(&asked.identity.channel);
-    let number = channel.map(|(number, _)| number);
-    let is_here = |node: &&Node| node.kind == Kind::Linked && Some(node.name) == number;
-    let on_channel = || shard.nodes(slot).filter(is_here);
-    let specific = on_channel().find(|node| node.low == key.low());
-    let specific = specific.and_then(|node| node.grant.as_ref());
-    let bound = || {
-        let others = on_channel().filter(|node| node.low != key.low());
-        others.filter_map(|node| node.grant.as_ref())
-    };
-    let wildcard = channel.and_then(|(_, channel)| channel.wildcard.as_ref());
-    let wildcard = wildcard.map(|(_, granted)| granted);
-    let decision = access(
-        Some(Holder {
-            enabled: slot.is_enabled(),
-            connector_enabled: slot.is_on(number),
-        }),
-        Grants {
-            specific: specific.map(|granted| &granted.terms),
-            bound: bound().map(|granted| &granted.terms),
-            wildcard: wildcard.map(|granted| &granted.terms),
-        },
-        asked.now,
-    );
-    let granted: Option<&Arc<Granted>> = match decision.source.filter(|_| decision.allowed) {
-        Some(GrantSource::Specific) => specific,
-        Some(GrantSource::Wildcard) => wildcard,
-        Some(GrantSource::Bound) => {
-            let is_over =
-                |granted: &Granted| granted.terms.expires_at.is_some_and(|at| at <= asked.now);
-            let mut decides = bound().filter(|granted| !is_over(granted));
-            let first = decides.next();
-            // Which of several comes first depends on the bound key and the identities, which are not kept.
-            if decides
-                .any(|other| first.is_none_or(|first| other.terms.agents != first.terms.agents))
-            {
-                return Attempt::Unknown;
-            }
-            first
-        }
-        None => None,
-    };
-    let agents = granted.map_or_else(no_agents, |granted| Arc::clone(&granted.agents));
-    let person = Person {
-        stream: slot.stream,
-        enabled: slot.is_enabled(),
-        names: slot.names.clone(),
-    };
-    Attempt::Found(Found::somebody(
-        outcome, person, &decision, agents, position,
-    ))
 }
 
 /// The memory as matching asks it.
@@ -238,18 +252,34 @@ struct View<'a> {
     identity: Key,
     /// The value that was looked up last.
     value: Cell<Option<Key>>,
-    is_unknown: Cell<bool>,
+    /// Why what matching comes to counts for nothing.
+    trouble: Cell<Option<Trouble>>,
+}
+
+impl View<'_> {
+    fn holder(&self, kind: Kind, key: Key) -> Hits<Place> {
+        let index = self.memory.index(kind);
+        match index.get(key, |place| self.memory.has(place, kind, key)) {
+            Holder::Nobody => Hits::None,
+            Holder::One(place) => Hits::One(place),
+            Holder::Several => Hits::Several,
+            Holder::Moved => {
+                self.trouble.set(Some(Trouble::Moved));
+                Hits::None
+            }
+        }
+    }
 }
 
 impl Lookup for View<'_> {
     type Customer = Place;
 
     fn linked(&self, _: &ConnectorIdentity) -> Option<Place> {
-        match self.memory.identities.get(self.identity) {
+        match self.holder(Kind::Linked, self.identity) {
             Hits::None => None,
             Hits::One(place) => Some(place),
             Hits::Several => {
-                self.is_unknown.set(true);
+                self.trouble.set(Some(Trouble::Unknown));
                 None
             }
         }
@@ -257,20 +287,17 @@ impl Lookup for View<'_> {
 
     fn holders(&self, field: &str, value: &str) -> Hits<Place> {
         if self.project.field(field).is_none() {
-            self.is_unknown.set(true);
+            self.trouble.set(Some(Trouble::Unknown));
             return Hits::None;
         }
         let key = self.memory.hashes.value(self.project_no, field, value);
         self.value.set(Some(key));
-        self.memory.values.get(key)
+        self.holder(Kind::Value, key)
     }
 
     fn is_blocked(&self, _: &ConnectorIdentity, customer: Place) -> bool {
-        let shard = self.memory.read(customer.shard());
-        let slot = shard.slot(customer.slot());
-        slot.is_some_and(|slot| {
-            let mut nodes = shard.nodes(slot);
-            nodes.any(|node| node.kind == Kind::Blocked && node.low == self.identity.low())
-        })
+        // Whoever changes now is looked at again.
+        let blocked = self.memory.has(customer, Kind::Blocked, self.identity);
+        blocked.unwrap_or_default()
     }
 }

@@ -1,7 +1,6 @@
-//! What a customer is called, in one allocation: the id, the display name, and the values that a later display name may be
-//! made of.
+//! What a customer is called: the id, the display name, and the values that a later display name may be made of.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use roster_domain::customer::display_name;
 use roster_domain::value::{Profile, Value};
@@ -17,14 +16,23 @@ const PARTS: [(&str, char); 5] = [
 /// What ends a value in the text.
 const END: char = '\0';
 
+/// Names up to this many bytes are held without an allocation, as those of most people are.
+const SHORT: usize = 64;
+
 /// Id and display name.
 #[derive(Clone)]
 pub(in crate::identity) struct Names {
-    text: Arc<str>,
+    text: Text,
     /// Where the id ends.
     id: u32,
     /// Where the display name ends.
     name: u32,
+}
+
+#[derive(Clone)]
+enum Text {
+    Short { length: u8, bytes: [u8; SHORT] },
+    Long(Box<[u8]>),
 }
 
 impl Names {
@@ -83,18 +91,63 @@ impl Names {
     }
 
     fn of(customer_user_id: &str, display_name: &str, parts: &str) -> Self {
-        let end = |length: usize| u32::try_from(length).unwrap_or_default();
+        let texts = [customer_user_id, display_name, parts];
         Self {
-            text: [customer_user_id, display_name, parts].concat().into(),
+            text: Text::of(texts.concat().as_bytes()),
             id: end(customer_user_id.len()),
             name: end(customer_user_id.len() + display_name.len()),
         }
     }
 
+    /// Names of so many bytes each that are kept in words. Nobody's, where the words are not so many.
+    pub(super) fn of_words(words: &[AtomicU64], id: usize, name: usize, parts: usize) -> Self {
+        let length = id + name + parts;
+        let Some(words) = words.get(..length.div_ceil(8)) else {
+            return Self::unread();
+        };
+        let bytes = words
+            .iter()
+            .map(|word| word.load(Ordering::Relaxed).to_le_bytes());
+        let text = if length <= SHORT {
+            let mut short = [0; SHORT];
+            for (place, bytes) in short.chunks_exact_mut(8).zip(bytes) {
+                place.copy_from_slice(&bytes);
+            }
+            Text::Short {
+                length: u8::try_from(length).unwrap_or_default(),
+                bytes: short,
+            }
+        } else {
+            let mut long: Vec<u8> = bytes.flatten().collect();
+            long.truncate(length);
+            Text::Long(long.into())
+        };
+        Self {
+            text,
+            id: end(id),
+            name: end(id + name),
+        }
+    }
+
+    /// Everything, as it is kept.
+    pub(super) fn text(&self) -> &[u8] {
+        match &self.text {
+            Text::Short { length, bytes } => &bytes[..usize::from(*length)],
+            Text::Long(bytes) => bytes,
+        }
+    }
+
+    /// The bytes of the id, of the display name, and of the rest.
+    pub(super) fn lengths(&self) -> [usize; 3] {
+        let (id, name) = (self.id as usize, self.name as usize);
+        [id, name - id, self.text().len() - name]
+    }
+
     /// The values that the display name is made of.
     fn parts(&self) -> Profile {
         let mut profile = Profile::new();
-        let mut rest = &self.text[self.name as usize..];
+        let all = u32::try_from(self.text().len()).unwrap_or(self.name);
+        let mut rest = self.piece(self.name, all);
         while let Some(tag) = rest.chars().next() {
             rest = &rest[tag.len_utf8()..];
             let value = if tag.is_ascii_uppercase() {
@@ -115,17 +168,38 @@ impl Names {
     }
 
     pub(in crate::identity) fn customer_user_id(&self) -> &str {
-        &self.text[..self.id as usize]
+        self.piece(0, self.id)
     }
 
     pub(in crate::identity) fn display_name(&self) -> &str {
-        &self.text[self.id as usize..self.name as usize]
+        self.piece(self.id, self.name)
     }
 
-    /// Bytes of the text.
-    pub(super) fn bytes(&self) -> usize {
-        self.text.len()
+    /// Pieces begin and end where texts did.
+    fn piece(&self, from: u32, to: u32) -> &str {
+        let piece = self.text().get(from as usize..to as usize);
+        str::from_utf8(piece.unwrap_or_default()).unwrap_or_default()
     }
+}
+
+impl Text {
+    fn of(text: &[u8]) -> Self {
+        let mut bytes = [0; SHORT];
+        match bytes.get_mut(..text.len()) {
+            Some(place) => {
+                place.copy_from_slice(text);
+                Self::Short {
+                    length: u8::try_from(text.len()).unwrap_or_default(),
+                    bytes,
+                }
+            }
+            None => Self::Long(text.into()),
+        }
+    }
+}
+
+fn end(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or_default()
 }
 
 #[cfg(test)]

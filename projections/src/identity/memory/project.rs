@@ -1,12 +1,12 @@
 //! What a look-up needs of a project: its schema, its channels with their wildcards, and which values are looked up.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard};
 
 use roster_domain::schema::{Definition, Schema};
 use uuid::Uuid;
 
-use super::slots::Granted;
+use super::terms::Granted;
 
 /// Parts of the list of projects.
 const PARTS: usize = 16;
@@ -86,10 +86,17 @@ impl Project {
             .map(|(number, field)| (number, &*field.name))
     }
 
-    /// A channel with its number.
-    pub(super) fn channel(&self, name: &str) -> Option<(u16, &Channel)> {
+    /// The number of a channel.
+    pub(super) fn channel(&self, name: &str) -> Option<u16> {
         let mut numbered = (0..).zip(&self.channels);
-        numbered.find(|(_, channel)| *channel.name == *name)
+        let found = numbered.find(|(_, channel)| *channel.name == *name);
+        found.map(|(number, _)| number)
+    }
+
+    /// The grant of everybody on the channel with a number.
+    pub(super) fn wildcard(&self, channel: u16) -> Option<&Arc<Granted>> {
+        let channel = self.channels.get(usize::from(channel))?;
+        channel.wildcard.as_ref().map(|(_, granted)| granted)
     }
 
     /// A channel, which gets a number where it has none.
@@ -144,6 +151,20 @@ impl Project {
     }
 }
 
+/// A project that is looked at.
+pub(super) struct Held<'a> {
+    part: RwLockReadGuard<'a, Part>,
+    place: usize,
+}
+
+impl Held<'_> {
+    /// The project; one that nothing is known of has nobody.
+    pub(super) fn project(&self) -> Option<&Project> {
+        let known = self.part.get(self.place).and_then(Option::as_deref);
+        known.or_else(|| UNKNOWN.as_deref())
+    }
+}
+
 /// The projects by number, which are counted from 1: a part has every sixteenth.
 pub(super) struct Projects([RwLock<Part>; PARTS]);
 
@@ -176,14 +197,13 @@ impl Projects {
         self.0.iter().map(out).sum()
     }
 
-    /// Whether a project is still the same.
-    pub(super) fn is(&self, number: i32, project: &Arc<Project>) -> bool {
+    /// A project that stays the same while it is held.
+    pub(super) fn hold(&self, number: i32) -> Held<'_> {
         let (part, place) = self.place(number);
-        let part = part.read().unwrap_or_else(PoisonError::into_inner);
-        let known = part.get(place).and_then(Option::as_ref);
-        known
-            .or(UNKNOWN.as_ref())
-            .is_some_and(|known| Arc::ptr_eq(known, project))
+        Held {
+            part: part.read().unwrap_or_else(PoisonError::into_inner),
+            place,
+        }
     }
 
     pub(super) fn put(&self, number: i32, project: Project) {

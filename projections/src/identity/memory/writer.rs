@@ -1,11 +1,14 @@
 //! The one who writes the memory: pages of the log, in order.
 
 mod load;
+mod pending;
+mod put;
 mod refill;
 mod unread;
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLockWriteGuard};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use roster_domain::channel_access::ChannelAccessEvent;
 use roster_domain::customer::CustomerEvent;
@@ -13,16 +16,17 @@ use roster_domain::event::{DecodeError, StoredEvent};
 use roster_domain::schema::{Definition, Schema, SchemaEvent};
 use roster_domain::value::{Profile, Value};
 use roster_store::{Recorded, StoreError};
-use uuid::Uuid;
 
-use super::draft::{Draft, Drafts, Entry, Old};
-use super::keys::Low;
+use super::Memory;
+use super::draft::{Draft, Drafts};
 use super::names::Names;
 use super::project::Project;
-use super::slots::{Kind, Place, Shard};
-use super::terms::Kept;
-use super::{Index, Memory};
+use super::record::Kind;
+use super::space::Room;
+use super::streams::Streams;
+use super::terms::{Granted, Taken};
 pub(in crate::identity) use load::{CustomerRow, IdentityRow};
+use pending::Pending;
 pub(in crate::identity) use refill::Refill;
 use refill::Refilling;
 pub(in crate::identity) use unread::Unread;
@@ -31,10 +35,16 @@ use unread::Waiting;
 /// Writes the memory; there is only one.
 pub(in crate::identity) struct Writer {
     memory: Arc<Memory>,
-    kept: Kept,
+    room: Room,
+    streams: Streams,
+    taken: Taken,
+    /// What customers have whose rows come later; only while the memory is filled.
+    pending: Pending,
     /// The most customers and identities.
     most: usize,
+    /// Customers and identities by project, and of all.
     sizes: HashMap<i32, usize>,
+    size: usize,
     refills: HashMap<i32, Refilling>,
     refilled: u64,
     /// Customers who can be found now and could not before.
@@ -46,9 +56,13 @@ impl Writer {
     pub(in crate::identity) fn new(memory: Arc<Memory>, most: usize) -> Self {
         Self {
             memory,
-            kept: Kept::new(),
+            room: Room::new(),
+            streams: Streams::new(),
+            taken: Taken::default(),
+            pending: Pending::default(),
             most,
             sizes: HashMap::new(),
+            size: 0,
             refills: HashMap::new(),
             refilled: 0,
             waiting: Waiting::default(),
@@ -57,22 +71,22 @@ impl Writer {
 
     /// Forgets everything.
     pub(in crate::identity) fn clear(&mut self) {
-        let memory = &self.memory;
+        let memory = Arc::clone(&self.memory);
         memory.projects.clear();
         memory.identities.clear();
         memory.values.clear();
-        for shard in &memory.shards {
-            *shard.write().unwrap_or_else(PoisonError::into_inner) = Shard::default();
-        }
-        self.kept = Kept::new();
-        self.sizes.clear();
-        self.refills.clear();
-        self.waiting = Waiting::default();
+        memory.space.clear();
+        memory.texts.store(0, Ordering::Relaxed);
+        self.taken.clear(&memory.grants);
+        *self = Self {
+            refilled: self.refilled,
+            ..Self::new(memory, self.most)
+        };
     }
 
     /// Customers and identities that are kept.
-    pub(in crate::identity) fn size(&self) -> usize {
-        self.sizes.values().sum()
+    pub(in crate::identity) const fn size(&self) -> usize {
+        self.size
     }
 
     /// Applies a page; gives what is to be read from the tables because of it.
@@ -130,7 +144,7 @@ impl Writer {
         self.waiting.heard(stream, recorded.position);
         let entry = drafts
             .entry(stream)
-            .or_insert_with(|| self.memory.entry(project_no, stream));
+            .or_insert_with(|| Self::entry_of(&self.memory, &self.streams, project_no, stream));
         match event {
             CustomerEvent::Registered {
                 customer_user_id,
@@ -145,8 +159,7 @@ impl Writer {
                         let mut draft = Draft {
                             names: Names::kept(id, profile),
                             enabled,
-                            switches: Vec::new(),
-                            nodes: Vec::new(),
+                            things: Vec::new(),
                         };
                         self.set(&project, &mut draft, project_no, profile);
                         self.touch(project_no, stream, None);
@@ -200,7 +213,7 @@ impl Writer {
                         .new
                         .get_or_insert_with(|| self.unread(stream, recorded.position));
                     let key = self.memory.hashes.identity(project_no, &channel, id);
-                    draft.remove(Kind::Blocked, key.low());
+                    draft.remove(Kind::Blocked, key);
                     draft.add(Kind::Linked, self.channel(project_no, &channel), key);
                 }
             }
@@ -212,7 +225,7 @@ impl Writer {
             } => {
                 if let (Some(id), Some(draft)) = (external_user_id.known(), &mut entry.new) {
                     let key = self.memory.hashes.identity(project_no, &channel, id);
-                    draft.remove(Kind::Linked, key.low());
+                    draft.remove(Kind::Linked, key);
                     if blocks {
                         draft.add(Kind::Blocked, self.channel(project_no, &channel), key);
                     }
@@ -226,8 +239,8 @@ impl Writer {
             } => {
                 if let (Some(id), Some(draft)) = (external_user_id.known(), &mut entry.new) {
                     let key = self.memory.hashes.identity(project_no, &channel, id);
-                    if let Some(node) = draft.linked(key.low()) {
-                        node.grant = Some(self.kept.of(&terms));
+                    if let Some(thing) = draft.linked(key) {
+                        thing.grant = Some(Granted::of(&terms));
                     }
                 }
             }
@@ -238,8 +251,8 @@ impl Writer {
             } => {
                 if let (Some(id), Some(draft)) = (external_user_id.known(), &mut entry.new) {
                     let key = self.memory.hashes.identity(project_no, &channel, id);
-                    if let Some(node) = draft.linked(key.low()) {
-                        node.grant = None;
+                    if let Some(thing) = draft.linked(key) {
+                        thing.grant = None;
                     }
                 }
             }
@@ -261,67 +274,11 @@ impl Writer {
         }
     }
 
-    /// Brings customers into effect. Where something goes from one to another, the gate is shut: it would be nobody's, or
-    /// both's, for a moment.
-    fn commit(&mut self, drafts: Drafts) {
-        let moved = moved(&drafts);
-        let gates: Vec<Arc<Project>> = moved
-            .iter()
-            .filter_map(|number| self.memory.projects.get(*number))
-            .collect();
-        for project in &gates {
-            project.turn();
-        }
-        for (stream, entry) in drafts {
-            self.put(stream, entry);
-        }
-        for project in &gates {
-            project.turn();
-        }
-    }
-
-    fn put(&mut self, stream: Uuid, mut entry: Entry) {
-        let memory = Arc::clone(&self.memory);
-        // Whom nothing finds is not kept.
-        entry.new.take_if(|new| new.nodes.is_empty());
-        if entry.new.is_none() {
-            self.waiting.remove(stream);
-        }
-        let lost: Vec<(Kind, Low)> = entry.lost().collect();
-        let gained: Vec<_> = entry.gained().collect();
-        let before = entry.old.as_ref().map_or(0, Old::size);
-        let after = entry.new.as_ref().map_or(0, Draft::size);
-        let size = self.sizes.entry(entry.project_no).or_default();
-        *size = (*size + after).saturating_sub(before);
-        let number = memory.shard_of(stream);
-        match (entry.new, entry.old) {
-            (Some(new), old) => {
-                let new = new.into_slot(stream, entry.project_no);
-                let slot = memory.write(number).put(&memory.hashes, new);
-                let place = old.map_or_else(|| Place::new(number, slot), |old| old.place);
-                for (kind, low) in lost {
-                    memory.index(kind).remove(low, place);
-                }
-                for (kind, key) in gained {
-                    memory.index(kind).add(key, place);
-                }
-            }
-            (None, Some(old)) => {
-                for (kind, low) in lost {
-                    memory.index(kind).remove(low, old.place);
-                }
-                let slot = old.place.slot();
-                memory.write(number).remove(&memory.hashes, slot);
-            }
-            (None, None) => {}
-        }
-    }
-
     fn wildcard(&mut self, recorded: &Recorded, event: ChannelAccessEvent) {
         let stream = recorded.stream;
         match event {
             ChannelAccessEvent::Granted { channel, terms, .. } => {
-                let granted = self.kept.of(&terms);
+                let granted = Granted::of(&terms);
                 self.edit(recorded.project_no, |project| {
                     project.channel_mut(&channel).wildcard = Some((stream, granted));
                 });
@@ -347,26 +304,28 @@ impl Writer {
     }
 
     /// Takes the values of fields that rules no longer name.
-    fn drop_values(&self, project_no: i32, fields: &[u16]) {
-        for number in 0..self.memory.shards.len() {
-            let dropped = self.memory.write(number).drop_values(project_no, fields);
-            for (slot, low) in dropped {
-                self.memory.values.remove(low, Place::new(number, slot));
+    fn drop_values(&mut self, project_no: i32, fields: &[u16]) {
+        for stream in self.streams.of_project(&self.memory.space, project_no) {
+            let mut entry = self.entry(project_no, stream);
+            if let Some(draft) = &mut entry.new {
+                for field in fields {
+                    draft.clear(*field);
+                }
             }
+            self.put(stream, entry);
         }
     }
 
     /// The number of a channel.
     fn channel(&self, project_no: i32, name: &str) -> u16 {
         let known = self.memory.projects.get(project_no);
-        let number = |project: &Project| Some(project.channel(name)?.0);
         known
-            .and_then(|project| number(&project))
+            .and_then(|project| project.channel(name))
             .unwrap_or_else(|| {
                 let mut new = None;
                 self.edit(project_no, |project| {
                     project.channel_mut(name);
-                    new = number(project);
+                    new = project.channel(name);
                 });
                 new.unwrap_or(u16::MAX)
             })
@@ -383,78 +342,8 @@ impl Writer {
         project.turn();
         change(&mut project);
         projects.put(project_no, project);
-        gate.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        gate.fetch_add(1, Ordering::SeqCst);
     }
-
-    /// Leaves the largest projects to the read tables while there are too many customers.
-    fn make_room(&mut self) {
-        while self.size() > self.most {
-            let largest = self.sizes.iter().max_by_key(|(_, size)| **size);
-            let Some((project_no, size)) = largest.map(|(number, size)| (*number, *size)) else {
-                return;
-            };
-            tracing::warn!(
-                project_no,
-                size,
-                "a project is too large for the memory of identities"
-            );
-            self.edit(project_no, |project| project.is_out = true);
-            self.sizes.remove(&project_no);
-            self.refills.remove(&project_no);
-            for number in 0..self.memory.shards.len() {
-                let slots = self.memory.read(number).of_project(project_no);
-                for (_, stream) in slots {
-                    let mut entry = self.memory.entry(project_no, stream);
-                    entry.new = None;
-                    self.put(stream, entry);
-                }
-            }
-            self.sizes.remove(&project_no);
-        }
-    }
-}
-
-impl Memory {
-    fn entry(&self, project_no: i32, stream: Uuid) -> Entry {
-        let number = self.shard_of(stream);
-        let shard = self.read(number);
-        let found = shard.find(&self.hashes, stream);
-        let found = found.and_then(|slot| Some((slot, shard.slot(slot)?)));
-        found.map_or_else(
-            || Entry::absent(project_no),
-            |(slot, kept)| Entry::of(&shard, Place::new(number, slot), kept),
-        )
-    }
-
-    fn write(&self, shard: usize) -> RwLockWriteGuard<'_, Shard> {
-        let shard = self.shards[shard].write();
-        shard.unwrap_or_else(PoisonError::into_inner)
-    }
-
-    const fn index(&self, kind: Kind) -> &Index {
-        match kind {
-            Kind::Value => &self.values,
-            Kind::Linked | Kind::Blocked => &self.identities,
-        }
-    }
-}
-
-/// The projects in which something goes from one customer to another.
-fn moved(drafts: &Drafts) -> HashSet<i32> {
-    let mut lost: HashMap<(bool, Low), Uuid> = HashMap::new();
-    for (stream, entry) in drafts {
-        for (kind, low) in entry.lost() {
-            lost.insert((kind == Kind::Value, low), *stream);
-        }
-    }
-    if lost.is_empty() {
-        return HashSet::new();
-    }
-    let moved = drafts.values().filter(|entry| {
-        let mut gained = entry.gained();
-        gained.any(|(kind, key)| lost.contains_key(&(kind == Kind::Value, key.low())))
-    });
-    moved.map(|entry| entry.project_no).collect()
 }
 
 fn is<E: StoredEvent>(recorded: &Recorded) -> bool {

@@ -48,7 +48,7 @@ impl Shown {
                 .as_ref()
                 .map(|rule| (rule.channel.clone(), rule.field.clone())),
             allowed: found.allowed,
-            agents: found.agents.to_vec(),
+            agents: found.agents().to_vec(),
             grant_source: found.grant_source,
         }
     }

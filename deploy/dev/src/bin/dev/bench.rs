@@ -1,4 +1,4 @@
-//! `cargo dev bench`: the measurements, on a fresh durable stack.
+//! `cargo dev bench` and `cargo dev soak`: the measurements, and a steady load, on a fresh durable stack.
 
 use std::process::{Command, ExitCode};
 
@@ -10,6 +10,7 @@ use crate::project::{Project, start};
 pub(crate) fn run(
     project: &Project,
     console: &mut Console,
+    program: &str,
     arguments: &[String],
 ) -> anyhow::Result<ExitCode> {
     let mut build = project.cargo();
@@ -27,11 +28,11 @@ pub(crate) fn run(
     let options = StackOptions {
         runtime_dir: project.devstack(),
         keep: false,
-        ..StackOptions::durable(project.devstack().join("bench"))
+        ..StackOptions::durable(project.devstack().join(program))
     };
     options.remove_data()?;
     let stack = start(options)?;
-    let mut command = Command::new(project.target.join("release/bench"));
+    let mut command = Command::new(project.target.join("release").join(program));
     command
         .args(arguments)
         .current_dir(&project.root)

@@ -23,9 +23,9 @@ const STEPS: [(&str, &[&str]); 3] = [
     (
         "layers",
         &[
+            // Features are those of the packages that are selected: as in `cargo dev test`, nothing is built twice.
             "test",
-            "--package",
-            "roster-tests",
+            "--workspace",
             "--test",
             "suite",
             "layers",

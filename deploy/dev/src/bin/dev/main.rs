@@ -32,6 +32,7 @@ cargo dev test [--release] [args]       run every test on a throwaway stack; arg
 cargo dev check                         format, clippy, layers, sqlx data, licences
 cargo dev sqlx                          refresh .sqlx/ after a change of a query or a migration
 cargo dev bench [--quick] [names]       measure on a durable stack of its own
+cargo dev soak [--minutes 20]           a steady mixed load, and whether anything grows
 cargo dev conform [args]                hold a server against its OpenAPI; args go to schemathesis
 cargo dev faults [--release] [args]     break servers, Postgres and NATS under load, and look for losses
 cargo dev psql [args]                   psql on the development database
@@ -71,8 +72,9 @@ fn dispatch(arguments: &[String]) -> anyhow::Result<ExitCode> {
         "test" => test::run(&project, &mut console, rest),
         "check" => check::run(&project, &mut console),
         "sqlx" => sqlx_data::refresh(&project, &mut console),
-        "bench" => bench::run(&project, &mut console, rest),
+        "bench" => bench::run(&project, &mut console, "bench", rest),
         "conform" => conform::run(&project, &mut console, rest),
+        "soak" => bench::run(&project, &mut console, "soak", rest),
         "faults" => faults::run(&project, &mut console, rest),
         "psql" => data::psql(&project, &mut console, rest),
         "reset" => data::reset(&project, rest),

@@ -1,7 +1,6 @@
-//! The memory from the read tables: a row at a time, what customers have before themselves, so that those whom nothing finds
-//! never come in.
+//! The memory from the read tables: a row at a time, what customers have before themselves.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use roster_domain::access::{Terms, WILDCARD};
 use roster_domain::schema::Definition;
@@ -10,9 +9,11 @@ use roster_store::StoreError;
 use uuid::Uuid;
 
 use super::Writer;
-use crate::identity::memory::keys::{Hashes, Key};
+use crate::identity::memory::draft::{Draft, DraftThing};
+use crate::identity::memory::keys::Key;
 use crate::identity::memory::names::Names;
-use crate::identity::memory::slots::{Kind, NewNode, NewSlot, Place, Shard};
+use crate::identity::memory::record::{Kind, NO_GRANT, Thing};
+use crate::identity::memory::terms::Granted;
 
 /// A row of `view_customers`.
 pub(in crate::identity) struct CustomerRow<'a> {
@@ -56,139 +57,110 @@ impl Writer {
         &mut self,
         row: &CustomerRow<'_>,
     ) -> Result<(), StoreError> {
-        let Some(project) = self.memory.projects.get(row.project_no) else {
+        let (project_no, stream) = (row.project_no, row.stream);
+        let Some(project) = self.memory.projects.get(project_no) else {
             return Ok(());
         };
-        let number = self.memory.shard_of(row.stream);
-        let known = self
-            .memory
-            .read(number)
-            .find(&self.memory.hashes, row.stream);
-        if project.is_out || (known.is_none() && project.wanted().next().is_none()) {
+        let mut entry = self.entry(project_no, stream);
+        let pending = self.pending.take(&self.memory.hashes, stream);
+        let is_found = entry.new.is_some() || !pending.is_empty();
+        if project.is_out || (!is_found && project.wanted().next().is_none()) {
+            self.give_back(&pending);
             return Ok(());
         }
         let malformed = || StoreError::Malformed("copied profile");
         let is_wanted =
             |name: &str| Names::are_of(name) || project.wanted().any(|(_, field)| field == name);
         let profile = profile_members(row.profile, is_wanted).ok_or_else(malformed)?;
-        let mut keys: Vec<(u16, Key)> = Vec::new();
+        let mut draft = entry.new.take().unwrap_or_else(Draft::unread);
+        draft.names = Names::kept(row.customer_user_id, &profile);
+        draft.enabled = row.enabled;
+        draft.unswitch();
+        self.receive(project_no, &mut draft, &pending);
         for (number, field) in project.wanted() {
             if let Some(value) = profile.get(field).map(Value::as_text) {
-                let key = self.memory.hashes.value(row.project_no, field, value);
-                keys.push((number, key));
+                let key = self.memory.hashes.value(project_no, field, value);
+                draft.add(Kind::Value, number, key);
             }
         }
-        if known.is_none() && keys.is_empty() {
-            return Ok(());
+        if let Some(json) = row.switches {
+            let switches: BTreeMap<String, bool> =
+                serde_json::from_str(json).map_err(|_| malformed())?;
+            for (channel, is_on) in switches {
+                draft.switch(self.channel(project_no, &channel), is_on);
+            }
         }
-        let switches: BTreeMap<String, bool> = match row.switches {
-            Some(json) => serde_json::from_str(json).map_err(|_| malformed())?,
-            None => BTreeMap::new(),
-        };
-        let switches: Box<[(u16, bool)]> = switches
-            .into_iter()
-            .map(|(channel, is_on)| (self.channel(row.project_no, &channel), is_on))
-            .collect();
-        let slot = known.unwrap_or_else(|| self.place(row.project_no, row.stream));
-        let mut shard = self.memory.write(number);
-        shard.complete(
-            slot,
-            Names::kept(row.customer_user_id, &profile),
-            row.enabled,
-            (!switches.is_empty()).then_some(switches),
-        );
-        for (name, key) in &keys {
-            let node = NewNode {
-                low: key.low(),
-                name: *name,
-                kind: Kind::Value,
-                grant: None,
-            };
-            shard.attach(slot, node);
-        }
-        drop(shard);
-        for (_, key) in keys {
-            self.memory.values.add(key, Place::new(number, slot));
-        }
+        entry.new = Some(draft);
+        self.put(stream, entry);
+        self.give_back(&pending);
         self.make_room();
         Ok(())
     }
 
     pub(in crate::identity) fn load_link(&mut self, row: &IdentityRow<'_>) {
-        if let Some((place, key)) = self.attach(row, Kind::Linked) {
-            self.memory.identities.add(key, place);
-            *self.sizes.entry(row.project_no).or_default() += 1;
-            self.make_room();
-        }
+        self.expect(row, Kind::Linked);
     }
 
     pub(in crate::identity) fn load_block(&mut self, row: &IdentityRow<'_>) {
-        self.attach(row, Kind::Blocked);
-        self.make_room();
+        self.expect(row, Kind::Blocked);
     }
 
     pub(in crate::identity) fn load_grant(&mut self, row: &IdentityRow<'_>, terms: &Terms) {
-        let granted = self.kept.of(terms);
         if row.external_user_id == WILDCARD {
+            let granted = Granted::of(terms);
             self.edit(row.project_no, |project| {
                 project.channel_mut(row.channel).wildcard = Some((row.stream, granted));
             });
             return;
         }
-        let number = self.memory.shard_of(row.stream);
         let key = self.key(row);
-        let mut shard = self.memory.write(number);
-        if let Some(slot) = shard.find(&self.memory.hashes, row.stream) {
-            shard.grant(slot, key.low(), granted);
+        let hashes = &self.memory.hashes;
+        if let Some(thing) = self.pending.linked(hashes, row.stream, key) {
+            thing.grant = self.taken.take(&self.memory.grants, terms);
         }
     }
 
-    fn attach(&mut self, row: &IdentityRow<'_>, kind: Kind) -> Option<(Place, Key)> {
-        if self.memory.projects.get(row.project_no)?.is_out {
-            return None;
+    /// Everything was read.
+    pub(in crate::identity) fn loaded(&mut self) {
+        // Nothing is left where the tables are whole.
+        let rest: Vec<Thing> = std::mem::take(&mut self.pending).rest().collect();
+        self.give_back(&rest);
+    }
+
+    /// Something of a customer who comes later. It counts from now on, so that what waits is bounded, too.
+    fn expect(&mut self, row: &IdentityRow<'_>, kind: Kind) {
+        let project = self.memory.projects.get(row.project_no);
+        if project.is_none_or(|project| project.is_out) {
+            return;
         }
-        let name = self.channel(row.project_no, row.channel);
-        let key = self.key(row);
-        let number = self.memory.shard_of(row.stream);
-        let node = NewNode {
-            low: key.low(),
-            name,
+        let thing = Thing {
+            key: self.key(row),
             kind,
-            grant: None,
+            name: self.channel(row.project_no, row.channel),
+            grant: NO_GRANT,
         };
-        let mut shard = self.memory.write(number);
-        let sizes = &mut self.sizes;
-        let slot = Self::place_in(
-            &mut shard,
-            &self.memory.hashes,
-            sizes,
-            row.project_no,
-            row.stream,
-        );
-        shard.attach(slot, node);
-        drop(shard);
-        Some((Place::new(number, slot), key))
+        self.pending.add(&self.memory.hashes, row.stream, thing);
+        self.count(row.project_no, 1, 0);
+        self.make_room();
     }
 
-    /// The slot of a stream, in the shard that it belongs to; a new one is of somebody whose row is still to be read.
-    pub(super) fn place(&mut self, project_no: i32, stream: Uuid) -> u32 {
-        let mut shard = self.memory.write(self.memory.shard_of(stream));
-        let sizes = &mut self.sizes;
-        Self::place_in(&mut shard, &self.memory.hashes, sizes, project_no, stream)
+    /// A customer gets what waited.
+    fn receive(&mut self, project_no: i32, draft: &mut Draft, pending: &[Thing]) {
+        self.count(project_no, 0, pending.len());
+        let grants = self.memory.grants.read();
+        draft.things.extend(pending.iter().map(|thing| DraftThing {
+            key: thing.key,
+            kind: thing.kind,
+            name: thing.name,
+            grant: grants.get(thing.grant).cloned(),
+        }));
     }
 
-    fn place_in(
-        shard: &mut Shard,
-        hashes: &Hashes,
-        sizes: &mut HashMap<i32, usize>,
-        project_no: i32,
-        stream: Uuid,
-    ) -> u32 {
-        if let Some(slot) = shard.find(hashes, stream) {
-            return slot;
+    /// What waited has its terms no longer; those who came have them.
+    fn give_back(&mut self, pending: &[Thing]) {
+        for thing in pending {
+            self.taken.give_back(&self.memory.grants, thing.grant);
         }
-        *sizes.entry(project_no).or_default() += 1;
-        shard.put(hashes, NewSlot::unread(stream, project_no))
     }
 
     fn key(&self, row: &IdentityRow<'_>) -> Key {

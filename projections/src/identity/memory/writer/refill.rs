@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use uuid::Uuid;
 
 use super::Writer;
-use crate::identity::memory::slots::{Kind, NewNode, Place};
+use crate::identity::memory::record::Kind;
 
 /// Fields whose values are to be read.
 #[derive(Clone, Debug)]
@@ -102,20 +102,14 @@ impl Writer {
                 continue;
             };
             let key = self.memory.hashes.value(project_no, name, value);
-            let number = self.memory.shard_of(*stream);
-            let known = self.memory.read(number).find(&self.memory.hashes, *stream);
-            let slot = known.unwrap_or_else(|| {
-                self.waiting.add(*stream, position);
-                self.place(project_no, *stream)
-            });
-            let node = NewNode {
-                low: key.low(),
-                name: *field,
-                kind: Kind::Value,
-                grant: None,
-            };
-            self.memory.write(number).attach(slot, node);
-            self.memory.values.add(key, Place::new(number, slot));
+            let mut entry = self.entry(project_no, *stream);
+            let mut draft = entry
+                .new
+                .take()
+                .unwrap_or_else(|| self.unread(*stream, position));
+            draft.add(Kind::Value, *field, key);
+            entry.new = Some(draft);
+            self.put(*stream, entry);
         }
         self.make_room();
         true

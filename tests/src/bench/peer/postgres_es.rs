@@ -1,29 +1,22 @@
-//! The peer: the same upsert on cqrs-es and postgres-es as they come, behind an axum handler of the same shape.
-//!
-//! It checks no credential, seals nothing and keeps no order across customers, all of which is in its favour.
+//! cqrs-es and postgres-es as they come: `postgres_cqrs`, a `GenericQuery` and a view repository. Nothing keeps an order
+//! across customers, which is in its favour.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::Context;
+use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use axum::{Json, Router};
+use axum::routing::{MethodRouter, post};
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::persist::{GenericQuery, ViewRepository};
 use cqrs_es::{Aggregate, AggregateError, DomainEvent, EventEnvelope, View};
 use postgres_es::{PostgresCqrs, PostgresViewRepository, postgres_cqrs};
 use serde::{Deserialize, Serialize};
-use sqlx::Executor;
-use sqlx::postgres::PgPoolOptions;
-use tokio::net::TcpListener;
+use sqlx::{Executor, PgConnection, PgPool};
 
-use super::http::Target;
-use super::options::variable;
-use super::people;
-use super::server::Ready;
+use super::{CHUNK, Profile, Upsert, failed, profile_of, stream_of};
+use crate::bench::http::Target;
+use crate::bench::people;
 
 /// The tables that postgres-es describes in its `db/init.sql`, without its example rows.
 const TABLES: &str = "
@@ -46,14 +39,12 @@ CREATE TABLE customer_view (
 
 /// Decisions of one upsert before it is given up.
 const ATTEMPTS: usize = 4;
-/// Connections, as many as the server under test has.
-const POOL: u32 = 16;
 
 /// The state of a customer, and its view.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct PeerCustomer {
     customer_user_id: String,
-    profile: BTreeMap<String, String>,
+    profile: Profile,
     enabled: bool,
     version: u64,
 }
@@ -62,18 +53,11 @@ struct PeerCustomer {
 enum PeerEvent {
     Registered {
         customer_user_id: String,
-        profile: BTreeMap<String, String>,
+        profile: Profile,
     },
     Updated {
-        set: BTreeMap<String, String>,
+        set: Profile,
     },
-}
-
-#[derive(Debug, Deserialize)]
-struct PeerUpsert {
-    project_id: String,
-    customer_user_id: String,
-    profile: BTreeMap<String, String>,
 }
 
 impl DomainEvent for PeerEvent {
@@ -111,32 +95,24 @@ impl PeerCustomer {
 
 impl Aggregate for PeerCustomer {
     const TYPE: &'static str = "customer";
-    type Command = PeerUpsert;
+    type Command = Upsert;
     type Event = PeerEvent;
     type Error = std::convert::Infallible;
     type Services = ();
 
     async fn handle(
         &mut self,
-        command: PeerUpsert,
+        command: Upsert,
         (): &(),
         sink: &EventSink<Self>,
     ) -> Result<(), Self::Error> {
-        let PeerUpsert {
-            customer_user_id,
-            profile,
-            ..
-        } = command;
         let event = if self.version == 0 {
             PeerEvent::Registered {
-                customer_user_id,
-                profile,
+                customer_user_id: command.customer_user_id,
+                profile: command.profile,
             }
         } else {
-            let set: BTreeMap<_, _> = profile
-                .into_iter()
-                .filter(|(name, value)| self.profile.get(name) != Some(value))
-                .collect();
+            let set = command.changes(&self.profile);
             if set.is_empty() {
                 return Ok(());
             }
@@ -173,20 +149,17 @@ struct Answer {
 }
 
 async fn upsert(State(peer): State<Peer>, Json(body): Json<serde_json::Value>) -> Response {
-    let failed = |text: String| (StatusCode::INTERNAL_SERVER_ERROR, text).into_response();
     let mut id = String::new();
     for attempt in 0..ATTEMPTS {
-        let command = match PeerUpsert::deserialize(&body) {
+        let command = match Upsert::deserialize(&body) {
             Ok(command) => command,
-            Err(error) => {
-                return (StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).into_response();
-            }
+            Err(error) => return failed(&error),
         };
-        id = format!("{}/{}", command.project_id, command.customer_user_id);
+        id = command.stream();
         match peer.framework.execute(&id, command).await {
             Ok(()) => break,
             Err(AggregateError::AggregateConflict) if attempt + 1 < ATTEMPTS => {}
-            Err(error) => return failed(error.to_string()),
+            Err(error) => return failed(&error),
         }
     }
     match peer.views.load(&id).await {
@@ -199,66 +172,35 @@ async fn upsert(State(peer): State<Peer>, Json(body): Json<serde_json::Value>) -
             })
             .into_response()
         }
-        Ok(None) => failed("the view does not show the write".into()),
-        Err(error) => failed(error.to_string()),
+        Ok(None) => failed(&"the view does not show the write"),
+        Err(error) => failed(&error),
     }
 }
 
-/// Serves the peer until the process is ended; writes the ready file that `roster serve` would.
-pub(super) async fn serve() -> anyhow::Result<()> {
-    let url =
-        variable("ROSTER_BENCH_DATABASE_URL").context("ROSTER_BENCH_DATABASE_URL is not set")?;
-    let ready = variable("ROSTER_READY_FILE").context("ROSTER_READY_FILE is not set")?;
-    let pool = PgPoolOptions::new()
-        .max_connections(POOL)
-        .test_before_acquire(false)
-        .connect(&url)
-        .await?;
+/// The upsert, which is answered once the view shows it.
+pub(super) fn handler(pool: PgPool) -> MethodRouter {
     let views = Arc::new(Views::new("customer_view", pool.clone()));
     let query = GenericQuery::new(Arc::clone(&views));
     let framework = Arc::new(postgres_cqrs(pool, vec![Box::new(query)], ()));
-    let router = Router::new()
-        .route(
-            "/directory-sync/internal/volt/project-users/users/upsert",
-            post(upsert),
-        )
-        .with_state(Peer { framework, views });
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let text = |text: &str| Some(text.to_owned());
-    let contents = serde_json::to_vec(&Ready {
-        url: format!("http://{}", listener.local_addr()?),
-        api_key: text("none"),
-        account_id: text("acc_demo"),
-        org_id: text("org_demo"),
-        project_id: text("bench"),
-    })?;
-    std::fs::write(&ready, contents)?;
-    Ok(axum::serve(listener, router).await?)
+    post(upsert).with_state(Peer { framework, views })
 }
 
-/// Makes the peer's tables and fills them with customers as its own framework would.
+/// Makes the tables and fills them with customers as the framework would.
 pub(super) async fn fill(
-    connection: &mut sqlx::PgConnection,
+    connection: &mut PgConnection,
     target: &Target,
-    customers: u32,
+    numbers: &[u32],
 ) -> anyhow::Result<()> {
     connection.execute(TABLES).await?;
-    let numbers: Vec<u32> = (0..customers).collect();
-    for some in numbers.chunks(5_000) {
+    for some in numbers.chunks(CHUNK) {
         let (mut ids, mut events, mut views) = (Vec::new(), Vec::new(), Vec::new());
         for number in some {
-            let values = people::person(*number, 0);
-            let profile: BTreeMap<String, String> = people::COLUMNS
-                .iter()
-                .map(|name| (*name).to_owned())
-                .zip(values)
-                .collect();
             let customer_user_id = people::id(*number);
-            ids.push(format!("{}/{customer_user_id}", target.project_id));
+            ids.push(stream_of(&target.project_id, &customer_user_id));
             let mut view = PeerCustomer::default();
             let event = PeerEvent::Registered {
                 customer_user_id,
-                profile,
+                profile: profile_of(*number),
             };
             events.push(serde_json::to_string(&event)?);
             view.fold(event);
@@ -275,6 +217,5 @@ pub(super) async fn fill(
         .execute(&mut *connection)
         .await?;
     }
-    connection.execute("ANALYZE").await?;
     Ok(())
 }
