@@ -19,7 +19,7 @@ use lru::LruCache;
 use roster_domain::customer::Customer;
 use roster_store::{Cell, Recorded, StoreError};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use uuid::Uuid;
 
 use self::others::Others;
@@ -170,25 +170,25 @@ impl Directory {
         Ok(prepared)
     }
 
-    /// Writes a page, and prepares the next one meanwhile if it is being read.
+    /// Writes a page, and prepares the next one meanwhile if it was read by then.
     async fn write(&mut self, prepared: Prepared, step: Step) -> Result<(), PageError> {
         if !self.ahead.has_begun(step.to) {
             return prepared.write(self.cell.clone()).await;
         }
         let mut writing = JoinSet::new();
         writing.spawn(prepared.write(self.cell.clone()));
-        self.prepare_next(step).await;
-        match writing.join_next().await {
-            Some(Ok(written)) => written,
-            Some(Err(_)) | None => Err(PageError::Store(StoreError::Closed)),
+        let next = tokio::select! {
+            written = writing.join_next() => return joined(written),
+            page = self.ahead.begun() => page,
+        };
+        if let Ok(page) = next {
+            self.prepare_next(page, step).await;
         }
+        joined(writing.join_next().await)
     }
 
     /// What fails here fails again when it is the page's turn.
-    async fn prepare_next(&mut self, last: Step) {
-        let Ok(page) = self.ahead.begun().await else {
-            return;
-        };
+    async fn prepare_next(&mut self, page: Vec<Recorded>, last: Step) {
         let Some(to) = page.last().map(|recorded| recorded.position) else {
             return;
         };
@@ -202,6 +202,13 @@ impl Directory {
         let prepared = folded.and_then(|folded| self.prepare(folded, page.len(), step));
         self.prepared = prepared.ok();
         self.next = Some(page);
+    }
+}
+
+fn joined(written: Option<Result<Result<(), PageError>, JoinError>>) -> Result<(), PageError> {
+    match written {
+        Some(Ok(written)) => written,
+        Some(Err(_)) | None => Err(PageError::Store(StoreError::Closed)),
     }
 }
 

@@ -267,7 +267,7 @@ pub async fn state(node: &Node, project: &str, run_id: uuid::Uuid) -> SyncRun {
     let project = node.cell().project(&project).await.expect("a database");
     let project = project.expect("the project was written to");
     let run = node.cell().load_fresh::<SyncRun>(&project, run_id).await;
-    run.expect("a run").state
+    run.expect("a run").into_state()
 }
 
 /// A connection as the log has it.
@@ -277,7 +277,7 @@ pub async fn saved(node: &Node, project: &str, id: &str) -> Connection {
     let project = project.expect("the project was written to");
     let id = roster_domain::connection::parse_id(id).expect("a public id");
     let connection = node.cell().load_fresh::<Connection>(&project, id).await;
-    connection.expect("a connection").state
+    connection.expect("a connection").into_state()
 }
 
 /// The ids of a connection's customers who are on, and of those who are off.

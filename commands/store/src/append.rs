@@ -98,10 +98,10 @@ pub(crate) fn arguments(
         for guard in &command.guards {
             // Commands of one project rely on the same schema, so there are few.
             let known = guards.iter().position(|known| known == guard);
-            let place = known.unwrap_or(guards.len());
-            if known.is_none() {
+            let place = known.unwrap_or_else(|| {
                 guards.push(*guard);
-            }
+                guards.len() - 1
+            });
             r_command.push(number);
             r_guard.push(i32::try_from(place + 1).unwrap_or(i32::MAX));
         }

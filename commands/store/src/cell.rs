@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::append::{arguments, double_takers};
 use crate::bulk::BulkControl;
-use crate::holders::{Holders, LookUp};
+use crate::lookups::{LookUp, LookUps};
 use crate::prepared::{ChunkVerdict, Prepared, Verdict};
 use crate::recent::Recent;
 use crate::sequencer::{Chunk, Interactive, Sequencer};
@@ -53,7 +53,7 @@ struct Inner {
     waiting: Arc<AtomicUsize>,
     interactive: mpsc::Sender<Interactive>,
     bulk: mpsc::Sender<Chunk>,
-    holders: mpsc::Sender<LookUp>,
+    look_ups: mpsc::Sender<LookUp>,
     journal: mpsc::Sender<journal::Waiting>,
     head: watch::Sender<i64>,
     projected: watch::Sender<i64>,
@@ -125,7 +125,7 @@ impl Cell {
         }
         let (interactive, interactive_queue) = mpsc::channel(1_024);
         let (bulk, bulk_queue) = mpsc::channel(2);
-        let (holders, look_ups) = mpsc::channel(1_024);
+        let (look_ups, asked) = mpsc::channel(1_024);
         let (writer, journal) = journal::Writer::new(pool.clone(), stop.clone());
         let inner = Inner {
             name: config.name,
@@ -135,7 +135,7 @@ impl Cell {
             waiting: Arc::new(AtomicUsize::new(0)),
             interactive,
             bulk,
-            holders,
+            look_ups,
             journal,
             head: watch::Sender::new(0),
             projected: watch::Sender::new(-1),
@@ -159,13 +159,13 @@ impl Cell {
             stop,
         };
         let (looking, stop) = (cell.clone(), sequencer.stop.clone());
-        let holders = Holders {
+        let look_ups = LookUps {
             pool: cell.0.pool.clone(),
-            queue: look_ups,
+            queue: asked,
             stop: stop.clone(),
         };
         tracker.spawn(sequencer.run());
-        tracker.spawn(holders.run());
+        tracker.spawn(look_ups.run());
         tracker.spawn(writer.run());
         if looking.vault().numbers().len() > 1 {
             tracker.spawn(looking.follow_keys(database_url, stop));
@@ -251,8 +251,8 @@ impl Cell {
         &self.0.recent
     }
 
-    pub(crate) fn holders_queue(&self) -> &mpsc::Sender<LookUp> {
-        &self.0.holders
+    pub(crate) fn look_up_queue(&self) -> &mpsc::Sender<LookUp> {
+        &self.0.look_ups
     }
 
     pub(crate) fn journal_queue(&self) -> &mpsc::Sender<journal::Waiting> {

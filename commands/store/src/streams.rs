@@ -12,7 +12,7 @@ use sqlx::postgres::PgRow;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::holders::LookUp;
+use crate::lookups::LookUp;
 use crate::sealing::{About, Part};
 use crate::vault::{DataKey, Vault, WrappedKey};
 use crate::{Cell, Project, StoreError};
@@ -234,7 +234,7 @@ impl Cell {
             key: project.claim_key(claim),
             reply,
         };
-        let asked = self.holders_queue().send(look_up).await;
+        let asked = self.look_up_queue().send(look_up).await;
         asked.map_err(|_| StoreError::Closed)?;
         match holder.await.map_err(|_| StoreError::Closed)?? {
             Some(row) => {

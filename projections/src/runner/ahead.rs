@@ -52,7 +52,7 @@ impl Ahead {
         self.from == after && !self.next.is_empty()
     }
 
-    /// The page that was begun.
+    /// The page that was begun. Whoever stops waiting loses nothing.
     pub(crate) async fn begun(&mut self) -> Result<Vec<Recorded>, StoreError> {
         self.read(self.from, self.limit).await
     }

@@ -59,7 +59,7 @@ pub async fn check(database: &Database, scope: &Scope, head: i64) {
             .await
             .expect("it loads");
         assert_eq!(
-            (loaded.version, &loaded.state),
+            (loaded.version, &*loaded.state),
             (folded.version, &folded.customer),
             "the snapshot is the fold"
         );

@@ -1,7 +1,7 @@
 //! The append: verdicts, claims, guards, idempotency, sealing, and what the database itself refuses.
 
 use cqrs_es::persist::PersistedEventRepository;
-use cqrs_es::{Aggregate, EventStore};
+use cqrs_es::{Aggregate, AggregateContext, EventStore};
 use roster_domain::Timestamp;
 use roster_domain::customer::{Customer, CustomerCommand, CustomerEvent, decide};
 use roster_domain::meta::Meta;
@@ -410,7 +410,7 @@ async fn the_log_serves_the_stock_framework() {
     let mut context: Loaded<Customer> = store.load_aggregate(&id).await.expect("it loads");
     let events = decide(&context.state, &upsert(&schema, "ada", &[], 1)).expect("allowed");
     for event in &events {
-        context.state.apply(event.clone());
+        context.aggregate().apply(event.clone());
     }
     let committed = EventStore::<Customer>::commit(&store, events, context, [].into())
         .await

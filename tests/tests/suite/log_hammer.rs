@@ -175,7 +175,7 @@ async fn check(database: &Database, cell: &Cell, project: &Project) {
             .await
             .expect("it loads");
         assert_eq!(
-            (loaded.version, &loaded.state),
+            (loaded.version, &*loaded.state),
             (*version, state),
             "the snapshot is the fold"
         );

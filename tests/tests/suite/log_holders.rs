@@ -28,7 +28,8 @@ async fn register(cell: &Cell, project: &Project, id: &str) -> Uuid {
 
 /// The holder of an id, as a stream.
 async fn holder(cell: &Cell, project: &Project, id: &str) -> Option<Uuid> {
-    let found = cell.load_holder::<Customer>(project, &Claim::customer_id(id));
+    let claim = Claim::customer_id(id);
+    let found = cell.load_holder::<Customer>(project, &claim);
     let found = found.await.expect("it is looked up")?;
     assert_eq!(
         found.state.customer_user_id.known().map(String::as_str),

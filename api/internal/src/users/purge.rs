@@ -130,7 +130,11 @@ pub(crate) async fn show(app: &App, context: &Context, id: Uuid) -> Result<Answe
     let row = purges::get(cell, &project, id)
         .await?
         .ok_or(NotFound::Purge)?;
-    let failures = purge_failures::list(cell, id, SAMPLE).await?;
+    let failures = if row.counts.failed > 0 {
+        purge_failures::list(cell, id, SAMPLE).await?
+    } else {
+        Vec::new()
+    };
     Ok(Answer::of(row, failures))
 }
 

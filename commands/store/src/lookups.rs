@@ -25,13 +25,13 @@ pub(crate) struct LookUp {
 }
 
 /// The task that asks.
-pub(crate) struct Holders {
+pub(crate) struct LookUps {
     pub(crate) pool: PgPool,
     pub(crate) queue: mpsc::Receiver<LookUp>,
     pub(crate) stop: CancellationToken,
 }
 
-impl Holders {
+impl LookUps {
     /// Serves until every sender is gone or the server stops.
     pub(crate) async fn run(mut self) {
         let mut connection: Option<PoolConnection<Postgres>> = None;
