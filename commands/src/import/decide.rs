@@ -65,6 +65,34 @@ impl<'a> Person<'a> {
     }
 }
 
+/// Who has which unique values and identities, as far as the rows so far moved them.
+struct Owners<'a> {
+    known: HashMap<Claim, Uuid>,
+    /// Whose claims are not among them yet: rows that move none need nobody's.
+    held: Vec<(Uuid, &'a Customer)>,
+}
+
+impl<'a> Owners<'a> {
+    fn of(rules: &Rules, people: &[Person<'a>]) -> Self {
+        Self {
+            known: rules.taken.clone(),
+            held: people
+                .iter()
+                .map(|person| (person.stream, person.base))
+                .collect(),
+        }
+    }
+
+    /// All of them. A row takes a value only after the row that gives it up.
+    fn all(&mut self) -> &mut HashMap<Claim, Uuid> {
+        for (stream, base) in self.held.drain(..) {
+            let claims = base.claims().into_iter().filter(is_value);
+            self.known.extend(claims.map(|claim| (claim, stream)));
+        }
+        &mut self.known
+    }
+}
+
 /// A finding about a row.
 pub(crate) struct Finding {
     /// The row's place in the batch.
@@ -109,12 +137,7 @@ pub(crate) fn decide(
     people: &mut [Person<'_>],
 ) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut owners = rules.taken.clone();
-    for person in people.iter() {
-        // A row takes a value only after the row that gives it up.
-        let held = person.base.claims().into_iter().filter(is_value);
-        owners.extend(held.map(|claim| (claim, person.stream)));
-    }
+    let mut owners = Owners::of(rules, people);
     for (index, meaning) in meanings.iter_mut().enumerate() {
         let place = person_of.get(index).copied().flatten();
         let done = match meaning {
@@ -172,7 +195,7 @@ fn apply(
     rules: &Rules,
     wanted: &mut Wanted,
     person: &mut Person<'_>,
-    owners: &mut HashMap<Claim, Uuid>,
+    owners: &mut Owners<'_>,
 ) -> Result<Done, Fault> {
     let existed = person.state().is_active();
     let of = person.state().source.connection_id.as_ref();
@@ -239,7 +262,7 @@ fn change_owners(
     rules: &Rules,
     person: &Person<'_>,
     after: &Customer,
-    owners: &mut HashMap<Claim, Uuid>,
+    owners: &mut Owners<'_>,
 ) -> Result<(), Fault> {
     let before = person.state().claims();
     let after = after.claims();
@@ -248,6 +271,15 @@ fn change_owners(
             .iter()
             .filter(|claim| is_value(claim) && !before.contains(claim))
     };
+    let gives = || {
+        before
+            .iter()
+            .filter(|claim| is_value(claim) && !after.contains(claim))
+    };
+    if takes().chain(gives()).next().is_none() {
+        return Ok(());
+    }
+    let owners = owners.all();
     for claim in takes() {
         if owners
             .get(claim)
@@ -279,10 +311,7 @@ fn change_owners(
     for claim in takes() {
         owners.insert(claim.clone(), person.stream);
     }
-    for claim in before
-        .iter()
-        .filter(|claim| is_value(claim) && !after.contains(claim))
-    {
+    for claim in gives() {
         if owners.get(claim) == Some(&person.stream) {
             owners.remove(claim);
         }

@@ -39,8 +39,30 @@ pub(crate) struct Worked {
     /// Ends the preparation that a row's value stands against.
     pub(crate) void: Option<Prepared>,
     pub(crate) tally: Tally,
+    /// Customers on whose states it rests, also where nothing changes.
+    pub(crate) known: Vec<Uuid>,
     /// The version of the schema's stream that was relied on.
     pub(crate) schema_version: i32,
+}
+
+impl Worked {
+    /// The customers whom it changes.
+    pub(crate) fn changes(&self) -> HashSet<Uuid> {
+        self.commands.iter().map(Prepared::stream).collect()
+    }
+
+    /// Whether it was decided by the states of some of these customers.
+    pub(crate) fn rests_on(&self, changed: &HashSet<Uuid>) -> bool {
+        self.known.iter().any(|stream| changed.contains(stream))
+    }
+}
+
+/// A batch, whom it names, and the present states of these.
+pub(crate) struct Looked {
+    batch: Arc<Batch>,
+    active: Arc<ActiveSchema>,
+    named: Named,
+    people: People,
 }
 
 /// Why a batch cannot be decided at all.
@@ -93,18 +115,44 @@ struct Task {
 }
 
 impl Bench {
-    /// Decides a batch by the present schema and states. `taken` are values of which it is known who has them.
-    pub(crate) async fn work(
-        self: &Arc<Self>,
-        batch: Arc<Batch>,
-        taken: HashMap<Claim, Uuid>,
-    ) -> Result<Worked, WorkError> {
+    /// Finds whom the rows of a batch name, by the present schema.
+    pub(crate) async fn look(self: &Arc<Self>, batch: Arc<Batch>) -> Result<Looked, WorkError> {
         let active = self.directory.active_schema(&self.project).await?;
         let header = self.import.state.header.iter().map(String::as_str);
         let columns =
             Columns::read(header, &Names::of(&active.schema)).map_err(WorkError::Header)?;
         let named = self.name(&active, columns, &batch).await?;
         let people = People::find(&self.directory, &self.project, &named.ids).await?;
+        Ok(Looked {
+            batch,
+            active,
+            named,
+            people,
+        })
+    }
+
+    /// Decides a batch by the present schema and states. `taken` are values of which it is known who has them.
+    pub(crate) async fn work(
+        self: &Arc<Self>,
+        batch: Arc<Batch>,
+        taken: HashMap<Claim, Uuid>,
+    ) -> Result<Worked, WorkError> {
+        let looked = self.look(batch).await?;
+        self.decide(looked, taken).await
+    }
+
+    /// Decides a batch by the states in which those whom it names were found.
+    pub(crate) async fn decide(
+        self: &Arc<Self>,
+        looked: Looked,
+        taken: HashMap<Claim, Uuid>,
+    ) -> Result<Worked, WorkError> {
+        let Looked {
+            batch,
+            active,
+            named,
+            people,
+        } = looked;
         let looks_up = self.import.state.dry_run || self.looks_up_values.load(Ordering::Relaxed);
         let rules = self.rules(&active, taken);
         let mut task = Task {
@@ -213,6 +261,12 @@ impl Bench {
 }
 
 impl People {
+    /// The streams of those who are there.
+    pub(crate) fn known(&self) -> Vec<Uuid> {
+        let there = self.loaded.iter().flatten();
+        there.map(|known| known.stream).collect()
+    }
+
     /// Loads everybody with one statement. Suppressions are asked after that: a person who is erased and suppressed
     /// meanwhile is then found suppressed.
     pub(crate) async fn find(
@@ -383,6 +437,7 @@ impl Task {
                 warnings: outcome.warnings,
                 issues,
             },
+            known: self.people.known(),
             schema_version: self.active.stream_version,
         })
     }

@@ -2,9 +2,9 @@
 //!
 //! A chunk is one append, all or nothing: the changes of its customers and the record of how far the import is. So a run
 //! that is killed anywhere goes on behind the last row that was applied, and no row is applied twice. While one chunk
-//! commits, the next one is read and decided.
+//! commits, the next one is decided, and whom the one behind it names is looked up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::flow::{Flow, GiveUp, Lost, Pass, Recorded};
 use super::progress::Tally;
 use super::source::Source;
-use super::work::{Bench, Worked};
+use super::work::{Bench, Looked, WorkError, Worked};
 use crate::jobs::{JobOptions, Ran};
 use crate::leased::Held;
 use crate::{CommandError, Directory};
@@ -102,7 +102,7 @@ impl Run {
         }
     }
 
-    /// Works through the rows; while one chunk commits, the next one is decided.
+    /// Works through the rows; while one chunk commits, the next one is decided, and whom the one behind it names is looked up.
     async fn stream(
         &mut self,
         bench: &Arc<Bench>,
@@ -111,6 +111,11 @@ impl Run {
         stop: &CancellationToken,
     ) -> Result<Pass, GiveUp> {
         let mut ready: Option<Worked> = None;
+        let mut found: Option<Looked> = None;
+        // The customers whom the chunk changed that was committed while `found` was looked up.
+        let mut earlier: HashSet<Uuid> = HashSet::new();
+        // How reading ended; what was read before is still applied.
+        let mut read: Option<Result<(), GiveUp>> = None;
         let mut size = FIRST_ROWS.min(most);
         loop {
             if stop.is_cancelled() {
@@ -119,9 +124,11 @@ impl Run {
             if !self.held.keep(self.directory.cell()).await? {
                 return Ok(Pass::Stopped);
             }
-            let (committed, next) = tokio::join!(
+            let changes = ready.as_ref().map_or_else(HashSet::new, Worked::changes);
+            let (committed, decided, next) = tokio::join!(
                 self.commit(bench, ready.take()),
-                decide_next(bench, source, size)
+                decide_found(bench, found.take()),
+                look_ahead(bench, source, size, read.is_some())
             );
             size = (size * 2).min(most);
             match committed? {
@@ -136,9 +143,23 @@ impl Run {
                     () = stop.cancelled() => return Ok(Pass::Stopped),
                 }
             }
-            match next? {
-                Some(worked) => ready = Some(worked),
-                None => return self.complete().await,
+            ready = decided?;
+            match next {
+                Ok(Some(looked)) => found = Some(looked),
+                Ok(None) => read = read.or(Some(Ok(()))),
+                Err(error) => read = Some(Err(error)),
+            }
+            // Somebody was decided on as they were two chunks ago: where that came to nothing, no append would tell.
+            let is_old = |ready: &Worked| ready.rests_on(&earlier) || ready.rests_on(&changes);
+            if let Some(old) = ready.take_if(|ready| is_old(ready)) {
+                ready = Some(bench.work(old.batch, HashMap::new()).await?);
+            }
+            earlier = changes;
+            if ready.is_none() && found.is_none() {
+                return match read {
+                    Some(Err(error)) => Err(error),
+                    _ => self.complete().await,
+                };
             }
         }
     }
@@ -288,12 +309,27 @@ impl Run {
     }
 }
 
-/// Reads and decides the next rows; `None` behind the last one.
-async fn decide_next(
+/// Decides a batch whose customers were looked up.
+async fn decide_found(
+    bench: &Arc<Bench>,
+    found: Option<Looked>,
+) -> Result<Option<Worked>, WorkError> {
+    match found {
+        Some(looked) => bench.decide(looked, HashMap::new()).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Reads the next rows and finds whom they name; `None` behind the last one.
+async fn look_ahead(
     bench: &Arc<Bench>,
     source: &mut Source,
     most: usize,
-) -> Result<Option<Worked>, GiveUp> {
+    is_read: bool,
+) -> Result<Option<Looked>, GiveUp> {
+    if is_read {
+        return Ok(None);
+    }
     let room = bench
         .directory
         .cell()
@@ -303,5 +339,5 @@ async fn decide_next(
     let Some(batch) = source.next(room.clamp(1, most)).await? else {
         return Ok(None);
     };
-    Ok(Some(bench.work(batch, HashMap::new()).await?))
+    Ok(Some(bench.look(batch).await?))
 }

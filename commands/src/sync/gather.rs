@@ -1,6 +1,6 @@
 //! Between reading and writing: pages that were read wait here until there are enough of them, or they have waited long enough.
 //!
-//! A vendor's page is a hundred records, and an append of a hundred costs hardly less than one of two thousand. Reading goes on
+//! A vendor's page is a hundred records, and an append of a hundred costs hardly less than one of thousands. Reading goes on
 //! meanwhile, as far as there is room: memory stays the same whatever the source's size.
 
 use std::collections::VecDeque;
@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use super::source::{Page, Record};
 
 /// Records that are written together; reading waits while so many are there.
-const ENOUGH: usize = 2_000;
+const ENOUGH: usize = 4_000;
 /// How long a page waits for others.
 const LINGER: Duration = Duration::from_millis(200);
 

@@ -68,6 +68,8 @@ struct Named {
     meanings: Vec<Meaning>,
     person_of: Vec<Option<usize>>,
     ids: Vec<String>,
+    /// What stands for each record.
+    keys: Vec<Uuid>,
 }
 
 /// What a decision is made of; nothing in it waits.
@@ -128,7 +130,7 @@ impl Desk {
             mut named,
             people,
         } = looked;
-        let marked = self.refuse_doubles(&records, &mut named, &people).await?;
+        let marked = self.refuse_doubles(&mut named, &people).await?;
         let gone = self.gone(&people).await?;
         let mut task = Task {
             rules: self.rules(&active, taken, gone),
@@ -214,14 +216,17 @@ impl Desk {
         let (schema, records) = (Arc::clone(&active.schema), Arc::clone(records));
         let setup = self.connection.settings.setup.known().cloned();
         let mapping = setup.unwrap_or_default().mapping;
+        let (project, connection) = (Arc::clone(&self.project), self.connection.id);
         let read_all = move || {
             let mut places: HashMap<String, usize> = HashMap::with_capacity(records.len());
             let mut named = Named {
                 meanings: Vec::with_capacity(records.len()),
                 person_of: Vec::with_capacity(records.len()),
                 ids: Vec::with_capacity(records.len()),
+                keys: Vec::with_capacity(records.len()),
             };
             for record in records.iter() {
+                named.keys.push(project.record_key(connection, &record.id));
                 let (id, meaning) = read(&mapping, &schema, record);
                 let ids = &mut named.ids;
                 named.person_of.push(id.map(|id| {
@@ -244,7 +249,6 @@ impl Desk {
     /// marks are new.
     async fn refuse_doubles(
         &self,
-        records: &[Record],
         named: &mut Named,
         people: &People,
     ) -> Result<u64, CommandError> {
@@ -252,13 +256,13 @@ impl Desk {
         let mut known = HashMap::new();
         let mut marked = 0;
         if self.run.state.is_full {
-            let mut marks: Vec<Mark> = Vec::with_capacity(records.len());
+            let mut marks: Vec<Mark> = Vec::with_capacity(named.keys.len());
             let mut is_marked = vec![false; people.streams.len()];
-            for (record, place) in records.iter().zip(&named.person_of) {
+            for (key, place) in named.keys.iter().zip(&named.person_of) {
                 let place = place.filter(|place| people.loaded[*place].is_some());
                 if let Some(place) = place.filter(|place| !is_marked[*place]) {
                     is_marked[place] = true;
-                    marks.push((people.streams[place], self.key(record)));
+                    marks.push((people.streams[place], *key));
                 }
             }
             marked = self.mark(&marks).await?;
@@ -268,11 +272,10 @@ impl Desk {
                 known = seen::found(self.directory.cell(), self.run.stream, &streams).await?;
             }
         }
-        for (index, record) in records.iter().enumerate() {
+        for (index, key) in named.keys.iter().copied().enumerate() {
             let Some(place) = named.person_of[index] else {
                 continue;
             };
-            let key = self.key(record);
             let known = known.get(&people.streams[place]).copied();
             let owner = *first.entry(place).or_insert(known.unwrap_or(key));
             if owner != key && matches!(named.meanings[index], Meaning::Customer(_)) {
@@ -291,10 +294,6 @@ impl Desk {
             return Ok(0);
         }
         seen::mark(self.directory.cell(), self.run.stream, marks).await
-    }
-
-    fn key(&self, record: &Record) -> Uuid {
-        self.project.record_key(self.connection.id, &record.id)
     }
 
     /// The connections of rows that are gone themselves.
@@ -379,13 +378,7 @@ impl Task {
             issues: issues.collect(),
             marked: 0,
             marks: self.marks(outcome),
-            known: self
-                .people
-                .loaded
-                .iter()
-                .flatten()
-                .map(|known| known.stream)
-                .collect(),
+            known: self.people.known(),
             schema_version: 0,
         })
     }
@@ -401,15 +394,14 @@ impl Task {
             .map(|finding| finding.index)
             .collect();
         let mut marks = Vec::new();
-        for (index, record) in self.records.iter().enumerate() {
+        for (index, key) in self.named.keys.iter().copied().enumerate() {
             if failed.contains(&index) {
-                let key = self.desk.key(record);
                 marks.push((key, key));
                 continue;
             }
             let place = self.named.person_of[index];
             if let Some(place) = place.filter(|place| self.people.loaded[*place].is_none()) {
-                marks.push((self.people.streams[place], self.desk.key(record)));
+                marks.push((self.people.streams[place], key));
             }
         }
         marks

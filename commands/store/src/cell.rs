@@ -505,8 +505,12 @@ impl Cell {
         Ok(sqlx::query_as(
             "SELECT DISTINCT c.project_no, c.stream_id
                FROM projects p
-               JOIN log_claims c ON c.project_no = p.project_no AND c.kind = $1
-               JOIN log_streams s ON s.stream_id = c.stream_id
+              CROSS JOIN LATERAL (
+                    SELECT h.project_no, h.stream_id
+                      FROM log_claims h
+                     WHERE h.project_no = p.project_no AND h.kind = $1
+                    OFFSET 0) c
+              CROSS JOIN LATERAL (SELECT o.kind FROM log_streams o WHERE o.stream_id = c.stream_id OFFSET 0) s
               WHERE s.kind = $2
               ORDER BY c.stream_id",
         )

@@ -19,6 +19,7 @@ pub mod leases;
 mod lookups;
 pub mod migrate;
 mod open_page;
+mod opening;
 mod prepared;
 mod project;
 mod read;

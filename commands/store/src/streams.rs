@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::lookups::LookUp;
 use crate::sealing::{About, Part};
-use crate::vault::{DataKey, WrappedKey};
+use crate::vault::{DataKey, Vault, WrappedKey};
 use crate::{Cell, Project, StoreError};
 
 /// The largest sealed snapshot that is kept inline, in bytes (design: 2 KiB keeps the row in its page).
@@ -136,7 +136,7 @@ impl StreamCache {
     }
 }
 
-/// What [`Cell::loaded`] reads.
+/// What [`Opened::read`] reads.
 pub(crate) const COLUMNS: &str =
     "s.stream_id, s.version, s.flags, s.key_no, s.key, s.state, s.state_fingerprint";
 
@@ -246,84 +246,30 @@ impl Cell {
         }
     }
 
-    /// The streams that hold claims of one kind, with their states, in the order asked and with one statement.
-    pub async fn load_holders<A: Stream + 'static>(
-        &self,
-        project: &Project,
-        kind: i16,
-        claims: &[Claim],
-    ) -> Result<Vec<Option<Loaded<A>>>, StoreError> {
-        let keys: Vec<Vec<u8>> = claims
-            .iter()
-            .map(|claim| project.claim_key(claim))
-            .collect();
-        let sql = format!(
-            "SELECT wanted.ord, {COLUMNS}
-               FROM unnest($3::bytea[]) WITH ORDINALITY AS wanted(key, ord)
-              CROSS JOIN LATERAL (
-                    SELECT h.stream_id
-                      FROM log_claims h
-                     WHERE h.project_no = $1 AND h.kind = $2 AND h.key = wanted.key
-                    OFFSET 0) c
-              CROSS JOIN LATERAL (SELECT * FROM log_streams o WHERE o.stream_id = c.stream_id OFFSET 0) s"
-        );
-        let rows = sqlx::query(&sql)
-            .bind(project.no)
-            .bind(kind)
-            .bind(&keys)
-            .fetch_all(self.pool())
-            .await?;
-        let mut holders: Vec<Option<Loaded<A>>> = (0..claims.len()).map(|_| None).collect();
-        for row in rows {
-            let ord: i64 = row.try_get("ord")?;
-            let loaded = self.loaded(project, &row).await?;
-            if let Some(slot) = usize::try_from(ord - 1)
-                .ok()
-                .and_then(|index| holders.get_mut(index))
-            {
-                *slot = Some(loaded);
-            }
-        }
-        Ok(holders)
-    }
-
     async fn loaded<A: Stream + 'static>(
         &self,
         project: &Project,
         row: &PgRow,
     ) -> Result<Loaded<A>, StoreError> {
-        let stream: Uuid = row.try_get("stream_id")?;
-        let version: i32 = row.try_get("version")?;
-        let wrapped: Option<&[u8]> = row.try_get("key")?;
-        let key = match wrapped {
-            Some(wrapped) => {
-                let key_no: Option<i16> = row.try_get("key_no")?;
-                Some(
-                    self.vault()
-                        .open_key(stream, key_no.unwrap_or_default(), wrapped)?,
-                )
-            }
-            None => None,
-        };
-        let fingerprint: i32 = row.try_get("state_fingerprint")?;
-        let snapshot: Option<&[u8]> = row.try_get("state")?;
-        let state = match (snapshot, &key) {
-            (Some(sealed), Some(key)) if fingerprint == fingerprint_of::<A>() => {
-                let plain = state_about::<A>(project.no, stream, version).open(key, sealed)?;
-                postcard::from_bytes(&plain).ok()
-            }
-            _ => None,
-        };
-        let (state, version) = match state {
-            Some(state) => (state, version),
-            None => self.fold(stream).await?,
+        self.settled(Opened::read(self.vault(), project.no, row)?)
+            .await
+    }
+
+    /// A stream with its state, which is folded where no snapshot of this shape is there.
+    pub(crate) async fn settled<A: Stream>(
+        &self,
+        opened: Opened<A>,
+    ) -> Result<Loaded<A>, StoreError> {
+        let (state, version) = match opened.state {
+            Some(state) => (state, opened.version),
+            None => self.fold(opened.stream).await?,
         };
         Ok(Loaded {
-            stream,
+            stream: opened.stream,
             version,
             state: Arc::new(state),
             from_cache: false,
-            key: key.map_or(StreamKey::Gone, StreamKey::Known),
+            key: opened.key.map_or(StreamKey::Gone, StreamKey::Known),
         })
     }
 
@@ -349,6 +295,46 @@ impl Cell {
             state.apply(recorded.decode()?);
         }
         Ok((state, version))
+    }
+}
+
+/// A row of `log_streams`, opened.
+pub(crate) struct Opened<A> {
+    stream: Uuid,
+    version: i32,
+    key: Option<DataKey>,
+    /// `None` where the row has no snapshot of this shape.
+    state: Option<A>,
+}
+
+impl<A: Stream> Opened<A> {
+    /// Unwraps the key and opens the snapshot of a row with [`COLUMNS`]; nothing in it waits.
+    pub(crate) fn read(vault: &Vault, project_no: i32, row: &PgRow) -> Result<Self, StoreError> {
+        let stream: Uuid = row.try_get("stream_id")?;
+        let version: i32 = row.try_get("version")?;
+        let wrapped: Option<&[u8]> = row.try_get("key")?;
+        let key = match wrapped {
+            Some(wrapped) => {
+                let key_no: Option<i16> = row.try_get("key_no")?;
+                Some(vault.open_key(stream, key_no.unwrap_or_default(), wrapped)?)
+            }
+            None => None,
+        };
+        let fingerprint: i32 = row.try_get("state_fingerprint")?;
+        let snapshot: Option<&[u8]> = row.try_get("state")?;
+        let state = match (snapshot, &key) {
+            (Some(sealed), Some(key)) if fingerprint == fingerprint_of::<A>() => {
+                let plain = state_about::<A>(project_no, stream, version).open(key, sealed)?;
+                postcard::from_bytes(&plain).ok()
+            }
+            _ => None,
+        };
+        Ok(Self {
+            stream,
+            version,
+            key,
+            state,
+        })
     }
 }
 

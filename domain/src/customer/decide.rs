@@ -1,5 +1,6 @@
 //! The rules of a customer.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::identities::{self, Move};
@@ -124,7 +125,9 @@ fn register(upsert: &Upsert) -> Result<Vec<CustomerEvent>, CustomerRefusal> {
             .read_stored(primary_key, &id)
             .map_err(|problem| CustomerRefusal::Invalid(vec![problem]))?;
     }
-    agree_on_primary_key(&mut profile, upsert)?;
+    if let Some(id) = absent_primary_key(&profile, upsert)? {
+        profile.insert(primary_key.to_owned(), id);
+    }
     let missing = missing_fields(&upsert.schema, &profile, |_| true);
     refuse(missing)?;
     check_size(&upsert.schema, &profile)?;
@@ -174,25 +177,21 @@ pub(super) fn update(
     let Some(old) = customer.profile.known() else {
         return Err(CustomerRefusal::CustomerNotFound);
     };
-    let mut profile = if upsert.replace {
-        Profile::new()
-    } else {
-        old.clone()
-    };
-    for (name, value) in &upsert.changes {
-        match value {
-            Some(value) => profile.insert(name.clone(), value.clone()),
-            None => profile.remove(name),
-        };
+    let mut profile = changed_profile(old, upsert);
+    if let Some(id) = absent_primary_key(&profile, upsert)? {
+        let primary_key = upsert.schema.primary_key().to_owned();
+        profile.to_mut().insert(primary_key, id);
     }
-    agree_on_primary_key(&mut profile, upsert)?;
     let missing = missing_fields(&upsert.schema, &profile, |field| {
         upsert.replace || upsert.changes.contains_key(field)
     });
     refuse(missing)?;
     check_size(&upsert.schema, &profile)?;
 
-    let change = difference(old, &profile);
+    let change = match &profile {
+        Cow::Borrowed(_) => ProfileChange::default(),
+        Cow::Owned(profile) => difference(old, profile),
+    };
     let enabled = new_switch(customer, upsert);
     let connector_enabled = changed_switches(customer, &upsert.connector_enabled);
     let fields = changed_fields(&change);
@@ -313,14 +312,37 @@ fn apply_schema(customer: &Customer, apply: &ApplySchema) -> Vec<CustomerEvent> 
     }
 }
 
-/// Fills an absent primary-key value from the id, and refuses one that differs.
-fn agree_on_primary_key(profile: &mut Profile, upsert: &Upsert) -> Result<(), CustomerRefusal> {
+/// The profile after an upsert: the one that is there, where no value differs.
+fn changed_profile<'a>(old: &'a Profile, upsert: &Upsert) -> Cow<'a, Profile> {
+    let mut changes = upsert.changes.iter();
+    if !upsert.replace && changes.all(|(name, value)| old.get(name) == value.as_ref()) {
+        return Cow::Borrowed(old);
+    }
+    let mut profile = if upsert.replace {
+        Profile::new()
+    } else {
+        old.clone()
+    };
+    for (name, value) in &upsert.changes {
+        match value {
+            Some(value) => profile.insert(name.clone(), value.clone()),
+            None => profile.remove(name),
+        };
+    }
+    Cow::Owned(profile)
+}
+
+/// The primary-key value that the id gives where the profile has none; one that differs from the id is refused.
+fn absent_primary_key(
+    profile: &Profile,
+    upsert: &Upsert,
+) -> Result<Option<Value>, CustomerRefusal> {
     let primary_key = upsert.schema.primary_key();
     match profile.get(primary_key) {
         Some(value) if value.as_text() != upsert.customer_user_id => {
             Err(CustomerRefusal::PrimaryKeyMismatch)
         }
-        Some(_) => Ok(()),
+        Some(_) => Ok(None),
         None => {
             let id = Value::Text(upsert.customer_user_id.clone());
             let value = upsert
@@ -332,8 +354,7 @@ fn agree_on_primary_key(profile: &mut Profile, upsert: &Upsert) -> Result<(), Cu
             if value.as_text() != upsert.customer_user_id {
                 return Err(CustomerRefusal::PrimaryKeyMismatch);
             }
-            profile.insert(primary_key.to_owned(), value);
-            Ok(())
+            Ok(Some(value))
         }
     }
 }
