@@ -136,14 +136,13 @@ impl Directory {
         } else {
             self.streams_by_id().get(&key).copied()
         };
-        if let Some(stream) = known {
-            let loaded = self.cell().load::<Customer>(project, stream).await?;
-            if loaded.state.is_active() {
-                return Ok(Found {
-                    loaded: Some(loaded),
-                    is_fresh: false,
-                });
-            }
+        // One that is not in memory is asked for by its claim, since such look-ups share statements.
+        let loaded = known.and_then(|stream| self.cell().load_cached::<Customer>(stream));
+        if let Some(loaded) = loaded.filter(|loaded| loaded.state.is_active()) {
+            return Ok(Found {
+                loaded: Some(loaded),
+                is_fresh: false,
+            });
         }
         let loaded = self.cell().load_holder::<Customer>(project, &claim).await?;
         match &loaded {

@@ -159,10 +159,15 @@ impl Cell {
         project: &Project,
         stream: Uuid,
     ) -> Result<Loaded<A>, StoreError> {
-        match self.cache().get(stream) {
+        match self.load_cached(stream) {
             Some(cached) => Ok(cached),
             None => self.load_fresh(project, stream).await,
         }
+    }
+
+    /// The stream's state, where it is in the cache.
+    pub fn load_cached<A: Stream + 'static>(&self, stream: Uuid) -> Option<Loaded<A>> {
+        self.cache().get(stream)
     }
 
     /// The stream's state as the database has it now.

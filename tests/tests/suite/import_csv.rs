@@ -201,8 +201,11 @@ async fn rows_that_name_the_same_customer_apply_in_order_however_far_apart_they_
     let (_server, client) = start().await;
     client.upsert("a", json!({"full_name": "First"})).await;
     // More rows than a first chunk has, so that the last row is looked at while the first one is written.
-    let between: String = (0..600).map(|no| format!("b{no},Bo\n")).collect();
-    let csv = format!("customer_user_id,full_name\na,Second\n{between}a,First\n");
+    let between: Vec<String> = (0..600).map(|no| format!("b{no},Bo\n")).collect();
+    let csv = format!(
+        "customer_user_id,full_name\na,Second\n{}a,First\n",
+        between.concat()
+    );
     let result = import_text(&client, &csv, json!({})).await;
     assert_eq!(counts(&result), [600, 2, 0, 0, 0], "{result}");
     assert_eq!(user(&client, "a").await["profile"]["full_name"], "First");
