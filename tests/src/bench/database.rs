@@ -195,23 +195,37 @@ impl Open {
         self: &Arc<Self>,
         chunks: Vec<Vec<Vec<CustomerEvent>>>,
     ) -> anyhow::Result<Duration> {
+        self.write(chunks.into_iter(), |open, chunk| {
+            let prepared = chunk.into_iter().map(|events| open.prepare(events));
+            prepared.collect()
+        })
+        .await
+    }
+
+    /// Fills the log with new customers, of whom a chunk or two are in memory at a time.
+    pub(super) async fn fill(self: &Arc<Self>, numbers: Range<u32>) -> anyhow::Result<Duration> {
+        let end = numbers.end;
+        let chunks = numbers.step_by(CHUNK as usize);
+        let chunks = chunks.map(move |from| from..end.min(from + CHUNK));
+        self.write(chunks, |open, numbers| {
+            let prepared = numbers.map(|number| open.prepare(open.register(number)?));
+            prepared.collect()
+        })
+        .await
+    }
+
+    async fn write<T: Send + 'static>(
+        self: &Arc<Self>,
+        mut waiting: impl Iterator<Item = T>,
+        prepare: fn(&Self, T) -> anyhow::Result<Vec<Prepared>>,
+    ) -> anyhow::Result<Duration> {
         let started = Instant::now();
-        let mut waiting = chunks.into_iter();
-        let prepare = |chunk: Option<Vec<Vec<CustomerEvent>>>| {
+        let prepare = |chunk: Option<T>| {
             let open = Arc::clone(self);
-            tokio::task::spawn_blocking(move || {
-                chunk
-                    .map(|chunk| {
-                        chunk
-                            .into_iter()
-                            .map(|events| open.prepare(events))
-                            .collect()
-                    })
-                    .transpose()
-            })
+            let prepared = move || chunk.map(|chunk| prepare(&open, chunk)).transpose();
+            tokio::task::spawn_blocking(prepared)
         };
-        let mut next: tokio::task::JoinHandle<anyhow::Result<Option<Vec<Prepared>>>> =
-            prepare(waiting.next());
+        let mut next = prepare(waiting.next());
         while let Some(chunk) = next.await?? {
             next = prepare(waiting.next());
             match self.cell.append_all(chunk).await? {
@@ -220,12 +234,6 @@ impl Open {
             }
         }
         Ok(started.elapsed())
-    }
-
-    /// Fills the log with new customers.
-    pub(super) async fn fill(self: &Arc<Self>, numbers: Range<u32>) -> anyhow::Result<Duration> {
-        let chunks = self.chunks(numbers)?;
-        self.append(chunks).await
     }
 
     /// The decided events of new customers in chunks.

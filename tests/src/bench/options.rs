@@ -97,7 +97,7 @@ impl Arguments {
                 warm_up: Duration::from_secs(1),
                 singles: 400,
                 lists: 20,
-                sizes: vec![50_000, 500_000],
+                sizes: vec![20_000, 200_000],
             }
         } else {
             Plan {

@@ -8,10 +8,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use roster_projections::rebuild::{Target as Tables, rebuild};
+use roster_projections::rebuild::{Stage, Target as Tables, rebuild};
 use sqlx::{Connection, Executor};
 
-use super::database::{CHUNK, Database};
+use super::database::Database;
 use super::http::Connection as Http;
 use super::import::Directory;
 use super::load::{Mix, Upsert, closed_loop};
@@ -24,8 +24,6 @@ use crate::plot::{Plot, Scale, Series};
 /// What this stage measures.
 pub(super) const ROWS: &[&str] = &["cost_at_size", "cost_at_size_64"];
 
-/// Chunks whose events are decided before they are appended, so that not all are in memory at once.
-const CHUNKS_AT_ONCE: u32 = 20;
 /// Connections of the closed loop.
 const CONNECTIONS: usize = 64;
 
@@ -84,17 +82,18 @@ impl Filled {
         let target = server.target.clone();
         server.stop().await?;
         let open = Arc::new(database.open_in(&target.scope()).await?);
-        for from in (0..customers).step_by((CHUNK * CHUNKS_AT_ONCE) as usize) {
-            open.fill(from..customers.min(from + CHUNK * CHUNKS_AT_ONCE))
-                .await?;
-        }
+        open.fill(0..customers).await?;
         let head = open.cell.head_position().await?;
         open.close().await;
         let appended = started.elapsed();
         let place = database.place()?;
-        for tables in [Tables::Directory, Tables::Search, Tables::Audit] {
-            rebuild(&place, tables, &|_| {}).await?;
-        }
+        let silent = |_: Stage| {};
+        let customers_first = async {
+            rebuild(&place, Tables::Directory, &silent).await?;
+            rebuild(&place, Tables::Search, &silent).await
+        };
+        let audit = rebuild(&place, Tables::Audit, &silent);
+        tokio::try_join!(customers_first, audit)?;
         let mut connection = database.connect().await?;
         // Nobody was erased.
         sqlx::query(
