@@ -134,7 +134,7 @@ impl Statement {
         let (projects, streams): (Vec<i32>, Vec<Uuid>) =
             gone.map(|gone| (gone.project_no, gone.stream)).unzip();
         let (projects, streams) = (self.argument(projects)?, self.argument(streams)?);
-        self.sql += &format!(
+        self.part(&format!(
             ", deletes AS (
     DELETE FROM view_customers v
      WHERE EXISTS (SELECT FROM fence)
@@ -148,7 +148,7 @@ impl Statement {
                      AND o.project_no + 0 = gone.project_no
                   OFFSET 0) found))
 )"
-        );
+        ));
         Ok(())
     }
 
@@ -192,14 +192,19 @@ impl Statement {
 
     fn insert(&mut self, part: &str, table: &str, names: &str, columns: &[String], conflict: &str) {
         let columns = columns.join(", ");
-        self.sql += &format!(
+        self.part(&format!(
             ", {part} AS (
     INSERT INTO {table} AS v ({names})
     SELECT u.*
       FROM (SELECT {columns}) AS u
      WHERE EXISTS (SELECT FROM fence){conflict}
 )"
-        );
+        ));
+    }
+
+    /// Adds one more part.
+    fn part(&mut self, sql: &str) {
+        self.sql.push_str(sql);
     }
 
     /// A column of a part: what a select list has for it.
