@@ -144,7 +144,7 @@ pub async fn main() -> anyhow::Result<ExitCode> {
             Stage::Dispatches => dispatches::run(&bench, &mut report).await,
             Stage::Tenfold => tenfold::run(&bench, &mut report).await,
             Stage::MessageDb => message_db::run(&bench, &mut report).await,
-            Stage::Size => size::run(&bench, &mut report).await,
+            Stage::Size => Box::pin(size::run(&bench, &mut report)).await,
         };
         if let Err(error) = outcome {
             let failure = format!("{}: {error:#}", rows.join(", "));

@@ -42,7 +42,7 @@ struct Filled {
 pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
     let mut sizes = Vec::new();
     for customers in &bench.plan.sizes {
-        sizes.push(Filled::fill(bench, *customers).await?);
+        sizes.push(Box::pin(Filled::fill(bench, *customers)).await?);
     }
     for _ in 0..bench.plan.runs {
         for size in &mut sizes {

@@ -9,6 +9,7 @@ pub(crate) mod test;
 pub(crate) mod upsert;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use roster_commands::sync::next_run_at;
 use roster_commands::{CommandError, ConnectionInput, CredentialsInput, MappingInput};
@@ -306,7 +307,7 @@ pub(crate) async fn load(
     let cell = app.directory().cell();
     let loaded = cell.load_many::<Connection>(project, streams).await;
     let loaded = loaded.map_err(CommandError::from)?.into_iter();
-    let states = loaded.map(|loaded| loaded.into_state());
+    let states = loaded.map(|loaded| Arc::unwrap_or_clone(loaded.state));
     Ok(states.filter(Connection::is_there).collect())
 }
 

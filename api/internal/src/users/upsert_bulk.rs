@@ -91,7 +91,7 @@ impl Answer {
         };
         for (index, outcome) in outcomes.into_iter().enumerate() {
             let verdict = match outcome {
-                Ok(upserted) => Verdict::of(index, upserted),
+                Ok(upserted) => Verdict::of(index, &upserted),
                 Err(error) => Verdict::refused(index, error),
             };
             match verdict.status {
@@ -107,7 +107,7 @@ impl Answer {
 }
 
 impl Verdict {
-    fn of(index: usize, upserted: Upserted) -> Self {
+    fn of(index: usize, upserted: &Upserted) -> Self {
         let status = match (upserted.created, upserted.changed) {
             (true, _) => "created",
             (false, true) => "updated",
