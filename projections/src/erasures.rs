@@ -20,8 +20,10 @@ use uuid::Uuid;
 use crate::page::PageError;
 use crate::runner::{IDLE, Item, LEASE_SECONDS, Projection, Step};
 
-/// How long events are gathered before the checkpoint moves over them.
+/// How long events are gathered before the checkpoint moves over them; not at all behind a full page.
 const GATHER: Duration = Duration::from_millis(250);
+/// The most events of a page. Their headings are all that is read.
+const PAGE: i64 = 5_000;
 
 /// One line of a ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,7 +169,8 @@ pub(crate) struct Erasures {
     path: PathBuf,
     /// Whether the file was written to since the lease was taken: a ledger without lines is one all the same.
     is_there: bool,
-    read: Instant,
+    /// When the next page may be read.
+    due: Instant,
 }
 
 impl Erasures {
@@ -177,7 +180,7 @@ impl Erasures {
             cell,
             path,
             is_there: false,
-            read: Instant::now(),
+            due: Instant::now(),
         }
     }
 
@@ -215,11 +218,16 @@ impl Projection for Erasures {
         self.is_there = false;
     }
 
-    async fn read(&mut self, after: i64, limit: i64) -> Result<Vec<Heading>, StoreError> {
-        tokio::time::sleep_until(self.read + GATHER).await;
-        self.read = Instant::now();
+    /// The limit follows from how long pages took, and these took mostly the time of gathering: it is not heeded.
+    async fn read(&mut self, after: i64, _: i64) -> Result<Vec<Heading>, StoreError> {
+        tokio::time::sleep_until(self.due).await;
         self.head.borrow_and_update();
-        self.cell.read_headings(after, limit).await
+        let page = self.cell.read_headings(after, PAGE).await?;
+        self.due = Instant::now();
+        if i64::try_from(page.len()).is_ok_and(|events| events < PAGE) {
+            self.due += GATHER;
+        }
+        Ok(page)
     }
 
     async fn wait(&mut self, position: i64) {
