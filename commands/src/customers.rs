@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use roster_domain::customer::{Customer, CustomerRefusal, DataSource, SourceKind};
+use roster_domain::schema::Schema;
 use roster_domain::stream::Claim;
-use roster_domain::value::Input;
+use roster_domain::value::{Input, SmolStr};
 use roster_domain::{Personal, Problem, Timestamp};
 use roster_store::{Loaded, Project};
 use uuid::Uuid;
@@ -27,7 +28,7 @@ pub struct UpsertInput {
     /// The id; the primary-key value where it is absent.
     pub customer_user_id: Option<String>,
     /// Values by field, as they came in.
-    pub profile: Vec<(String, Input)>,
+    pub profile: Vec<(SmolStr, Input)>,
     /// The new switch.
     pub enabled: Option<bool>,
     /// New channel switches.
@@ -92,6 +93,8 @@ impl DataSourceInput {
 /// What an upsert made of a customer.
 #[derive(Clone, Debug)]
 pub struct Upserted {
+    /// The schema that it was decided by.
+    pub schema: Arc<Schema>,
     /// The customer after it.
     pub customer: Arc<Customer>,
     /// The customer's stream: the opaque reference.

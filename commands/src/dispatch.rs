@@ -192,8 +192,8 @@ fn data(schema: &Schema, customer: &Customer) -> Profile {
     let mut data = customer.profile.known().cloned().unwrap_or_default();
     if let Some(id) = customer.customer_user_id.known() {
         for name in [CUSTOMER_USER_ID, schema.primary_key()] {
-            data.entry(name.to_owned())
-                .or_insert_with(|| Value::Text(id.clone()));
+            data.entry(name.into())
+                .or_insert_with(|| Value::Text(id.as_str().into()));
         }
     }
     data

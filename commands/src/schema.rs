@@ -11,7 +11,7 @@ use roster_domain::schema::{
     SchemaRefusal, decide,
 };
 use roster_domain::stream::claim_kind;
-use roster_domain::value::Value;
+use roster_domain::value::{SmolStr, Value};
 use roster_store::{ChunkVerdict, Project, Verdict};
 use uuid::Uuid;
 
@@ -55,7 +55,7 @@ impl ActiveSchema {
     pub(crate) fn naming(
         &self,
         customer: &Customer,
-        mut changes: BTreeMap<String, Option<Value>>,
+        mut changes: BTreeMap<SmolStr, Option<Value>>,
         at: Timestamp,
     ) -> Upsert {
         let pending_unique = match &self.pending {

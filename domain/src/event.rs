@@ -4,7 +4,7 @@
 //! never edited: a changed shape gets a new version and an upcaster in `decode`.
 
 use cqrs_es::DomainEvent;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 /// The identity of one stored shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,9 +80,9 @@ pub fn to_bytes<T: Serialize>(shape: &T) -> Vec<u8> {
 }
 
 /// A frozen shape from its bytes; bytes left over are malformed too.
-pub fn from_bytes<T: DeserializeOwned>(
+pub fn from_bytes<'a, T: Deserialize<'a>>(
     event_type: (i16, i16),
-    bytes: &[u8],
+    bytes: &'a [u8],
 ) -> Result<T, DecodeError> {
     let malformed = DecodeError::Malformed {
         type_no: event_type.0,

@@ -13,6 +13,7 @@ use std::time::Duration;
 use roster_domain::customer::{CustomerEvent, DataSource};
 use roster_domain::event::StoredEvent;
 use roster_domain::meta::Principal;
+use roster_domain::value::SmolStr;
 use roster_store::{Cell, Recorded, StoreError};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -119,7 +120,7 @@ fn changed_fields(event: &CustomerEvent) -> Vec<String> {
 
 /// The paths into the record that an update names.
 pub(crate) fn paths(
-    fields: &[String],
+    fields: &[SmolStr],
     enabled: Option<bool>,
     connector_enabled: &BTreeMap<String, bool>,
     source: Option<&DataSource>,

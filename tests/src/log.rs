@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use roster_domain::customer::{CustomerCommand, Tagging, Upsert};
 use roster_domain::schema::{Definition, Schema};
-use roster_domain::value::Value;
+use roster_domain::value::{SmolStr, Value};
 use roster_domain::{Scope, Timestamp};
 
 /// The tenant of every test.
@@ -28,12 +28,12 @@ pub fn schema_with_unique_email() -> Arc<Schema> {
 
 /// An upsert that sets some text fields.
 pub fn upsert(schema: &Arc<Schema>, id: &str, fields: &[(&str, &str)], at: i64) -> CustomerCommand {
-    let changes: BTreeMap<String, Option<Value>> = fields
+    let changes: BTreeMap<SmolStr, Option<Value>> = fields
         .iter()
         .map(|(name, text)| {
             (
-                (*name).to_owned(),
-                (!text.is_empty()).then(|| Value::Text((*text).to_owned())),
+                (*name).into(),
+                (!text.is_empty()).then(|| Value::Text((*text).into())),
             )
         })
         .collect();

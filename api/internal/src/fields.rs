@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use roster_domain::Timestamp;
-use roster_domain::value::Input;
+use roster_domain::value::{Input, SmolStr};
 use roster_projections::customers::AsOf;
 use serde::de::{Error as _, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -93,7 +93,7 @@ pub(crate) fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
 
 /// Values by field name, as they were written and in that order. A name that comes twice is refused.
 #[derive(Clone, Default)]
-pub(crate) struct Values(pub(crate) Vec<(String, Input)>);
+pub(crate) struct Values(pub(crate) Vec<(SmolStr, Input)>);
 
 impl<'de> Deserialize<'de> for Values {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -149,14 +149,14 @@ impl<'de> Visitor<'de> for ValuesVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Values, A::Error> {
-        let mut values: Vec<(String, Input)> = Vec::new();
-        let mut seen = std::collections::HashSet::new();
-        while let Some(name) = map.next_key::<String>()? {
+        let mut values: Vec<(SmolStr, Input)> = Vec::with_capacity(16);
+        let mut seen = std::collections::HashSet::with_capacity(16);
+        while let Some(name) = map.next_key::<SmolStr>()? {
             if !seen.insert(name.clone()) {
                 return Err(A::Error::duplicate_field("of the profile"));
             }
-            let raw = map.next_value::<Box<RawValue>>()?;
-            values.push((name, Input::from_json(&raw)));
+            let raw = map.next_value::<&RawValue>()?;
+            values.push((name, Input::from_json(raw)));
         }
         Ok(Values(values))
     }
@@ -228,9 +228,9 @@ mod tests {
         let values: Values =
             serde_json::from_str(r#"{"n":1.50,"t":"x","z":null}"#).expect("an object");
         let expected = [
-            ("n".to_owned(), Input::Number("1.50".into())),
-            ("t".to_owned(), Input::Text("x".into())),
-            ("z".to_owned(), Input::Null),
+            ("n".into(), Input::Number("1.50".into())),
+            ("t".into(), Input::Text("x".into())),
+            ("z".into(), Input::Null),
         ];
         assert_eq!(values.0, expected);
         assert!(serde_json::from_str::<Values>(r#"{"n":1,"n":2}"#).is_err());

@@ -63,10 +63,10 @@ impl Filters {
         let mut fields = Vec::new();
         for (name, input) in self.fields.unwrap_or_default().0 {
             match schema.read_value(&name, &input) {
-                Ok(Some(value)) => fields.push((name, value.as_text().to_owned())),
+                Ok(Some(value)) => fields.push((name.to_string(), value.as_text().to_owned())),
                 Ok(None) => {}
                 Err(problem) => problems.push(Problem {
-                    loc: vec!["fields".into(), name],
+                    loc: vec!["fields".into(), name.into()],
                     ..problem
                 }),
             }
@@ -102,8 +102,8 @@ mod tests {
     #[test]
     fn values_are_compared_in_canonical_form() {
         let values = vec![
-            ("email".to_owned(), Input::Text(" Ada@Example.org ".into())),
-            ("phone".to_owned(), Input::Null),
+            ("email".into(), Input::Text(" Ada@Example.org ".into())),
+            ("phone".into(), Input::Null),
         ];
         let filters = Filters {
             fields: Some(Values(values)),

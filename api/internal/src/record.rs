@@ -99,7 +99,7 @@ impl Record {
     }
 
     /// A customer as a command left it.
-    pub(crate) fn of_upserted(upserted: Upserted, schema: &Schema) -> Result<Self, ApiError> {
+    pub(crate) fn of_upserted(upserted: Upserted) -> Result<Self, ApiError> {
         let customer = upserted.customer;
         let gone = || ApiError::from(NotFound::Customer);
         let profile = customer.profile.known().ok_or_else(gone)?;
@@ -108,7 +108,7 @@ impl Record {
             customer_ref: upserted.stream,
             display_name: customer.display_name(),
             profile: RawValue::from_string(profile_json(profile)).map_err(ApiError::internal)?,
-            profile_valid: schema.profile_valid(profile),
+            profile_valid: upserted.schema.profile_valid(profile),
             enabled: customer.enabled,
             connector_enabled: customer.connector_enabled.clone(),
             data_source: customer.source.clone().into(),

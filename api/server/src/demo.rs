@@ -175,7 +175,7 @@ fn definition() -> Definition {
 }
 
 fn input_of(person: &Person) -> UpsertInput {
-    let text = |name: &str, value: &str| (name.to_owned(), Input::Text(value.to_owned()));
+    let text = |name: &str, value: &str| (name.into(), Input::Text(value.into()));
     UpsertInput {
         customer_user_id: Some(person.id.into()),
         profile: vec![
@@ -185,9 +185,9 @@ fn input_of(person: &Person) -> UpsertInput {
             text("city", person.city),
             text("country", person.country),
             text("plan", person.plan),
-            ("seats".to_owned(), Input::Number(person.seats.to_string())),
+            ("seats".into(), Input::Number(person.seats.to_string().into())),
             (
-                "newsletter".to_owned(),
+                "newsletter".into(),
                 Input::Bool(person.seats.is_multiple_of(2)),
             ),
         ],

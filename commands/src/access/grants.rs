@@ -212,6 +212,7 @@ impl Directory {
             .change_customer(&project, &ctx.meta(), whom, make)
             .await?;
         Ok(changed.map(|changed| Upserted {
+            schema: Arc::clone(&changed.active.schema),
             changed: !changed.events.is_empty(),
             customer: Arc::new(changed.after),
             stream: changed.stream,
@@ -287,7 +288,7 @@ fn attaching(
     let bound = customer
         .profile
         .known()
-        .and_then(|profile| profile.get(&field));
+        .and_then(|profile| profile.get(field.as_str()));
     let identity = match (external_user_id, bound) {
         (Some(id), _) => schema
             .identity(&channel, id)
@@ -309,7 +310,7 @@ fn attaching(
     });
     let mut changes = BTreeMap::new();
     if !is_there {
-        let input = Input::Text(identity.external_user_id.clone());
+        let input = Input::Text(identity.external_user_id.as_str().into());
         let value = schema.read_value(&field, &input);
         let value = value.map_err(CommandError::invalid)?;
         let means = value
@@ -319,7 +320,7 @@ fn attaching(
             let message = format!("the field {field} cannot hold the identity");
             return Err(invalid("identity_invalid", message));
         }
-        changes.insert(field, value);
+        changes.insert(field.into(), value);
     }
     Ok(AttachGrant {
         upsert: active.naming(customer, changes, at),

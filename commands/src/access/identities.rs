@@ -200,9 +200,9 @@ fn clearing(
     at: Timestamp,
 ) -> Option<Upsert> {
     let field = active.schema.bound_field(&identity.channel);
-    let value = customer.profile.known()?.get(&field)?;
+    let value = customer.profile.known()?.get(field.as_str())?;
     let bound = ConnectorIdentity::read(&identity.channel, value.as_text());
-    (bound.as_ref() == Some(identity)).then(|| active.naming(customer, [(field, None)].into(), at))
+    (bound.as_ref() == Some(identity)).then(|| active.naming(customer, [(field.into(), None)].into(), at))
 }
 
 fn outcome(changed: &Changed) -> Unlinked {

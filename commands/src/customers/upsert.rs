@@ -139,6 +139,7 @@ impl Directory {
             current = before.state.version;
             if events.is_empty() {
                 let value = Upserted {
+                    schema: Arc::clone(&active.schema),
                     stream: before.stream,
                     customer: before.state,
                     created: false,
@@ -165,6 +166,7 @@ impl Directory {
                     self.remember_id(project, &id, before.stream);
                 }
                 let value = Upserted {
+                    schema: Arc::clone(&active.schema),
                     customer,
                     stream: before.stream,
                     created,

@@ -48,8 +48,8 @@ fn rules() -> Rules {
 fn row(id: &str, email: &str, name: &str) -> Meaning {
     let value = |text: &str| (!text.is_empty()).then(|| Value::Text(text.into()));
     let changes = [
-        ("email".to_owned(), value(email)),
-        ("full_name".to_owned(), value(name)),
+        ("email".into(), value(email)),
+        ("full_name".into(), value(name)),
     ]
     .into();
     Meaning::Customer(Wanted {

@@ -6,7 +6,7 @@ use csv::StringRecord;
 use roster_domain::Problem;
 use roster_domain::import::EmptyCells;
 use roster_domain::schema::Schema;
-use roster_domain::value::{Input, Value, boolean};
+use roster_domain::value::{Input, SmolStr, Value, boolean};
 
 use super::header::{Column, Columns};
 use super::rows::{Row, Trouble};
@@ -24,7 +24,7 @@ pub(crate) enum Meaning {
 /// A customer as a row has it.
 pub(crate) struct Wanted {
     pub(crate) customer_user_id: String,
-    pub(crate) changes: BTreeMap<String, Option<Value>>,
+    pub(crate) changes: BTreeMap<SmolStr, Option<Value>>,
     pub(crate) enabled: Option<bool>,
     /// The source's id of the record, in a sync.
     pub(crate) record_id: Option<String>,
@@ -179,17 +179,17 @@ fn read_customer(
         };
         if cell.trim().is_empty() {
             if empty_cells == EmptyCells::Clear && name != primary_key {
-                wanted.changes.insert(name.clone(), None);
+                wanted.changes.insert(name.into(), None);
             }
             continue;
         }
-        match schema.read_value(name, &Input::Text(cell.to_owned())) {
+        match schema.read_value(name, &Input::Text(cell.into())) {
             Ok(value) => {
-                wanted.changes.insert(name.clone(), value);
+                wanted.changes.insert(name.into(), value);
             }
             Err(problem) if must_be_valid => return Err(Refusal::of(name, problem)),
             Err(problem) => {
-                wanted.changes.insert(name.clone(), None);
+                wanted.changes.insert(name.into(), None);
                 wanted.warnings.push(Refusal::of(name, problem));
             }
         }

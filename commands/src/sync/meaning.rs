@@ -94,11 +94,11 @@ fn wanted(
             // The id fills it.
             Ok(None) if is_key => {}
             Ok(value) => {
-                wanted.changes.insert(name.to_owned(), value);
+                wanted.changes.insert(name.into(), value);
             }
             Err(refusal) if must_be_valid => return Err(refusal),
             Err(refusal) => {
-                wanted.changes.insert(name.to_owned(), None);
+                wanted.changes.insert(name.into(), None);
                 wanted.warnings.push(refusal);
             }
         }

@@ -97,7 +97,7 @@ pub fn channel_row(
 ) -> ChannelRow {
     let access = person.access;
     let profile_field = schema.bound_field(channel);
-    let connector_value = person.profile.get(&profile_field).map(Value::as_text);
+    let connector_value = person.profile.get(profile_field.as_str()).map(Value::as_text);
     let bound = connector_value.and_then(|text| ConnectorIdentity::read(channel, text));
     let newest = || access.links_on(channel).max_by_key(|link| link.linked_at);
     let link = bound
@@ -187,7 +187,7 @@ mod tests {
             terms: terms("sales"),
             granted_at: Timestamp(1),
         });
-        let profile: Profile = [("phone".to_owned(), Value::Text("+491701234567".into()))].into();
+        let profile: Profile = [("phone".into(), Value::Text("+491701234567".into()))].into();
         let wildcards = BTreeMap::from([("sms".to_owned(), terms("*"))]);
         let rows = |enabled, connector_enabled: &BTreeMap<String, bool>| {
             let person = Person {

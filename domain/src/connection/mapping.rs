@@ -75,14 +75,14 @@ fn one(line: &FieldMapping, record: &Map<String, Value>) -> Mapped {
     let (input, fault) = match (found, line.transform) {
         (Some(value), Some(transform)) => match transform.of(value) {
             Some(text) if text.is_empty() => (Input::Null, None),
-            Some(text) => (Input::Text(text), None),
+            Some(text) => (Input::Text(text.into()), None),
             None => (Input::Null, Some(transform.fault())),
         },
         (Some(value), None) => (plain(value), None),
         (None, _) => (Input::Null, None),
     };
     let input = match (&line.default, &input, fault) {
-        (Some(default), Input::Null, None) => Input::Text(default.clone()),
+        (Some(default), Input::Null, None) => Input::Text(default.as_str().into()),
         _ => input,
     };
     Mapped {
@@ -105,8 +105,8 @@ fn plain(value: &Value) -> Input {
     match value {
         Value::Null => Input::Null,
         Value::Bool(flag) => Input::Bool(*flag),
-        Value::Number(number) => Input::Number(number.to_string()),
-        Value::String(text) => Input::Text(text.clone()),
+        Value::Number(number) => Input::Number(number.to_string().into()),
+        Value::String(text) => Input::Text(text.as_str().into()),
         Value::Array(_) | Value::Object(_) => Input::Nested,
     }
 }

@@ -7,7 +7,7 @@ use super::DataSource;
 use crate::Timestamp;
 use crate::access::{ConnectorIdentity, LinkedBy, Terms};
 use crate::schema::Schema;
-use crate::value::Value;
+use crate::value::{SmolStr, Value};
 
 /// A command on one customer.
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ pub struct Upsert {
     /// The canonical id.
     pub customer_user_id: String,
     /// By field: a new value, or `None` to clear it. Fields not named stay, unless `replace`.
-    pub changes: BTreeMap<String, Option<Value>>,
+    pub changes: BTreeMap<SmolStr, Option<Value>>,
     /// Whether fields not named are cleared.
     pub replace: bool,
     /// The new switch.

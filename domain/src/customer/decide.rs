@@ -11,7 +11,7 @@ use super::{
 use super::{SourceKind, Status, Tagging, Upsert};
 use crate::access::Access;
 use crate::schema::Schema;
-use crate::value::{Profile, Value};
+use crate::value::{Profile, SmolStr, Value};
 use crate::{Personal, Problem, Timestamp};
 
 /// The events that a command causes; none where nothing changes.
@@ -119,14 +119,14 @@ fn register(upsert: &Upsert) -> Result<Vec<CustomerEvent>, CustomerRefusal> {
     let primary_key = upsert.schema.primary_key();
     if !profile.contains_key(primary_key) {
         // The id of a new customer passes the rules of the field that it fills.
-        let id = Value::Text(upsert.customer_user_id.clone());
+        let id = Value::Text(upsert.customer_user_id.as_str().into());
         upsert
             .schema
             .read_stored(primary_key, &id)
             .map_err(|problem| CustomerRefusal::Invalid(vec![problem]))?;
     }
     if let Some(id) = absent_primary_key(&profile, upsert)? {
-        profile.insert(primary_key.to_owned(), id);
+        profile.insert(primary_key.into(), id);
     }
     let missing = missing_fields(&upsert.schema, &profile, |_| true);
     refuse(missing)?;
@@ -179,7 +179,7 @@ pub(super) fn update(
     };
     let mut profile = changed_profile(old, upsert);
     if let Some(id) = absent_primary_key(&profile, upsert)? {
-        let primary_key = upsert.schema.primary_key().to_owned();
+        let primary_key = upsert.schema.primary_key().into();
         profile.to_mut().insert(primary_key, id);
     }
     let missing = missing_fields(&upsert.schema, &profile, |field| {
@@ -274,11 +274,11 @@ fn apply_schema(customer: &Customer, apply: &ApplySchema) -> Vec<CustomerEvent> 
         };
         // A value that the new type cannot read stays as it is; reads mark the record as not valid.
         if let Ok(Some(canonical)) = apply.schema.read_stored(field, value) {
-            profile.insert(field.to_owned(), canonical);
+            profile.insert(field.into(), canonical);
         }
     }
-    let mut claimed: Vec<String> = customer.claimed.clone();
-    claimed.extend(apply.schema.unique_fields().map(str::to_owned));
+    let mut claimed = customer.claimed.clone();
+    claimed.extend(apply.schema.unique_fields().map(SmolStr::new));
     let claimed = held(claimed, &profile);
     let change = difference(old, &profile);
     let fields = changed_fields(&change);
@@ -344,7 +344,7 @@ fn absent_primary_key(
         }
         Some(_) => Ok(None),
         None => {
-            let id = Value::Text(upsert.customer_user_id.clone());
+            let id = Value::Text(upsert.customer_user_id.as_str().into());
             let value = upsert
                 .schema
                 .read_stored(primary_key, &id)
@@ -383,17 +383,17 @@ fn refuse(problems: Vec<Problem>) -> Result<(), CustomerRefusal> {
     }
 }
 
-fn claimed_fields(upsert: &Upsert, profile: &Profile) -> Vec<String> {
+fn claimed_fields(upsert: &Upsert, profile: &Profile) -> Vec<SmolStr> {
     let unique = upsert
         .schema
         .unique_fields()
-        .map(str::to_owned)
-        .chain(upsert.pending_unique.iter().cloned());
+        .chain(upsert.pending_unique.iter().map(String::as_str))
+        .map(SmolStr::new);
     held(unique.collect(), profile)
 }
 
 /// The fields of a list that have a value, sorted and without doubles.
-fn held(mut fields: Vec<String>, profile: &Profile) -> Vec<String> {
+fn held(mut fields: Vec<SmolStr>, profile: &Profile) -> Vec<SmolStr> {
     fields.retain(|field| profile.contains_key(field));
     fields.sort_unstable();
     fields.dedup();
@@ -415,8 +415,8 @@ fn difference(old: &Profile, new: &Profile) -> ProfileChange {
     }
 }
 
-fn changed_fields(change: &ProfileChange) -> Vec<String> {
-    let mut fields: Vec<String> = change.set.keys().chain(&change.cleared).cloned().collect();
+fn changed_fields(change: &ProfileChange) -> Vec<SmolStr> {
+    let mut fields: Vec<SmolStr> = change.set.keys().chain(&change.cleared).cloned().collect();
     fields.sort_unstable();
     fields
 }

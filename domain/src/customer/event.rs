@@ -9,7 +9,7 @@ use super::access_shapes;
 use super::source::{DataSource, OpenSourceV1};
 use crate::access::{LinkedBy, Terms};
 use crate::event::{DecodeError, Encoded, EventType, StoredEvent, from_bytes, to_bytes};
-use crate::value::{Profile, Value};
+use crate::value::{Profile, SmolStr, Value};
 use crate::{Personal, Timestamp};
 
 /// A change of one customer.
@@ -31,14 +31,14 @@ pub enum CustomerEvent {
         /// Where the row came from.
         source: DataSource,
         /// The unique fields whose value this customer holds.
-        claimed: Vec<String>,
+        claimed: Vec<SmolStr>,
     },
     /// Something of the record changed.
     Updated {
         /// When.
         at: Timestamp,
         /// Names of the profile fields that changed, in byte order.
-        fields: Vec<String>,
+        fields: Vec<SmolStr>,
         /// The new values.
         change: Personal<ProfileChange>,
         /// The new switch, if it changed.
@@ -48,14 +48,14 @@ pub enum CustomerEvent {
         /// The new data source, if it changed.
         source: Option<DataSource>,
         /// The unique fields whose value this customer holds from here on.
-        claimed: Vec<String>,
+        claimed: Vec<SmolStr>,
     },
     /// A schema change made more or fewer fields unique; no value changed.
     FieldsClaimed {
         /// When.
         at: Timestamp,
         /// The unique fields whose value this customer holds from here on.
-        claimed: Vec<String>,
+        claimed: Vec<SmolStr>,
     },
     /// A connector identity is bound to the customer from here on.
     IdentityLinked {
@@ -112,7 +112,7 @@ pub struct ProfileChange {
     /// New values by field.
     pub set: Profile,
     /// Fields without a value from here on.
-    pub cleared: Vec<String>,
+    pub cleared: Vec<SmolStr>,
 }
 
 /// `customer.registered` version 1.
@@ -130,37 +130,39 @@ struct RegisteredV1 {
     enabled: bool,
     connector_enabled: Vec<(String, bool)>,
     source: OpenSourceV1,
-    claimed: Vec<String>,
+    claimed: Vec<SmolStr>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct RegisteredPersonalV1 {
-    customer_user_id: String,
-    external_id: Option<String>,
-    profile: Vec<(String, ValueV1)>,
+struct RegisteredPersonalV1<'a> {
+    customer_user_id: &'a str,
+    external_id: Option<&'a str>,
+    #[serde(borrow)]
+    profile: Vec<(&'a str, ValueV1<'a>)>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct UpdatedV1 {
     at: i64,
-    fields: Vec<String>,
+    fields: Vec<SmolStr>,
     enabled: Option<bool>,
     connector_enabled: Vec<(String, bool)>,
     source: Option<OpenSourceV1>,
-    claimed: Vec<String>,
+    claimed: Vec<SmolStr>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct UpdatedPersonalV1 {
-    set: Vec<(String, ValueV1)>,
-    cleared: Vec<String>,
-    external_id: Option<String>,
+struct UpdatedPersonalV1<'a> {
+    #[serde(borrow)]
+    set: Vec<(&'a str, ValueV1<'a>)>,
+    cleared: Vec<&'a str>,
+    external_id: Option<&'a str>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct FieldsClaimedV1 {
     at: i64,
-    claimed: Vec<String>,
+    claimed: Vec<SmolStr>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -169,43 +171,43 @@ struct ErasedV1 {
 }
 
 #[derive(Serialize, Deserialize)]
-enum ValueV1 {
-    Text(String),
-    Number(String),
+enum ValueV1<'a> {
+    Text(&'a str),
+    Number(&'a str),
     Bool(bool),
 }
 
-impl From<&Value> for ValueV1 {
-    fn from(value: &Value) -> Self {
+impl<'a> From<&'a Value> for ValueV1<'a> {
+    fn from(value: &'a Value) -> Self {
         match value {
-            Value::Text(text) => Self::Text(text.clone()),
-            Value::Number(text) => Self::Number(text.clone()),
+            Value::Text(text) => Self::Text(text),
+            Value::Number(text) => Self::Number(text),
             Value::Bool(flag) => Self::Bool(*flag),
         }
     }
 }
 
-impl From<ValueV1> for Value {
+impl From<ValueV1<'_>> for Value {
     fn from(value: ValueV1) -> Self {
         match value {
-            ValueV1::Text(text) => Self::Text(text),
-            ValueV1::Number(text) => Self::Number(text),
+            ValueV1::Text(text) => Self::Text(text.into()),
+            ValueV1::Number(text) => Self::Number(text.into()),
             ValueV1::Bool(flag) => Self::Bool(flag),
         }
     }
 }
 
-fn store_profile(profile: &Profile) -> Vec<(String, ValueV1)> {
+fn store_profile(profile: &Profile) -> Vec<(&str, ValueV1<'_>)> {
     profile
         .iter()
-        .map(|(name, value)| (name.clone(), value.into()))
+        .map(|(name, value)| (name.as_str(), value.into()))
         .collect()
 }
 
-fn load_profile(stored: Vec<(String, ValueV1)>) -> Profile {
+fn load_profile(stored: Vec<(&str, ValueV1)>) -> Profile {
     stored
         .into_iter()
-        .map(|(name, value)| (name, value.into()))
+        .map(|(name, value)| (name.into(), value.into()))
         .collect()
 }
 
@@ -297,7 +299,7 @@ impl StoredEvent for CustomerEvent {
                     .zip(customer_user_id.known())
                     .map(|(profile, customer_user_id)| {
                         to_bytes(&RegisteredPersonalV1 {
-                            customer_user_id: customer_user_id.clone(),
+                            customer_user_id,
                             external_id: source.external_id(),
                             profile: store_profile(profile),
                         })
@@ -324,7 +326,7 @@ impl StoredEvent for CustomerEvent {
                 change.known().map(|change| {
                     to_bytes(&UpdatedPersonalV1 {
                         set: store_profile(&change.set),
-                        cleared: change.cleared.clone(),
+                        cleared: change.cleared.iter().map(SmolStr::as_str).collect(),
                         external_id: source.as_ref().and_then(DataSource::external_id),
                     })
                 }),
@@ -361,12 +363,12 @@ impl StoredEvent for CustomerEvent {
         Ok(match id {
             (REGISTERED, 1) => {
                 let open: RegisteredV1 = from_bytes(id, open)?;
-                let personal: Option<RegisteredPersonalV1> =
+                let personal: Option<RegisteredPersonalV1<'_>> =
                     personal.map(|bytes| from_bytes(id, bytes)).transpose()?;
                 let (customer_user_id, external_id, profile) = match personal {
                     Some(part) => (
-                        Personal::Known(part.customer_user_id),
-                        Personal::Known(part.external_id),
+                        Personal::Known(part.customer_user_id.to_owned()),
+                        Personal::Known(part.external_id.map(str::to_owned)),
                         Personal::Known(load_profile(part.profile)),
                     ),
                     None => (Personal::Erased, Personal::Erased, Personal::Erased),
@@ -383,14 +385,14 @@ impl StoredEvent for CustomerEvent {
             }
             (UPDATED, 1) => {
                 let open: UpdatedV1 = from_bytes(id, open)?;
-                let personal: Option<UpdatedPersonalV1> =
+                let personal: Option<UpdatedPersonalV1<'_>> =
                     personal.map(|bytes| from_bytes(id, bytes)).transpose()?;
                 let (external_id, change) = match personal {
                     Some(part) => (
-                        Personal::Known(part.external_id),
+                        Personal::Known(part.external_id.map(str::to_owned)),
                         Personal::Known(ProfileChange {
                             set: load_profile(part.set),
-                            cleared: part.cleared,
+                            cleared: part.cleared.into_iter().map(SmolStr::new).collect(),
                         }),
                     ),
                     None => (Personal::Erased, Personal::Erased),
@@ -428,9 +430,9 @@ impl StoredEvent for CustomerEvent {
         let at = Timestamp(1_767_225_600_000_000);
         let source = DataSource::sample();
         let profile: Profile = [
-            ("email".to_owned(), Value::Text("ada@example.org".into())),
-            ("points".to_owned(), Value::Number("-12.5".into())),
-            ("vip".to_owned(), Value::Bool(true)),
+            ("email".into(), Value::Text("ada@example.org".into())),
+            ("points".into(), Value::Number("-12.5".into())),
+            ("vip".into(), Value::Bool(true)),
         ]
         .into();
         vec![

@@ -74,8 +74,8 @@ impl Move<'_> {
 
     fn follow(&self, channel: &str, events: &mut Vec<CustomerEvent>) {
         let field = self.schema.bound_field(channel);
-        let old = self.old.and_then(|profile| profile.get(&field));
-        let new = self.new.get(&field);
+        let old = self.old.and_then(|profile| profile.get(field.as_str()));
+        let new = self.new.get(field.as_str());
         if old == new {
             return;
         }
@@ -141,7 +141,7 @@ pub(super) fn unlink(
             field == schema.primary_key() || schema.required_fields().any(|name| name == field);
         if has_value && is_kept {
             return Err(CustomerRefusal::FieldRequired {
-                field: field.clone(),
+                field: field.to_string(),
             });
         }
     }

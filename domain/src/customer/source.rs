@@ -100,8 +100,8 @@ impl DataSource {
         }
     }
 
-    pub(super) fn external_id(&self) -> Option<String> {
-        self.external_id.known().cloned().flatten()
+    pub(super) fn external_id(&self) -> Option<&str> {
+        self.external_id.known()?.as_deref()
     }
 
     pub(super) fn join(open: OpenSourceV1, external_id: Personal<Option<String>>) -> Self {

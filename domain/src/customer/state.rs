@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{CustomerEvent, DataSource, SourceKind};
 use crate::access::{Access, ConnectorIdentity, Grant, Link};
 use crate::stream::{Claim, Stream, kind};
-use crate::value::Profile;
+use crate::value::{Profile, SmolStr};
 use crate::{Personal, Timestamp};
 
 /// Whether the person is there.
@@ -43,7 +43,7 @@ pub struct Customer {
     /// Whether it was the row's source that switched the customer off, rather than a person.
     pub is_disabled_at_source: bool,
     /// The unique fields whose value this customer holds.
-    pub claimed: Vec<String>,
+    pub claimed: Vec<SmolStr>,
     /// The record version: moves only with profile, switches or data source.
     pub version: i32,
     /// When the customer was registered.

@@ -103,7 +103,7 @@ impl Inputs {
     /// An input that belongs to the platform is never the model's, also where the person has no value for it: then it stays
     /// empty, for another person's value there would be worse than none.
     pub fn fill(self, profile: &Profile) -> Filled {
-        let value = |field: &String| profile.get(field).cloned();
+        let value = |field: &String| profile.get(field.as_str()).cloned();
         let injected = self
             .invoker
             .iter()

@@ -14,7 +14,7 @@ fn pairs(of: &[(&str, &str)]) -> Vec<(String, String)> {
 fn profile(of: &[(&str, &str)]) -> Profile {
     pairs(of)
         .into_iter()
-        .map(|(name, value)| (name, Value::Text(value)))
+        .map(|(name, value)| (name.into(), Value::Text(value.into())))
         .collect()
 }
 
@@ -78,7 +78,11 @@ fn the_platform_says_whose_data_and_the_model_fills_the_rest() {
         ),
     ] {
         let filled = filled(invoker, llm);
-        assert_eq!(filled.injected, profile(injected), "{invoker:?} {llm:?}");
+        let expected: BTreeMap<String, Value> = pairs(injected)
+            .into_iter()
+            .map(|(input, value)| (input, Value::Text(value.into())))
+            .collect();
+        assert_eq!(filled.injected, expected, "{invoker:?} {llm:?}");
         assert_eq!(filled.kept, pairs(kept).into_iter().collect());
         assert_eq!(filled.dropped, dropped);
     }
@@ -140,7 +144,7 @@ proptest! {
         llm in proptest::collection::btree_map("[a-e]", "[x-z]", 0..5),
         data in proptest::collection::btree_map("[a-e]", "[0-9]", 0..5),
     ) {
-        let profile: Profile = data.iter().map(|(name, value)| (name.clone(), Value::Text(value.clone()))).collect();
+        let profile: Profile = data.iter().map(|(name, value)| (name.into(), Value::Text(value.into()))).collect();
         let inputs = Inputs::read(invoker.clone(), llm.clone()).expect("good names");
         let filled = inputs.clone().fill(&profile);
         let kept: BTreeSet<&String> = filled.kept.keys().collect();
@@ -155,7 +159,7 @@ proptest! {
         // What is injected is the person's, and all of it that there is.
         let expected: BTreeMap<String, Value> = invoker
             .iter()
-            .filter_map(|(input, field)| Some((input.clone(), profile.get(field)?.clone())))
+            .filter_map(|(input, field)| Some((input.clone(), profile.get(field.as_str())?.clone())))
             .collect();
         prop_assert_eq!(&filled.injected, &expected);
         let refused = inputs.refuse();

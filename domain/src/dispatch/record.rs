@@ -103,7 +103,7 @@ mod tests {
         let pair = |one: &str, other: &str| [(one.to_owned(), other.to_owned())];
         let llm = [pair("city", "\"Ulm\""), pair("user_id", "2")].concat();
         let inputs = Inputs::read(pair("user_id", "id"), llm).expect("good names");
-        let filled = inputs.fill(&[("id".to_owned(), Value::Text("u1".into()))].into());
+        let filled = inputs.fill(&[("id".into(), Value::Text("u1".into()))].into());
         let record = Record::new("r".into(), "+491".into(), filled);
         let fields: Vec<_> = record.fields().collect();
         assert_eq!(

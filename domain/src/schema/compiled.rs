@@ -8,7 +8,7 @@ use super::definition::{CUSTOMER_USER_ID, Definition, Field, FieldType};
 use crate::access::{ConnectorIdentity, WILDCARD};
 use crate::channel::{self, Channel};
 use crate::value::phone::Region;
-use crate::value::{Input, Profile, Value};
+use crate::value::{Input, Profile, SmolStr, Value};
 use crate::{Problem, value};
 
 /// The most memory of one compiled pattern, and of its cache of states, in bytes.
@@ -264,7 +264,7 @@ impl Schema {
         let Some(field) = self.field(self.primary_key()) else {
             return Ok(id);
         };
-        let spelled = field.canonical(&Input::Text(id)).map_err(|mut problem| {
+        let spelled = field.canonical(&Input::Text(id.into())).map_err(|mut problem| {
             problem.loc = vec![CUSTOMER_USER_ID.into()];
             problem
         })?;
@@ -293,8 +293,8 @@ impl Schema {
     /// The changes of an upsert by field, `None` where the value is cleared. Every problem is found, at most 64.
     pub fn read_profile(
         &self,
-        inputs: impl IntoIterator<Item = (String, Input)>,
-    ) -> Result<BTreeMap<String, Option<Value>>, Vec<Problem>> {
+        inputs: impl IntoIterator<Item = (SmolStr, Input)>,
+    ) -> Result<BTreeMap<SmolStr, Option<Value>>, Vec<Problem>> {
         let mut changes = BTreeMap::new();
         let mut problems = Vec::new();
         for (name, input) in inputs {

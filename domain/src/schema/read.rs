@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::compiled::{CompiledField, Schema};
 use super::definition::{CUSTOMER_USER_ID, FieldType};
 use crate::Problem;
-use crate::value::{self, Input, Profile, Value, boolean, email, number, phone, text};
+use crate::value::{self, Input, Profile, SmolStr, Value, boolean, email, number, phone, text};
 
 /// The most fields outside the schema.
 const MOST_EXTRA: usize = 64;
@@ -45,7 +45,7 @@ impl Schema {
     ///
     /// While a preparation runs, values are read by the active schema; called on the pending one this makes the claims
     /// of new writes comparable with those that the preparation takes.
-    pub fn respell(&self, changes: &mut BTreeMap<String, Option<Value>>) {
+    pub fn respell(&self, changes: &mut BTreeMap<SmolStr, Option<Value>>) {
         for field in self.indexed_fields() {
             if let Some(Some(value)) = changes.get_mut(field)
                 && let Ok(Some(canonical)) = self.read_stored(field, value)
@@ -96,7 +96,7 @@ impl CompiledField {
         let value = match value {
             Value::Text(text) if !self.allowed.is_empty() => {
                 match self.allowed.get(&text.to_lowercase()) {
-                    Some(spelling) => return Ok(Some(Value::Text(spelling.clone()))),
+                    Some(spelling) => return Ok(Some(Value::Text(spelling.as_str().into()))),
                     None => {
                         return Err(problem(
                             "value_not_allowed",
@@ -144,7 +144,7 @@ impl CompiledField {
             Input::Nested => return Err(nested()),
             Input::Bool(flag) => match self.field_type() {
                 FieldType::Boolean => return Ok(Some(Value::Bool(*flag))),
-                FieldType::String => return Ok(Some(Value::Text(flag.to_string()))),
+                FieldType::String => return Ok(Some(Value::Text(Value::Bool(*flag).as_text().into()))),
                 FieldType::Email | FieldType::Phone | FieldType::Number => {
                     return Err(problem("value_type", "must not be a truth value"));
                 }
@@ -157,9 +157,9 @@ impl CompiledField {
         }
         let value = match self.field_type() {
             FieldType::String => Some(Value::Text(text.into())),
-            FieldType::Email => email::canonical(text).map(Value::Text),
-            FieldType::Phone => phone::typed(text, self.region.as_ref()).map(Value::Text),
-            FieldType::Number => number::canonical(text).map(Value::Number),
+            FieldType::Email => email::canonical(text).map(|address| Value::Text(address.into())),
+            FieldType::Phone => phone::typed(text, self.region.as_ref()).map(|number| Value::Text(number.into())),
+            FieldType::Number => number::canonical(text).map(|digits| Value::Number(digits.into())),
             FieldType::Boolean => boolean::canonical(text).map(Value::Bool),
         };
         value.map(Some).ok_or_else(|| match self.field_type() {
@@ -200,7 +200,7 @@ fn read_extra(input: &Input) -> Result<Option<Value>, Problem> {
         Input::Nested => Err(nested()),
         Input::Bool(flag) => Ok(Some(Value::Bool(*flag))),
         Input::Number(text) => match number::canonical(text) {
-            Some(digits) => Ok(Some(Value::Number(digits))),
+            Some(digits) => Ok(Some(Value::Number(digits.into()))),
             None => Err(problem(
                 "number_invalid",
                 "must be a decimal number of at most 100 digits",

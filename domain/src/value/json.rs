@@ -6,7 +6,7 @@ use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{Input, Profile, Value, number};
+use super::{Input, Profile, SmolStr, Value, number};
 
 impl Input {
     /// The input of one JSON value. Lists and objects are not looked into, so their depth does not matter.
@@ -16,11 +16,21 @@ impl Input {
             Some(b'n') => Self::Null,
             Some(b't') => Self::Bool(true),
             Some(b'f') => Self::Bool(false),
-            // Half of a surrogate pair passes as raw JSON but is no text.
-            Some(b'"') => serde_json::from_str(text).map_or(Self::Nested, Self::Text),
+            Some(b'"') => text_of(text).map_or(Self::Nested, Self::Text),
             Some(b'[' | b'{') | None => Self::Nested,
             Some(_) => Self::Number(text.into()),
         }
+    }
+}
+
+/// The text of a JSON string, which is well formed.
+fn text_of(json: &str) -> Option<SmolStr> {
+    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        // Half of a surrogate pair passes as raw JSON but is no text.
+        serde_json::from_str(json).ok()
+    } else {
+        Some(inner.into())
     }
 }
 
@@ -116,7 +126,7 @@ impl<'de, W: Fn(&str) -> bool> Visitor<'de> for Members<W> {
             }
             let raw: &RawValue = members.next_value()?;
             let value = stored_value(raw).ok_or_else(|| A::Error::custom("no value"))?;
-            profile.insert(name.into_owned(), value);
+            profile.insert(name.into(), value);
         }
         Ok(profile)
     }
@@ -129,7 +139,7 @@ struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 fn stored_value(raw: &RawValue) -> Option<Value> {
     match Input::from_json(raw) {
         Input::Text(text) => Some(Value::Text(text)),
-        Input::Number(digits) => Some(Value::Number(number::canonical(&digits)?)),
+        Input::Number(digits) => Some(Value::Number(number::canonical(&digits)?.into())),
         Input::Bool(flag) => Some(Value::Bool(flag)),
         Input::Null | Input::Nested => None,
     }
@@ -140,7 +150,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::value::RawValue;
 
-    use super::{Input, Profile, Value, profile_from_json, profile_json, profile_members};
+    use super::{Input, Profile, SmolStr, Value, profile_from_json, profile_json, profile_members};
 
     fn input(json: &str) -> Input {
         Input::from_json(serde_json::from_str::<&RawValue>(json).expect("valid JSON"))
@@ -182,11 +192,11 @@ mod tests {
     fn a_profile_is_an_object_in_the_order_of_its_names() {
         let profile: Profile = [
             (
-                "b".to_owned(),
+                "b".into(),
                 Value::Number("0.10".trim_end_matches('0').into()),
             ),
-            ("a\"".to_owned(), Value::Text("x\ty".into())),
-            ("c".to_owned(), Value::Bool(false)),
+            ("a\"".into(), Value::Text("x\ty".into())),
+            ("c".into(), Value::Bool(false)),
         ]
         .into();
         assert_eq!(
@@ -208,7 +218,7 @@ mod tests {
         let json = r#"{"a":"x","b":[1,{"c":2}],"d\"":true}"#;
         let wanted = |name: &str| name != "b";
         let profile = profile_members(json, wanted).expect("a profile");
-        let names: Vec<&str> = profile.keys().map(String::as_str).collect();
+        let names: Vec<&str> = profile.keys().map(SmolStr::as_str).collect();
         assert_eq!(names, ["a", "d\""]);
         assert_eq!(profile_members(json, |name| name == "b"), None);
     }
@@ -216,8 +226,8 @@ mod tests {
     proptest! {
         #[test]
         fn profiles_come_back_as_they_were(texts in proptest::collection::btree_map(any::<String>(), any::<String>(), 0..6), number in any::<i128>()) {
-            let mut profile: Profile = texts.into_iter().map(|(name, text)| (name, Value::Text(text))).collect();
-            profile.insert("number".into(), Value::Number(number.to_string()));
+            let mut profile: Profile = texts.into_iter().map(|(name, text)| (name.into(), Value::Text(text.into()))).collect();
+            profile.insert("number".into(), Value::Number(number.to_string().into()));
             profile.insert("flag".into(), Value::Bool(true));
             prop_assert_eq!(profile_from_json(&profile_json(&profile)), Some(profile));
         }

@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use smol_str::SmolStr;
+
 pub use json::{profile_from_json, profile_json, profile_members, value_json};
 pub use text::customer_user_id;
 
@@ -23,9 +25,9 @@ pub use text::customer_user_id;
 #[serde(rename_all = "snake_case")]
 pub enum Value {
     /// Text, never empty.
-    Text(String),
+    Text(SmolStr),
     /// An exact decimal in canonical spelling, such as `-12.5`.
-    Number(String),
+    Number(SmolStr),
     /// A truth value.
     Bool(bool),
 }
@@ -42,7 +44,7 @@ impl Value {
 }
 
 /// The profile of one customer by field name.
-pub type Profile = BTreeMap<String, Value>;
+pub type Profile = BTreeMap<SmolStr, Value>;
 
 /// A value as it came in, before a schema was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,9 +54,9 @@ pub enum Input {
     /// JSON true or false.
     Bool(bool),
     /// A JSON number with its digits as they were written.
-    Number(String),
+    Number(SmolStr),
     /// JSON text, or a cell.
-    Text(String),
+    Text(SmolStr),
     /// A JSON list or object: never a value.
     Nested,
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use roster_domain::Timestamp;
 use roster_domain::access::Access;
 use roster_domain::customer::{Customer, CustomerEvent, SourceKind};
+use roster_domain::value::SmolStr;
 use roster_store::Recorded;
 use uuid::Uuid;
 
@@ -34,11 +35,19 @@ impl Listed {
             project_no: recorded.project_no,
             position: recorded.position,
             customer: Customer {
+                status: state.status,
+                customer_user_id: state.customer_user_id.clone(),
+                profile: state.profile.clone(),
+                enabled: state.enabled,
+                connector_enabled: state.connector_enabled.clone(),
+                source: state.source.clone(),
                 is_adopted: false,
                 is_disabled_at_source: false,
                 claimed: Vec::new(),
+                version: state.version,
+                created_at: state.created_at,
+                updated_at: state.updated_at,
                 access: Access::default(),
-                ..state.clone()
             },
         }
     }
@@ -135,10 +144,10 @@ impl Folded {
 
 /// Names of profile fields, a set for each project.
 #[derive(Debug, Default, PartialEq)]
-pub(crate) struct FieldNames(BTreeMap<i32, BTreeSet<String>>);
+pub(crate) struct FieldNames(BTreeMap<i32, BTreeSet<SmolStr>>);
 
 impl FieldNames {
-    fn add<'a>(&mut self, project_no: i32, names: impl Iterator<Item = &'a String>) {
+    fn add<'a>(&mut self, project_no: i32, names: impl Iterator<Item = &'a SmolStr>) {
         let mut names = names.peekable();
         if names.peek().is_none() {
             return;

@@ -14,7 +14,7 @@ fn stream(number: u128) -> Uuid {
 }
 
 fn profile(name: &str) -> Profile {
-    [("full_name".to_owned(), Value::Text(name.into()))].into()
+    [("full_name".into(), Value::Text(name.into()))].into()
 }
 
 fn registered(id: &str, name: &str) -> CustomerEvent {

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use roster_domain::access::Access;
 use roster_domain::customer::{Customer, CustomerEvent};
 use roster_domain::event::StoredEvent;
-use roster_domain::value::Value;
+use roster_domain::value::{SmolStr, Value};
 use roster_store::{Cell, Project, Recorded};
 use uuid::Uuid;
 
@@ -154,7 +154,7 @@ fn touched(event: &CustomerEvent) -> Vec<String> {
             source,
             ..
         } => {
-            let fields: Vec<String> = profile
+            let fields: Vec<SmolStr> = profile
                 .known()
                 .into_iter()
                 .flat_map(|profile| profile.keys().cloned())
@@ -213,7 +213,7 @@ fn value(customer: &Customer, path: &str) -> Option<Value> {
                 source.connection_id.clone(),
             ];
             let parts: Vec<String> = parts.into_iter().flatten().collect();
-            Some(Value::Text(parts.join("/")))
+            Some(Value::Text(parts.join("/").into()))
         }
     }
 }
@@ -221,7 +221,7 @@ fn value(customer: &Customer, path: &str) -> Option<Value> {
 /// Texts in one; `None` where there are none.
 fn joined(texts: impl Iterator<Item = String>) -> Option<Value> {
     let texts: Vec<String> = texts.collect();
-    (!texts.is_empty()).then(|| Value::Text(texts.join(", ")))
+    (!texts.is_empty()).then(|| Value::Text(texts.join(", ").into()))
 }
 
 impl CustomerRow {

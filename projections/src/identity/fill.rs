@@ -226,7 +226,7 @@ fn values_of(
         let profile =
             profile_from_json(text(profile)?).ok_or(StoreError::Malformed("copied profile"))?;
         for (number, field) in fields {
-            if let Some(value) = profile.get(field).map(Value::as_text) {
+            if let Some(value) = profile.get(field.as_str()).map(Value::as_text) {
                 values.push((stream, *number, value.to_owned()));
             }
         }

@@ -361,7 +361,7 @@ impl<'a> Decided<'a> {
         let identity = asked.identity;
         let bound = self
             .profile
-            .get(&asked.schema.bound_field(&identity.channel));
+            .get(asked.schema.bound_field(&identity.channel).as_str());
         let bound =
             bound.and_then(|value| ConnectorIdentity::read(&identity.channel, value.as_text()));
         let is = |grant: &Grant, identity: &ConnectorIdentity| {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use async_nats::{HeaderMap, HeaderValue};
 use chrono::SecondsFormat;
 use roster_domain::customer::CustomerEvent;
+use roster_domain::value::SmolStr;
 use roster_store::{Cell, OpenEvent, Project};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -58,7 +59,7 @@ struct Data<'a> {
 #[derive(Serialize)]
 struct Changed {
     /// Profile fields.
-    fields: Vec<String>,
+    fields: Vec<SmolStr>,
     /// Other members of the record.
     members: Vec<&'static str>,
 }

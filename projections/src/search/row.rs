@@ -91,10 +91,10 @@ mod tests {
             customer_user_id: Personal::new("Ada".into()),
             profile: Personal::new(
                 [
-                    ("customer_user_id".to_owned(), text("Ada")),
-                    ("full_name".to_owned(), text("Ádá O’Neil")),
-                    ("phone".to_owned(), text("+49 170-1234567")),
-                    ("vip".to_owned(), Value::Bool(true)),
+                    ("customer_user_id".into(), text("Ada")),
+                    ("full_name".into(), text("Ádá O’Neil")),
+                    ("phone".into(), text("+49 170-1234567")),
+                    ("vip".into(), Value::Bool(true)),
                 ]
                 .into(),
             ),

@@ -300,7 +300,7 @@ async fn commits(
             .await?
             .context("a customer")?;
         let change = ProfileChange {
-            set: [("city".to_owned(), Value::Text(format!("City {turn}")))].into(),
+            set: [("city".into(), Value::Text(format!("City {turn}").into()))].into(),
             cleared: Vec::new(),
         };
         let updated = CustomerEvent::Updated {

@@ -92,7 +92,7 @@ impl Project {
 
     /// The customer whom an address finds, once addresses are unique.
     async fn find(&self, email: &str) -> Option<Uuid> {
-        let by = FindBy::Field("email".into(), Input::Text(email.to_owned()));
+        let by = FindBy::Field("email".into(), Input::Text(email.into()));
         self.node
             .directory
             .find_customer(&Node::context("p"), by)

@@ -403,7 +403,7 @@ fn random_input(id: Option<String>) -> UpsertInput {
         .trim_start_matches("Customer-")
         .parse()
         .unwrap_or_default();
-    let text = |text: String| Input::Text(text);
+    let text = |text: String| Input::Text(text.into());
     let candidates = [
         (
             "email",
@@ -419,7 +419,7 @@ fn random_input(id: Option<String>) -> UpsertInput {
         ),
         (
             "score",
-            Input::Number(random.random_range(-50..50).to_string()),
+            Input::Number(random.random_range(-50..50).to_string().into()),
         ),
         ("vip", Input::Bool(random.random())),
         (
@@ -432,8 +432,8 @@ fn random_input(id: Option<String>) -> UpsertInput {
     for (name, input) in candidates {
         match random.random_range(0..24) {
             0..8 => {}
-            8..10 => profile.push((name.to_owned(), Input::Null)),
-            _ => profile.push((name.to_owned(), input)),
+            8..10 => profile.push((name.into(), Input::Null)),
+            _ => profile.push((name.into(), input)),
         }
     }
     let data_source = (random.random_range(0..6) == 0).then(|| DataSourceInput {

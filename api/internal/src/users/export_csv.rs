@@ -147,7 +147,7 @@ fn line(row: &CustomerRow, columns: &[String], safe: bool) -> Result<String, Api
     let profile: Profile = profile_from_json(&row.profile).unwrap_or_default();
     let cells = columns
         .iter()
-        .map(|name| profile.get(name).map_or("", Value::as_text));
+        .map(|name| profile.get(name.as_str()).map_or("", Value::as_text));
     let enabled = if row.enabled { "true" } else { "false" };
     record(
         [row.customer_user_id.as_str()]

@@ -43,7 +43,7 @@ impl Request {
             (Some(id), 0) => Ok(FindBy::Id(id)),
             (None, 1) => {
                 let (name, value) = fields.remove(0);
-                Ok(FindBy::Field(name, value))
+                Ok(FindBy::Field(name.into(), value))
             }
             (None, 0) => Err(ApiError::body(Problem::new(
                 ["customer_user_id"],

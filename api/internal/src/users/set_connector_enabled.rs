@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use roster_commands::authority::Operation;
-use roster_commands::{Applied, CommandError, NotFound};
+use roster_commands::Applied;
 use roster_http::{ApiError, App, Effect, Endpoint, Scoped};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -51,25 +51,17 @@ pub(crate) async fn handler(
         channel,
         enabled,
     } = call.input;
-    let directory = app.directory();
     let Applied {
         value,
         position,
         replayed,
-    } = directory
+    } = app
+        .directory()
         .set_connector_enabled(&call.context, &customer_user_id, &channel, enabled)
-        .await?;
-    let project = directory
-        .cell()
-        .project(&call.context.scope)
-        .await
-        .map_err(CommandError::from)?;
-    let active = directory
-        .active_schema(&*project.ok_or(NotFound::Customer)?)
         .await?;
     let settled = app
         .settle(Applied {
-            value: Record::of_upserted(value, &active.schema)?,
+            value: Record::of_upserted(value)?,
             position,
             replayed,
         })

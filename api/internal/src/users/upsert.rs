@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use roster_commands::authority::Operation;
-use roster_commands::{Applied, CommandError, DataSourceInput, NotFound, UpsertInput};
+use roster_commands::{Applied, DataSourceInput, UpsertInput};
 use roster_domain::customer::SourceKind;
 use roster_domain::{Personal, Timestamp};
 use roster_http::{ApiError, App, Effect, Endpoint, Scoped};
@@ -114,24 +114,16 @@ pub(crate) async fn handler(
     State(app): State<App>,
     call: Scoped<Request>,
 ) -> Result<Response, ApiError> {
-    let directory = app.directory();
     let Applied {
         value,
         position,
         replayed,
-    } = directory
+    } = app
+        .directory()
         .upsert_customer(&call.context, call.input.into())
         .await?;
-    let project = directory
-        .cell()
-        .project(&call.context.scope)
-        .await
-        .map_err(CommandError::from)?;
-    let active = directory
-        .active_schema(&*project.ok_or(NotFound::Customer)?)
-        .await?;
     let (created, changed) = (value.created, value.changed);
-    let customer = Record::of_upserted(value, &active.schema)?;
+    let customer = Record::of_upserted(value)?;
     let value = Answer {
         customer,
         created,

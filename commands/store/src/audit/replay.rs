@@ -304,11 +304,11 @@ mod tests {
     #[test]
     fn members_that_differ_are_named_without_their_values() {
         let live = Customer {
-            profile: Personal::new([("email".to_owned(), Value::Text("a@b".into()))].into()),
+            profile: Personal::new([("email".into(), Value::Text("a@b".into()))].into()),
             ..Customer::default()
         };
         let copy = Customer {
-            profile: Personal::new([("email".to_owned(), Value::Text("c@d".into()))].into()),
+            profile: Personal::new([("email".into(), Value::Text("c@d".into()))].into()),
             enabled: true,
             ..Customer::default()
         };

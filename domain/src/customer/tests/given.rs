@@ -9,7 +9,7 @@ use crate::customer::{
     Customer, CustomerCommand, CustomerEvent, DataSource, ProfileChange, Tagging, Upsert,
 };
 use crate::schema::{Definition, Schema};
-use crate::value::{Profile, Value};
+use crate::value::{Profile, SmolStr, Value};
 use crate::{Personal, Timestamp};
 
 pub(super) const AT: Timestamp = Timestamp(1_767_225_600_000_000);
@@ -42,7 +42,7 @@ pub(super) fn upsert(changes: &[(&str, Option<&str>)]) -> Upsert {
         customer_user_id: "ada".into(),
         changes: changes
             .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.map(text)))
+            .map(|(name, value)| ((*name).into(), value.map(text)))
             .collect(),
         replace: false,
         enabled: None,
@@ -61,10 +61,10 @@ impl From<Upsert> for CustomerCommand {
 
 /// The profile of `ada`, the id included.
 pub(super) fn profile(values: &[(&str, &str)]) -> Profile {
-    let id = ("customer_user_id".to_owned(), text("ada"));
+    let id = ("customer_user_id".into(), text("ada"));
     values
         .iter()
-        .map(|(name, value)| ((*name).to_owned(), text(value)))
+        .map(|(name, value)| ((*name).into(), text(value)))
         .chain([id])
         .collect()
 }
@@ -89,7 +89,7 @@ pub(super) fn registered(values: &[(&str, &str)]) -> CustomerEvent {
 
 /// An update that sets and clears, and leaves these claims.
 pub(super) fn updated(set: &[(&str, &str)], cleared: &[&str], claimed: &[&str]) -> CustomerEvent {
-    let mut fields: Vec<String> = set
+    let mut fields: Vec<SmolStr> = set
         .iter()
         .map(|(name, _)| name)
         .chain(cleared)
@@ -102,14 +102,14 @@ pub(super) fn updated(set: &[(&str, &str)], cleared: &[&str], claimed: &[&str]) 
         change: Personal::new(ProfileChange {
             set: set
                 .iter()
-                .map(|(name, value)| ((*name).to_owned(), text(value)))
+                .map(|(name, value)| ((*name).into(), text(value)))
                 .collect(),
-            cleared: cleared.iter().map(|name| (*name).to_owned()).collect(),
+            cleared: cleared.iter().map(|name| (*name).into()).collect(),
         }),
         enabled: None,
         connector_enabled: BTreeMap::new(),
         source: None,
-        claimed: claimed.iter().map(|field| (*field).to_owned()).collect(),
+        claimed: claimed.iter().map(|field| (*field).into()).collect(),
     }
 }
 

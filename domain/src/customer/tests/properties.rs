@@ -15,7 +15,7 @@ use crate::customer::{
 use crate::event::{StoredEvent, from_bytes, to_bytes};
 use crate::schema::{ConnectorBinding, Schema};
 use crate::stream::{Claim, Stream};
-use crate::value::Value;
+use crate::value::{SmolStr, Value};
 
 static SCHEMAS: LazyLock<[Arc<Schema>; 4]> = LazyLock::new(|| {
     [
@@ -38,7 +38,7 @@ static SCHEMAS: LazyLock<[Arc<Schema>; 4]> = LazyLock::new(|| {
     ]
 });
 
-fn any_changes() -> impl Strategy<Value = BTreeMap<String, Option<Value>>> {
+fn any_changes() -> impl Strategy<Value = BTreeMap<SmolStr, Option<Value>>> {
     let name = prop_oneof![
         Just("email"),
         Just("phone"),
@@ -51,7 +51,7 @@ fn any_changes() -> impl Strategy<Value = BTreeMap<String, Option<Value>>> {
         prop_oneof![Just("ada"), Just("a@b.co"), Just("+49301234567"), Just("x")]
             .prop_map(|text| Some(Value::Text(text.into()))),
     ];
-    proptest::collection::btree_map(name.prop_map(str::to_owned), value, 0..5)
+    proptest::collection::btree_map(name.prop_map(SmolStr::new), value, 0..5)
 }
 
 fn any_tagging() -> impl Strategy<Value = Tagging> {
@@ -127,7 +127,7 @@ fn any_access_command() -> impl Strategy<Value = CustomerCommand> {
         let schema = Arc::clone(&SCHEMAS[schema]);
         let naming = |value: Option<&str>| Upsert {
             changes: [(
-                schema.bound_field(channel),
+                schema.bound_field(channel).into(),
                 value.map(|text| Value::Text(text.into())),
             )]
             .into(),

@@ -18,7 +18,7 @@ fn unique_mail_in_full_name(definition: &mut Definition) {
 fn claimed(fields: &[&str]) -> CustomerEvent {
     CustomerEvent::FieldsClaimed {
         at: AT,
-        claimed: fields.iter().map(|field| (*field).to_owned()).collect(),
+        claimed: fields.iter().map(|field| (*field).into()).collect(),
     }
 }
 

@@ -130,7 +130,7 @@ fn a_primary_key_of_another_type_is_filled_in_that_type() {
     };
     assert_eq!(
         *profile,
-        Personal::new([("number".to_owned(), Value::Number("7".into()))].into())
+        Personal::new([("number".into(), Value::Number("7".into()))].into())
     );
     let spelled = decide(&Customer::default(), &command("007").into());
     assert_eq!(spelled, Err(CustomerRefusal::PrimaryKeyMismatch));

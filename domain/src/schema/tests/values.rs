@@ -185,9 +185,9 @@ fn a_profile_is_read_whole_and_every_problem_is_named() {
     let schema = schema_of([]);
     let inputs = |email: &str| {
         [
-            ("email".to_owned(), text(email)),
-            ("phone".to_owned(), Input::Null),
-            ("enabled".to_owned(), Input::Null),
+            ("email".into(), text(email)),
+            ("phone".into(), Input::Null),
+            ("enabled".into(), Input::Null),
         ]
     };
     let good = schema
@@ -256,7 +256,7 @@ fn a_profile_is_valid_when_it_is_what_the_schema_would_keep() {
     let profile = |entries: &[(&str, &str)]| -> Profile {
         entries
             .iter()
-            .map(|(name, value)| ((*name).to_owned(), stored(value)))
+            .map(|(name, value)| ((*name).into(), stored(value)))
             .collect()
     };
     assert!(schema.profile_valid(&profile(&[
@@ -282,7 +282,7 @@ fn profiles_are_bounded() {
     let schema = schema_of([]);
     let extra = |count: usize| -> Profile {
         (0..count)
-            .map(|place| (format!("x{place}"), Value::Bool(true)))
+            .map(|place| (format!("x{place}").into(), Value::Bool(true)))
             .chain([("email".into(), stored("a@b.co"))])
             .collect()
     };
@@ -292,7 +292,7 @@ fn profiles_are_bounded() {
         "too_many_fields"
     );
     let sized =
-        |bytes: usize| -> Profile { [("full_name".to_owned(), stored(&"x".repeat(bytes)))].into() };
+        |bytes: usize| -> Profile { [("full_name".into(), stored(&"x".repeat(bytes)))].into() };
     // {"full_name":"…"} is 16 bytes around the value.
     assert!(schema.check_profile_size(&sized(65_536 - 16)).is_empty());
     assert_eq!(
@@ -356,13 +356,13 @@ fn a_pending_schema_respells_what_it_can_read() {
     };
     let pending = Schema::compile(definition, 2).expect("a valid schema");
     let mut changes = [
-        ("full_name".to_owned(), Some(stored("A@B.co"))),
-        ("phone".to_owned(), None),
+        ("full_name".into(), Some(stored("A@B.co"))),
+        ("phone".into(), None),
     ]
     .into();
     pending.respell(&mut changes);
     assert_eq!(changes["full_name"], Some(stored("a@b.co")));
-    let mut unreadable = [("full_name".to_owned(), Some(stored("Ada")))].into();
+    let mut unreadable = [("full_name".into(), Some(stored("Ada")))].into();
     pending.respell(&mut unreadable);
     assert_eq!(unreadable["full_name"], Some(stored("Ada")));
 }
@@ -372,10 +372,10 @@ fn any_input() -> impl Strategy<Value = Input> {
         Just(Input::Null),
         Just(Input::Nested),
         any::<bool>().prop_map(Input::Bool),
-        r"-?[0-9]{1,12}(\.[0-9]{1,6})?".prop_map(Input::Number),
-        any::<String>().prop_map(Input::Text),
-        r" ?[+0-9a-zA-Z@. ]{0,16}".prop_map(Input::Text),
-        r"(?i)gold|yes|no|silver|de[0-9]+|a@b\.co".prop_map(Input::Text),
+        r"-?[0-9]{1,12}(\.[0-9]{1,6})?".prop_map(|text| Input::Number(text.into())),
+        any::<String>().prop_map(|text| Input::Text(text.into())),
+        r" ?[+0-9a-zA-Z@. ]{0,16}".prop_map(|text| Input::Text(text.into())),
+        r"(?i)gold|yes|no|silver|de[0-9]+|a@b\.co".prop_map(|text| Input::Text(text.into())),
     ]
 }
 

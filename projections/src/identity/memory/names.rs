@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use roster_domain::customer::display_name;
-use roster_domain::value::{Profile, Value};
+use roster_domain::value::{Profile, SmolStr, Value};
 
 /// The fields that a display name is made of, with their tags: the upper-case one says that the value is the display name.
 const PARTS: [(&str, char); 5] = [
@@ -76,8 +76,8 @@ impl Names {
     }
 
     /// The names after a change of the profile.
-    pub(super) fn changed(&self, set: &Profile, cleared: &[String]) -> Self {
-        let is_part = |field: &String| Self::are_of(field);
+    pub(super) fn changed(&self, set: &Profile, cleared: &[SmolStr]) -> Self {
+        let is_part = |field: &SmolStr| Self::are_of(field);
         if !self.are_read() || !set.keys().chain(cleared).any(is_part) {
             return self.clone();
         }
@@ -161,7 +161,7 @@ impl Names {
                 .iter()
                 .find(|(_, known)| *known == tag.to_ascii_lowercase());
             if let Some((field, _)) = field {
-                profile.insert((*field).to_owned(), Value::Text(value.to_owned()));
+                profile.insert((*field).into(), Value::Text(value.into()));
             }
         }
         profile
@@ -204,13 +204,13 @@ fn end(length: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use roster_domain::value::{Profile, Value};
+    use roster_domain::value::{Profile, SmolStr, Value};
 
     use super::Names;
 
     fn profile(values: &[(&str, &str)]) -> Profile {
         let value =
-            |(field, text): &(&str, &str)| ((*field).to_owned(), Value::Text((*text).to_owned()));
+            |(field, text): &(&str, &str)| ((*field).into(), Value::Text((*text).into()));
         values.iter().map(value).collect()
     }
 
@@ -225,7 +225,7 @@ mod tests {
             ("c1", "Ada")
         );
         let mut change = |set: &[(&str, &str)], cleared: &[&str]| {
-            let cleared: Vec<String> = cleared.iter().map(|name| (*name).to_owned()).collect();
+            let cleared: Vec<SmolStr> = cleared.iter().map(SmolStr::new).collect();
             names = names.changed(&profile(set), &cleared);
             names.display_name().to_owned()
         };

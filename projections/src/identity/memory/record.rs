@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn a_record_says_what_was_written() {
         let profile =
-            |name: &str| Profile::from([("name".to_owned(), Value::Text(name.to_owned()))]);
+            |name: &str| Profile::from([("name".into(), Value::Text(name.into()))]);
         let things: Vec<Thing> = (1..)
             .zip(Kind::ALL)
             .map(|(number, kind)| Thing {

@@ -22,7 +22,7 @@ const FIELDS: [&str; 5] = ["phone", "email", "badge", "score", "customer_user_id
 
 /// An upsert that sets some texts.
 pub(super) fn upsert(id: &str, texts: &[(&str, &str)]) -> UpsertInput {
-    let text = |(name, text): &(&str, &str)| ((*name).to_owned(), Input::Text((*text).to_owned()));
+    let text = |(name, text): &(&str, &str)| ((*name).into(), Input::Text((*text).into()));
     UpsertInput {
         customer_user_id: Some(id.to_owned()),
         profile: texts.iter().map(text).collect(),
@@ -240,8 +240,8 @@ fn random_upsert(id: &str, random: &mut StdRng) -> UpsertInput {
     for (name, text) in candidates {
         match random.random_range(0..10) {
             0..5 => {}
-            5..7 => input.profile.push((name.to_owned(), Input::Null)),
-            _ => input.profile.push((name.to_owned(), Input::Text(text))),
+            5..7 => input.profile.push((name.into(), Input::Null)),
+            _ => input.profile.push((name.into(), Input::Text(text.into()))),
         }
     }
     input.enabled = [None, Some(true), Some(true), Some(false)][random.random_range(0..4)];

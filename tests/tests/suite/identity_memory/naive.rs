@@ -130,7 +130,7 @@ impl Naive {
         let customer = &self.customers[&matched.customer];
         let channel = asked.identity.channel.as_str();
         let profile = customer.profile.known().expect("a profile");
-        let bound = profile.get(&asked.schema.bound_field(channel));
+        let bound = profile.get(asked.schema.bound_field(channel).as_str());
         let bound = bound.and_then(|value| ConnectorIdentity::read(channel, value.as_text()));
         let mut others: Vec<_> = customer
             .access

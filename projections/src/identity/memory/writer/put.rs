@@ -251,7 +251,7 @@ mod tests {
     }
 
     fn named(name: &str) -> Names {
-        let profile = Profile::from([("name".to_owned(), Value::Text(name.to_owned()))]);
+        let profile = Profile::from([("name".into(), Value::Text(name.into()))]);
         Names::kept("c1", &profile)
     }
 
