@@ -1,15 +1,17 @@
 //! `idle_append`, `idle_http`: one command at a time on a quiet system, against L2.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use roster_store::Verdict;
 use sqlx::{Executor, PgConnection};
+use tokio_util::task::TaskTracker;
 
 use super::Bench;
 use super::copy::{LogCopy, SCHEMA, equal_tables};
-use super::database::Database;
+use super::database::{Database, Open};
 use super::http::Connection;
 use super::import::filled;
 use super::load::Upsert;
@@ -54,33 +56,18 @@ pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
             )
         };
         let before = median(&limit().await?.latencies);
-        let mut times = Vec::new();
-        for number in next..next + singles {
-            let started = Instant::now();
-            let prepared = open.prepare(open.register(number)?)?;
-            let verdict = open.cell.append(prepared).await?;
-            times.push(millis(started.elapsed()));
-            anyhow::ensure!(matches!(verdict, Verdict::Accepted { .. }), "{verdict:?}");
-        }
+        let own = Arc::clone(&open);
+        let times = as_task(async move { appends(&own, next..next + singles).await }).await?;
         append.push((median(&times), before));
 
         let before = median(&limit().await?.latencies);
-        let (mut times, mut request) = (Vec::new(), Vec::new());
-        for number in next..next + singles {
-            draft.write(number, u64::from(number), &mut request);
-            let started = Instant::now();
-            let status = http.send(&request).await?;
-            times.push(millis(started.elapsed()));
-            anyhow::ensure!(
-                status == 200,
-                "status {status}: {}",
-                String::from_utf8_lossy(http.body())
-            );
-            anyhow::ensure!(
-                !http.unprojected,
-                "an answer came before the write could be read"
-            );
-        }
+        let own = draft.clone();
+        let times;
+        (http, times) = as_task(async move {
+            let times = requests(&mut http, &own, next..next + singles).await?;
+            Ok((http, times))
+        })
+        .await?;
         over_http.push((median(&times), before));
         next += singles;
     }
@@ -99,6 +86,51 @@ pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()
         None,
     );
     Ok(())
+}
+
+/// Runs a loop as a task, as a server's handlers are: the main thread would have to be woken for each answer.
+async fn as_task<T: Send + 'static>(
+    work: impl Future<Output = anyhow::Result<T>> + Send + 'static,
+) -> anyhow::Result<T> {
+    TaskTracker::new().spawn(work).await?
+}
+
+/// Milliseconds of each of some appends of new customers.
+async fn appends(open: &Open, numbers: Range<u32>) -> anyhow::Result<Vec<f64>> {
+    let mut times = Vec::new();
+    for number in numbers {
+        let started = Instant::now();
+        let prepared = open.prepare(open.register(number)?)?;
+        let verdict = open.cell.append(prepared).await?;
+        times.push(millis(started.elapsed()));
+        anyhow::ensure!(matches!(verdict, Verdict::Accepted { .. }), "{verdict:?}");
+    }
+    Ok(times)
+}
+
+/// Milliseconds of each of some upserts of new customers, each until it can be read.
+async fn requests(
+    http: &mut Connection,
+    draft: &Upsert,
+    numbers: Range<u32>,
+) -> anyhow::Result<Vec<f64>> {
+    let (mut times, mut request) = (Vec::new(), Vec::new());
+    for number in numbers {
+        draft.write(number, u64::from(number), &mut request);
+        let started = Instant::now();
+        let status = http.send(&request).await?;
+        times.push(millis(started.elapsed()));
+        anyhow::ensure!(
+            status == 200,
+            "status {status}: {}",
+            String::from_utf8_lossy(http.body())
+        );
+        anyhow::ensure!(
+            !http.unprojected,
+            "an answer came before the write could be read"
+        );
+    }
+    Ok(times)
 }
 
 /// One statement that inserts event, stream and claims of one customer; its values are those of the last one.
