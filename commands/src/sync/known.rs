@@ -47,13 +47,17 @@ pub(super) async fn unchanged(
 ) -> Result<Vec<Known>, CommandError> {
     Ok(sqlx::query_as(
         "SELECT k.record, k.no, k.stream_id, k.digest
-           FROM job_sync_known k
+           FROM unnest($2::bigint[]) AS wanted(record)
+          CROSS JOIN LATERAL (
+                SELECT *
+                  FROM job_sync_known o
+                 WHERE o.record = wanted.record AND o.connection_id = $1 AND o.digest IS NOT NULL
+                OFFSET 0) k
           CROSS JOIN LATERAL (
                 SELECT
                   FROM log_streams o
                  WHERE o.stream_id = k.stream_id AND o.version = k.version
-                OFFSET 0) s
-          WHERE k.record = ANY ($2) AND k.connection_id = $1 AND k.digest IS NOT NULL",
+                OFFSET 0) s",
     )
     .bind(connection)
     .bind(records)
