@@ -1,5 +1,5 @@
-//! What is kept about people beside their own streams, and goes when they are erased: rows of unmatched identities, and dispatches
-//! that found nobody behind an identity that is theirs.
+//! What is kept about people beside their own streams, and goes when they are erased: rows of unmatched identities, dispatches
+//! that found nobody behind an identity that is theirs, and what syncs know of them.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,9 @@ use roster_domain::channel::{CATALOGUE, Fact};
 use roster_domain::customer::Customer;
 use roster_domain::value::Value;
 use roster_store::Project;
+use uuid::Uuid;
 
+use crate::sync::forget_known;
 use crate::{CommandError, Directory};
 
 /// How the field of a channel is called that nothing else binds, behind the channel's name.
@@ -16,7 +18,10 @@ const OWN_FIELD: &str = "_primary_key";
 
 /// People who are erased.
 #[derive(Default)]
-pub(crate) struct Traces(Vec<Customer>);
+pub(crate) struct Traces {
+    people: Vec<Customer>,
+    streams: Vec<Uuid>,
+}
 
 /// By what people are known elsewhere.
 #[derive(Default)]
@@ -27,13 +32,14 @@ struct Names<'a> {
 
 impl Traces {
     /// Adds those of a customer.
-    pub(crate) fn add(&mut self, customer: Customer) {
-        self.0.push(customer);
+    pub(crate) fn add(&mut self, stream: Uuid, customer: Customer) {
+        self.streams.push(stream);
+        self.people.push(customer);
     }
 
     fn names(&self) -> Names<'_> {
         let mut names = Names::default();
-        self.0.iter().for_each(|customer| names.add(customer));
+        self.people.iter().for_each(|customer| names.add(customer));
         names
     }
 }
@@ -73,7 +79,8 @@ impl Directory {
         project: &Project,
         traces: &Traces,
     ) -> Result<(), CommandError> {
-        if traces.0.is_empty() || !self.cell().knows_strangers(project).await? {
+        forget_known(self.cell(), &traces.streams).await?;
+        if traces.people.is_empty() || !self.cell().knows_strangers(project).await? {
             return Ok(());
         }
         let names = traces.names();

@@ -100,6 +100,8 @@ mod sync_crash;
 mod sync_deletions;
 #[path = "suite/sync_kills.rs"]
 mod sync_kills;
+#[path = "suite/sync_known.rs"]
+mod sync_known;
 #[path = "suite/sync_openapi.rs"]
 mod sync_openapi;
 #[path = "suite/sync_runs.rs"]

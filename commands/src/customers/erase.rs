@@ -63,7 +63,7 @@ impl Directory {
                 grants: access.grants.len() as u64,
             };
             let erasure = self.erasure(&project, &before, suppress, &meta).await?;
-            if let Some(position) = self.erase(&project, &before.state, erasure).await? {
+            if let Some(position) = self.erase(&project, &before, erasure).await? {
                 self.forget_id(&project, &id);
                 return Ok(Applied::at(erased, position));
             }
@@ -75,11 +75,11 @@ impl Directory {
     async fn erase(
         &self,
         project: &Project,
-        customer: &Customer,
+        customer: &Loaded<Customer>,
         erasure: Vec<Prepared>,
     ) -> Result<Option<i64>, CommandError> {
         let mut traces = Traces::default();
-        traces.add(customer.clone());
+        traces.add(customer.stream, customer.state.as_ref().clone());
         self.forget_traces(project, &traces).await?;
         let position = self.append_erasure(erasure).await?;
         if position.is_some()
@@ -131,7 +131,7 @@ impl Directory {
             let before = self.cell().load_fresh::<Customer>(project, stream).await?;
             current = before.state.version;
             let erasure = self.erasure(project, &before, suppress, meta).await?;
-            if let Some(position) = self.erase(project, &before.state, erasure).await? {
+            if let Some(position) = self.erase(project, &before, erasure).await? {
                 return Ok(Some(position));
             }
         }

@@ -11,6 +11,7 @@ use roster_domain::sync_run::{self, RunStatus, SyncRun, SyncRunCommand};
 use roster_store::{ChunkVerdict, Loaded, Project, Verdict};
 use uuid::Uuid;
 
+use super::known;
 use super::rows::{Row, Tag};
 use super::settings::{ConnectionInput, settle};
 use super::source::Source;
@@ -183,6 +184,8 @@ impl Directory {
                 self.cell()
                     .prepare(&project, &before, events, &ctx.meta())?,
             );
+            // What a run that goes on adds goes at its end.
+            known::forget_connection(self.cell(), before.stream).await?;
             let ChunkVerdict::Accepted { last_position } = self.cell().append_all(commands).await?
             else {
                 continue;

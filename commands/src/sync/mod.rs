@@ -4,13 +4,16 @@
 //! decisions as rows of an import, each page in one append with the record of how far the run is.
 
 mod connections;
+mod digest;
 mod due;
 mod gather;
+mod known;
 mod meaning;
 mod page;
 mod part;
 mod pipeline;
 mod reader;
+mod recall;
 mod removal;
 mod rows;
 mod run;
@@ -20,6 +23,7 @@ mod seen;
 mod settings;
 pub mod source;
 mod sweep;
+mod task;
 mod trial;
 mod worker;
 mod writer;
@@ -30,6 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use connections::{ConnectionDeleted, ConnectionSaved, DeletedRows};
+pub(crate) use known::forget as forget_known;
 pub use rows::{Row, Rows, Tag};
 pub use runs::{RunInput, RunStarted};
 pub use schedule::next_run_at;

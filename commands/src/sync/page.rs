@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use roster_domain::Personal;
 use roster_domain::connection::{Connection, parse_id};
-use roster_domain::customer::{Customer, CustomerEvent, DataSource, SourceKind};
+use roster_domain::customer::{DataSource, SourceKind};
 use roster_domain::import::{Counts, StoredIssue};
 use roster_domain::meta::Meta;
 use roster_domain::stream::Claim;
@@ -14,18 +14,17 @@ use roster_domain::sync_run::SyncRun;
 use roster_store::{Loaded, Prepared, Project};
 use uuid::Uuid;
 
+use super::known::{self, Finding, short};
 use super::meaning::read;
-use super::seen::{self, Mark};
+use super::recall::{Passed, Said};
+use super::seen;
 use super::source::Record;
-use crate::import::decide::{Outcome, Rules};
-use crate::import::issues::issue;
+use super::task::{Step, Task};
+use crate::import::decide::Rules;
 use crate::import::meaning::{Meaning, Refusal};
-use crate::import::work::{Decided, People, holders};
+use crate::import::work::{People, holders};
 use crate::schema::ActiveSchema;
 use crate::{CommandError, Directory};
-
-/// The longest text of a record that is kept with a failure, in bytes.
-const KEPT_RECORD: usize = 4 << 10;
 
 /// What all pages of one run share.
 pub(super) struct Desk {
@@ -49,7 +48,12 @@ pub(super) struct Worked {
     pub(super) issues: Vec<StoredIssue>,
     /// How many of the source were marked as being there who were not before.
     pub(super) marked: u64,
-    marks: Vec<Mark>,
+    /// Who was found, to be known by the next run.
+    pub(super) findings: Vec<Finding>,
+    /// What stands for the records that could not be applied.
+    pub(super) failed: Vec<Uuid>,
+    /// Customers who are there only once it is written.
+    pub(super) new: Vec<Uuid>,
     /// Customers on whose states it rests, also where nothing changes.
     pub(super) known: Vec<Uuid>,
     /// The version of the schema's stream that was relied on.
@@ -59,35 +63,20 @@ pub(super) struct Worked {
 /// Records, whom they name, and the present states of these.
 pub(super) struct Looked {
     active: Arc<ActiveSchema>,
+    said: Said,
+    passed: Passed,
     named: Named,
     people: People,
 }
 
-/// Records and whom they name.
-struct Named {
-    meanings: Vec<Meaning>,
-    person_of: Vec<Option<usize>>,
-    ids: Vec<String>,
-    /// What stands for each record.
-    keys: Vec<Uuid>,
-}
-
-/// What a decision is made of; nothing in it waits.
-struct Task {
-    desk: Arc<Desk>,
-    rules: Rules,
-    looks_up: bool,
-    records: Arc<Vec<Record>>,
-    /// How many records of the run came before.
-    before: u64,
-    named: Named,
-    people: People,
-}
-
-enum Step {
-    Void(String),
-    LookUp(Vec<Claim>),
-    Worked(Box<Worked>),
+/// The records that are not passed over, and whom they name.
+pub(super) struct Named {
+    /// Their places among all records.
+    pub(super) places: Vec<usize>,
+    pub(super) meanings: Vec<Meaning>,
+    /// The place of the person whom each of them names.
+    pub(super) person_of: Vec<Option<usize>>,
+    pub(super) ids: Vec<String>,
 }
 
 impl Desk {
@@ -97,13 +86,25 @@ impl Desk {
         records: &Arc<Vec<Record>>,
     ) -> Result<Looked, CommandError> {
         let active = self.directory.active_schema(&self.project).await?;
-        let named = self.name(&active, records).await?;
-        let people = People::find(&self.directory, &self.project, &named.ids).await?;
-        Ok(Looked {
-            active,
-            named,
-            people,
-        })
+        let said = self.said(&active, records).await?;
+        let mut passed = self.recall(&said).await?;
+        loop {
+            let named = self.name(&active, records, &passed).await?;
+            let people = People::find(&self.directory, &self.project, &named.ids).await?;
+            // Somebody whom another record names as well may be changed by it.
+            let others: HashSet<Uuid> = people.known().into_iter().collect();
+            let before = passed.len();
+            passed.retain(|_, row| !others.contains(&row.stream));
+            if passed.len() == before {
+                return Ok(Looked {
+                    active,
+                    said,
+                    passed,
+                    named,
+                    people,
+                });
+            }
+        }
     }
 
     /// Decides records by the present schema and states. `taken` are values of which it is known who has them.
@@ -117,6 +118,18 @@ impl Desk {
         self.decide(records, looked, before, taken).await
     }
 
+    /// Decides records once more, of which the first decision comes to nothing.
+    pub(super) async fn work_again(
+        self: &Arc<Self>,
+        worked: &Worked,
+        records: Arc<Vec<Record>>,
+        before: u64,
+        taken: HashMap<Claim, Uuid>,
+    ) -> Result<Worked, CommandError> {
+        known::forget(self.directory.cell(), &worked.new).await?;
+        self.work(records, before, taken).await
+    }
+
     /// Decides records by the states in which those whom they name were found.
     pub(super) async fn decide(
         self: &Arc<Self>,
@@ -127,10 +140,12 @@ impl Desk {
     ) -> Result<Worked, CommandError> {
         let Looked {
             active,
+            said,
+            passed,
             mut named,
             people,
         } = looked;
-        let marked = self.refuse_doubles(&mut named, &people).await?;
+        let owners = self.refuse_doubles(&said, &mut named, &people).await?;
         let gone = self.gone(&people).await?;
         let mut task = Task {
             rules: self.rules(&active, taken, gone),
@@ -138,7 +153,9 @@ impl Desk {
             looks_up: self.run.state.dry_run || self.looks_up_values.load(Ordering::Relaxed),
             records,
             before,
+            said,
             named,
+            owners,
             people,
         };
         let mut voided = None;
@@ -161,8 +178,9 @@ impl Desk {
                 }
                 Step::Worked(mut worked) => {
                     worked.schema_version = active.stream_version;
-                    let marks = std::mem::take(&mut worked.marks);
-                    worked.marked = marked + self.mark(&marks).await?;
+                    worked.counts.unchanged += passed.len() as u64;
+                    worked.known.extend(passed.values().map(|row| row.stream));
+                    self.mark(&mut worked, &passed).await?;
                     if let (Some(field), Some(pending), false) =
                         (&voided, &active.pending, self.run.state.dry_run)
                     {
@@ -212,25 +230,27 @@ impl Desk {
         &self,
         active: &ActiveSchema,
         records: &Arc<Vec<Record>>,
+        passed: &Passed,
     ) -> Result<Named, CommandError> {
         let (schema, records) = (Arc::clone(&active.schema), Arc::clone(records));
         let setup = self.connection.settings.setup.known().cloned();
         let mapping = setup.unwrap_or_default().mapping;
-        let (project, connection) = (Arc::clone(&self.project), self.connection.id);
+        let places: Vec<usize> = (0..records.len())
+            .filter(|place| !passed.contains_key(place))
+            .collect();
         let read_all = move || {
-            let mut places: HashMap<String, usize> = HashMap::with_capacity(records.len());
+            let mut people: HashMap<String, usize> = HashMap::with_capacity(places.len());
             let mut named = Named {
-                meanings: Vec::with_capacity(records.len()),
-                person_of: Vec::with_capacity(records.len()),
-                ids: Vec::with_capacity(records.len()),
-                keys: Vec::with_capacity(records.len()),
+                meanings: Vec::with_capacity(places.len()),
+                person_of: Vec::with_capacity(places.len()),
+                ids: Vec::with_capacity(places.len()),
+                places,
             };
-            for record in records.iter() {
-                named.keys.push(project.record_key(connection, &record.id));
-                let (id, meaning) = read(&mapping, &schema, record);
+            for place in &named.places {
+                let (id, meaning) = read(&mapping, &schema, &records[*place]);
                 let ids = &mut named.ids;
                 named.person_of.push(id.map(|id| {
-                    *places.entry(id).or_insert_with_key(|id| {
+                    *people.entry(id).or_insert_with_key(|id| {
                         ids.push(id.clone());
                         ids.len() - 1
                     })
@@ -245,39 +265,28 @@ impl Desk {
     }
 
     /// Keeps a second record out that names somebody whom another one names: they would undo each other in every run. In a walk
-    /// through everything that holds across its pages, and customers who are named are marked as being there; how many of the
-    /// marks are new.
+    /// through everything that holds across its pages. What stands for the record by which each person is found, by the
+    /// person's place.
     async fn refuse_doubles(
         &self,
+        said: &Said,
         named: &mut Named,
         people: &People,
-    ) -> Result<u64, CommandError> {
-        let mut first: HashMap<usize, Uuid> = HashMap::new();
-        let mut known = HashMap::new();
-        let mut marked = 0;
-        if self.run.state.is_full {
-            let mut marks: Vec<Mark> = Vec::with_capacity(named.keys.len());
-            let mut is_marked = vec![false; people.streams.len()];
-            for (key, place) in named.keys.iter().zip(&named.person_of) {
-                let place = place.filter(|place| people.loaded[*place].is_some());
-                if let Some(place) = place.filter(|place| !is_marked[*place]) {
-                    is_marked[place] = true;
-                    marks.push((people.streams[place], *key));
-                }
-            }
-            marked = self.mark(&marks).await?;
-            // Marks that are not new are of pages before.
-            if marked < marks.len() as u64 {
-                let streams: Vec<Uuid> = marks.into_iter().map(|(stream, _)| stream).collect();
-                known = seen::found(self.directory.cell(), self.run.stream, &streams).await?;
-            }
-        }
-        for (index, key) in named.keys.iter().copied().enumerate() {
-            let Some(place) = named.person_of[index] else {
+    ) -> Result<HashMap<usize, i64>, CommandError> {
+        let mut owners: HashMap<usize, i64> = HashMap::new();
+        let known = if self.run.state.is_full {
+            let (cell, connection) = (self.directory.cell(), self.connection.id);
+            seen::found(cell, self.run.stream, connection, &people.known()).await?
+        } else {
+            HashMap::new()
+        };
+        for (index, place) in named.places.iter().enumerate() {
+            let Some(person) = named.person_of[index] else {
                 continue;
             };
-            let known = known.get(&people.streams[place]).copied();
-            let owner = *first.entry(place).or_insert(known.unwrap_or(key));
+            let key = short(said.keys[*place]);
+            let known = known.get(&people.streams[person]).copied();
+            let owner = *owners.entry(person).or_insert(known.unwrap_or(key));
             if owner != key && matches!(named.meanings[index], Meaning::Customer(_)) {
                 named.meanings[index] = Meaning::Refused(Refusal::new(
                     None,
@@ -286,14 +295,23 @@ impl Desk {
                 ));
             }
         }
-        Ok(marked)
+        Ok(owners)
     }
 
-    async fn mark(&self, marks: &[Mark]) -> Result<u64, CommandError> {
-        if marks.is_empty() {
-            return Ok(0);
+    /// Remembers in a walk through everything who is there, and what the next one need not look at.
+    async fn mark(&self, worked: &mut Worked, passed: &Passed) -> Result<(), CommandError> {
+        if !self.run.state.is_full {
+            return Ok(());
         }
-        seen::mark(self.directory.cell(), self.run.stream, marks).await
+        let (cell, run_id) = (self.directory.cell(), self.run.stream);
+        let passed: Vec<i64> = passed.values().map(|row| row.no).collect();
+        let found = &worked.findings;
+        worked.marked = seen::mark(cell, run_id, self.connection.id, found, &passed).await?
+            + seen::mark_failed(cell, run_id, &worked.failed).await?;
+        let new: HashSet<&Uuid> = worked.new.iter().collect();
+        let streams = found.iter().map(|finding| finding.stream);
+        let read: Vec<Uuid> = streams.filter(|stream| !new.contains(stream)).collect();
+        known::forget_erased(cell, &read).await
     }
 
     /// The connections of rows that are gone themselves.
@@ -317,108 +335,6 @@ impl Desk {
     }
 }
 
-impl Task {
-    fn run(&mut self) -> Result<Step, CommandError> {
-        let named = &mut self.named;
-        let (meanings, person_of) = (&mut named.meanings, &named.person_of);
-        let decided = self
-            .people
-            .decide(&self.rules, meanings, person_of, self.looks_up);
-        Ok(match decided {
-            Decided::Void(field) => Step::Void(field),
-            Decided::LookUp(claims) => Step::LookUp(claims),
-            Decided::Events(events, outcome) => {
-                Step::Worked(Box::new(self.finish(events, &outcome)?))
-            }
-        })
-    }
-
-    fn finish(
-        &self,
-        events: Vec<Vec<CustomerEvent>>,
-        outcome: &Outcome,
-    ) -> Result<Worked, CommandError> {
-        let desk = &self.desk;
-        let cell = desk.directory.cell();
-        let mut commands = Vec::new();
-        let mut new: HashMap<usize, Loaded<Customer>> = HashMap::new();
-        for (place, events) in events.into_iter().enumerate() {
-            if events.is_empty() || desk.run.state.dry_run {
-                continue;
-            }
-            if let Some(before) = &self.people.loaded[place] {
-                commands.push(cell.prepare(&desk.project, before, events, &desk.meta)?);
-                continue;
-            }
-            let before = cell.new_stream::<Customer>(self.people.streams[place]);
-            commands.push(cell.prepare(&desk.project, &before, events, &desk.meta)?);
-            new.insert(place, before);
-        }
-        let issues = outcome.findings.iter().map(|finding| {
-            let person = finding.person.and_then(|place| {
-                self.people.loaded[place]
-                    .as_ref()
-                    .or_else(|| new.get(&place))
-            });
-            let id = finding
-                .person
-                .and_then(|place| self.named.ids.get(place))
-                .map(String::as_str);
-            let record = &self.records[finding.index];
-            let text = kept(record);
-            let cells = [record.id.as_str(), text.as_str()];
-            let number = self.before + finding.index as u64 + 1;
-            issue(&desk.run, finding, number, cells.into_iter(), id, person)
-        });
-        Ok(Worked {
-            commands,
-            void: None,
-            counts: outcome.counts,
-            warnings: outcome.warnings,
-            issues: issues.collect(),
-            marked: 0,
-            marks: self.marks(outcome),
-            known: self.people.known(),
-            schema_version: 0,
-        })
-    }
-
-    /// Who is new is there, and so is every record that could not be applied; customers who were known are marked already.
-    fn marks(&self, outcome: &Outcome) -> Vec<Mark> {
-        if !self.desk.run.state.is_full {
-            return Vec::new();
-        }
-        let failed = outcome.findings.iter();
-        let failed: HashSet<usize> = failed
-            .filter(|finding| finding.severity == roster_domain::import::Severity::Failed)
-            .map(|finding| finding.index)
-            .collect();
-        let mut marks = Vec::new();
-        for (index, key) in self.named.keys.iter().copied().enumerate() {
-            if failed.contains(&index) {
-                marks.push((key, key));
-                continue;
-            }
-            let place = self.named.person_of[index];
-            if let Some(place) = place.filter(|place| self.people.loaded[*place].is_none()) {
-                marks.push((self.people.streams[place], key));
-            }
-        }
-        marks
-    }
-}
-
-/// A record as it is kept with a failure.
-fn kept(record: &Record) -> String {
-    let mut text = serde_json::to_string(&record.fields).unwrap_or_default();
-    let mut end = text.len().min(KEPT_RECORD);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    text
-}
-
-fn internal() -> CommandError {
+pub(super) fn internal() -> CommandError {
     CommandError::internal("the records of a run could not be decided")
 }

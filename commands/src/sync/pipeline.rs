@@ -84,7 +84,8 @@ impl Ready {
     async fn decide_again(&mut self, desk: &Arc<Desk>) -> Result<(), CommandError> {
         let records = Arc::clone(&self.piece.records);
         let marked = self.worked.marked;
-        self.worked = desk.work(records, self.before, HashMap::new()).await?;
+        let again = desk.work_again(&self.worked, records, self.before, HashMap::new());
+        self.worked = again.await?;
         self.worked.marked += marked;
         Ok(())
     }
@@ -230,22 +231,14 @@ impl Writer {
         let carried = self.carried.clone();
         let mut marked = 0;
         for _ in 0..LOSSES {
-            let Worked {
-                mut commands,
-                void,
-                counts,
-                warnings,
-                issues,
-                schema_version,
-                ..
-            } = worked;
+            let mut commands = std::mem::take(&mut worked.commands);
             marked += worked.marked;
             self.carried = carried.clone();
-            self.carried.counts = self.carried.counts.plus(counts);
-            self.carried.warnings += warnings;
-            self.carried.issues.extend(issues);
+            self.carried.counts = self.carried.counts.plus(worked.counts);
+            self.carried.warnings += worked.warnings;
+            self.carried.issues.append(&mut worked.issues);
             self.carried.marked += marked;
-            commands.extend(void);
+            commands.extend(worked.void.take());
             let is_due = self.carried.ends_walk
                 || self.carried.counts.total() >= QUIET_RECORDS
                 || self.carried.issues.len() >= MANY_ISSUES
@@ -253,7 +246,7 @@ impl Writer {
             if commands.is_empty() && !(is_due && piece.is_whole()) {
                 return Ok(Taken::On);
             }
-            let guard = (!commands.is_empty()).then_some(schema_version);
+            let guard = (!commands.is_empty()).then_some(worked.schema_version);
             match self.record(commands, guard).await? {
                 Recorded::On => return Ok(Taken::On),
                 Recorded::Over => return Ok(Taken::Over),
@@ -264,7 +257,8 @@ impl Writer {
                         taken.extend(lost.values);
                     }
                     let records = Arc::clone(&piece.records);
-                    worked = desk.work(records, before, taken.clone()).await?;
+                    let again = desk.work_again(&worked, records, before, taken.clone());
+                    worked = again.await?;
                 }
             }
         }

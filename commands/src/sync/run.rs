@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
+use roster_domain::connection::Connection;
 use roster_domain::meta::Meta;
 use roster_domain::stream::kind;
+use roster_domain::sync_run::SyncRun;
 use roster_store::Project;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::SyncOptions;
 use super::reader::End;
-use super::seen;
 use super::worker::Run;
+use super::{SyncOptions, known, seen};
 use crate::jobs::Ran;
 use crate::{CommandError, Directory};
 
@@ -44,10 +45,25 @@ impl Directory {
                 run.go(stop).await?
             };
             if ran == Ran::Ended {
-                seen::discard(self.cell(), id).await?;
+                self.tidy(project, id).await?;
             }
             Ok(ran)
         };
         self.leased(project, id, kind::SYNC_RUN, run).await
+    }
+
+    /// Forgets what a run that is over found, and what nobody needs to know any more.
+    async fn tidy(&self, project: &Project, id: Uuid) -> Result<(), CommandError> {
+        let cell = self.cell();
+        seen::discard(cell, id).await?;
+        let run = cell.load::<SyncRun>(project, id).await?.state;
+        let connection_id = run.connection_id;
+        let connection = cell.load::<Connection>(project, connection_id).await?;
+        if !connection.state.is_there() {
+            known::forget_connection(cell, connection_id).await?;
+        } else if !run.is_walked {
+            known::forget_unwritten(cell, connection_id).await?;
+        }
+        Ok(())
     }
 }

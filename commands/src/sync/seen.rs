@@ -1,80 +1,159 @@
-//! Who a walk found at its source: table `job_sync_seen`, until the run ends. Memory stays the same whatever the source's size.
-//!
-//! A key is the stream of a customer, or the keyed hash of a record that could not be applied: such a record is there, so
-//! nobody is taken away for it.
+//! Who a walk found at its source, until the run ends: customers as bits by the numbers of their rows in `job_sync_known`
+//! (table `job_sync_seen`), and records that could not be applied (`job_sync_failed`). Such a record is there, so nobody is taken
+//! away for it. Memory stays the same whatever the source's size.
 
 use std::collections::{HashMap, HashSet};
 
 use roster_store::Cell;
 use uuid::Uuid;
 
+use super::known::Finding;
 use crate::CommandError;
 
-/// One finding: the key, and the keyed hash of the record.
-pub(super) type Mark = (Uuid, Uuid);
+/// Remembers customers with what is known of them, and those whose rows have these numbers; how many of all are new to the run.
+pub(super) async fn mark(
+    cell: &Cell,
+    run_id: Uuid,
+    connection: Uuid,
+    findings: &[Finding],
+    passed: &[i64],
+) -> Result<u64, CommandError> {
+    if findings.is_empty() && passed.is_empty() {
+        return Ok(0);
+    }
+    let column = |of: fn(&Finding) -> Uuid| findings.iter().map(of).collect::<Vec<Uuid>>();
+    let records: Vec<i64> = findings.iter().map(|finding| finding.record).collect();
+    let versions: Vec<i32> = findings.iter().map(|finding| finding.version).collect();
+    let digests: Vec<Option<Uuid>> = findings.iter().map(|finding| finding.digest).collect();
+    let new: i64 = sqlx::query_scalar(
+        "WITH kept AS (
+            INSERT INTO job_sync_known AS k (stream_id, connection_id, record, version, digest)
+            SELECT u.stream_id, $2, u.record, u.version, u.digest
+              FROM unnest($3::uuid[], $4::bigint[], $5::integer[], $6::uuid[]) AS u(stream_id, record, version, digest)
+                ON CONFLICT (stream_id, connection_id) DO UPDATE
+               SET record = EXCLUDED.record, version = EXCLUDED.version, digest = EXCLUDED.digest
+         RETURNING k.no
+         ), marks AS MATERIALIZED (
+            SELECT m.no >> 10 AS block, bit_or(set_bit(0::bit(1024), (m.no & 1023)::integer, 1)) AS bits
+              FROM (SELECT no FROM kept UNION ALL SELECT unnest($7::bigint[])) AS m(no)
+             GROUP BY m.no >> 10
+         ), put AS (
+            INSERT INTO job_sync_seen AS s (run_id, block, bits)
+            SELECT $1, m.block, m.bits
+              FROM marks m
+                ON CONFLICT (run_id, block) DO UPDATE
+               SET bits = s.bits | EXCLUDED.bits
+         )
+         SELECT COALESCE(sum(bit_count(m.bits & ~COALESCE(s.bits, 0::bit(1024)))), 0)::bigint
+           FROM marks m
+           LEFT JOIN job_sync_seen s ON s.run_id = $1 AND s.block = m.block",
+    )
+    .bind(run_id)
+    .bind(connection)
+    .bind(column(|finding| finding.stream))
+    .bind(records)
+    .bind(versions)
+    .bind(digests)
+    .bind(passed)
+    .fetch_one(cell.pool())
+    .await?;
+    Ok(u64::try_from(new).unwrap_or_default())
+}
 
-/// Remembers findings; how many of them are new.
-pub(super) async fn mark(cell: &Cell, run_id: Uuid, marks: &[Mark]) -> Result<u64, CommandError> {
-    let (keys, records): (Vec<Uuid>, Vec<Uuid>) = marks.iter().copied().unzip();
+/// Remembers records that could not be applied; how many of them are new.
+pub(super) async fn mark_failed(
+    cell: &Cell,
+    run_id: Uuid,
+    records: &[Uuid],
+) -> Result<u64, CommandError> {
+    if records.is_empty() {
+        return Ok(0);
+    }
     let marked = sqlx::query(
-        "INSERT INTO job_sync_seen (run_id, key, record)
-         SELECT $1, u.key, u.record
-           FROM unnest($2::uuid[], $3::uuid[]) AS u(key, record)
+        "INSERT INTO job_sync_failed (run_id, record)
+         SELECT $1, unnest($2::uuid[])
              ON CONFLICT DO NOTHING",
     )
     .bind(run_id)
-    .bind(keys)
     .bind(records)
     .execute(cell.pool())
     .await?;
     Ok(marked.rows_affected())
 }
 
-/// By which records these keys were found before.
+/// Those of these customers whom the run met, and what stands for the record by which it did.
 pub(super) async fn found(
     cell: &Cell,
     run_id: Uuid,
-    keys: &[Uuid],
-) -> Result<HashMap<Uuid, Uuid>, CommandError> {
-    let rows: Vec<(Uuid, Uuid)> = sqlx::query_as(
-        "SELECT f.key, f.record
-           FROM unnest($2::uuid[]) AS wanted(key)
+    connection: Uuid,
+    streams: &[Uuid],
+) -> Result<HashMap<Uuid, i64>, CommandError> {
+    if streams.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<(Uuid, i64)> = sqlx::query_as(
+        "SELECT k.stream_id, k.record
+           FROM unnest($3::uuid[]) AS wanted(stream_id)
           CROSS JOIN LATERAL (
-                SELECT s.key, s.record
-                  FROM job_sync_seen s
-                 WHERE s.run_id = $1 AND s.key = wanted.key
-                OFFSET 0) f",
+                SELECT o.stream_id, o.record, o.no
+                  FROM job_sync_known o
+                 WHERE o.stream_id = wanted.stream_id AND o.connection_id = $2
+                OFFSET 0) k
+          CROSS JOIN LATERAL (
+                SELECT
+                  FROM job_sync_seen b
+                 WHERE b.run_id = $1 AND b.block = k.no >> 10 AND get_bit(b.bits, (k.no & 1023)::integer) = 1
+                OFFSET 0) s",
     )
     .bind(run_id)
-    .bind(keys)
+    .bind(connection)
+    .bind(streams)
     .fetch_all(cell.pool())
     .await?;
     Ok(rows.into_iter().collect())
 }
 
-/// Which of these keys were found.
-pub(super) async fn are_there(
+/// Which of these records could not be applied.
+pub(super) async fn failed(
     cell: &Cell,
     run_id: Uuid,
-    keys: &[Uuid],
+    records: &[Uuid],
 ) -> Result<HashSet<Uuid>, CommandError> {
-    Ok(found(cell, run_id, keys).await?.into_keys().collect())
+    let rows: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT f.record
+           FROM unnest($2::uuid[]) AS wanted(record)
+          CROSS JOIN LATERAL (
+                SELECT o.record
+                  FROM job_sync_failed o
+                 WHERE o.run_id = $1 AND o.record = wanted.record
+                OFFSET 0) f",
+    )
+    .bind(run_id)
+    .bind(records)
+    .fetch_all(cell.pool())
+    .await?;
+    Ok(rows.into_iter().collect())
 }
 
 /// How many findings there are.
 pub(super) async fn count(cell: &Cell, run_id: Uuid) -> Result<u64, CommandError> {
-    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM job_sync_seen WHERE run_id = $1")
-        .bind(run_id)
-        .fetch_one(cell.pool())
-        .await?;
+    let count: i64 = sqlx::query_scalar(
+        "SELECT (SELECT COALESCE(sum(bit_count(bits)), 0) FROM job_sync_seen WHERE run_id = $1)::bigint
+              + (SELECT count(*) FROM job_sync_failed WHERE run_id = $1)",
+    )
+    .bind(run_id)
+    .fetch_one(cell.pool())
+    .await?;
     Ok(u64::try_from(count).unwrap_or_default())
 }
 
 /// Forgets what a run found.
 pub(crate) async fn discard(cell: &Cell, run_id: Uuid) -> Result<(), CommandError> {
-    sqlx::query("DELETE FROM job_sync_seen WHERE run_id = $1")
-        .bind(run_id)
-        .execute(cell.pool())
-        .await?;
+    for table in ["job_sync_seen", "job_sync_failed"] {
+        sqlx::query(&format!("DELETE FROM {table} WHERE run_id = $1"))
+            .bind(run_id)
+            .execute(cell.pool())
+            .await?;
+    }
     Ok(())
 }

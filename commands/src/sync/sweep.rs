@@ -112,17 +112,18 @@ impl Sweep {
 
     /// Those of some rows that the walk did not see, neither as a customer nor as a record that failed.
     async fn gone(&self, rows: &[Row]) -> Result<Vec<Uuid>, CommandError> {
+        let (cell, run_id) = (self.desk.directory.cell(), self.desk.run.stream);
+        let connection = self.desk.connection.id;
         let record = |row: &Row| {
             let id = row.external_id.as_deref()?;
-            let connection = self.desk.connection.id;
             Some(self.desk.project.record_key(connection, id))
         };
-        let streams = rows.iter().map(|row| row.stream);
-        let keys: Vec<Uuid> = streams.chain(rows.iter().filter_map(record)).collect();
-        let cell = self.desk.directory.cell();
-        let seen = seen::are_there(cell, self.desk.run.stream, &keys).await?;
+        let streams: Vec<Uuid> = rows.iter().map(|row| row.stream).collect();
+        let records: Vec<Uuid> = rows.iter().filter_map(record).collect();
+        let found = seen::found(cell, run_id, connection, &streams).await?;
+        let failed = seen::failed(cell, run_id, &records).await?;
         let is_seen = |row: &&Row| {
-            seen.contains(&row.stream) || record(row).is_some_and(|key| seen.contains(&key))
+            found.contains_key(&row.stream) || record(row).is_some_and(|key| failed.contains(&key))
         };
         Ok(rows
             .iter()

@@ -24,7 +24,7 @@ use super::settings::opened;
 use super::source::Walk;
 use super::sweep::Sweep;
 use super::writer::{Taken, Writer};
-use super::{SyncOptions, Syncing, Tag, seen};
+use super::{SyncOptions, Syncing, Tag, known, seen};
 use crate::jobs::Ran;
 use crate::leased::Held;
 use crate::{CommandError, Directory};
@@ -79,6 +79,7 @@ impl Run {
             return self.finish(no_source()).await;
         };
         if run.state.started_at.is_some() {
+            known::forget_unwritten(&cell, id).await?;
             self.execute(SyncRunCommand::Interrupt {
                 at: self.directory.now(),
             })

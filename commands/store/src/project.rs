@@ -43,16 +43,24 @@ impl Project {
 
     /// What stands for a record of a connection: it tells nothing of the source's id without the pepper.
     pub fn record_key(&self, connection: Uuid, record_id: &str) -> Uuid {
-        let hash = self.hash(&[b"record", connection.as_bytes(), record_id.as_bytes()]);
-        let mut first = [0; 16];
-        first.copy_from_slice(&hash[..16]);
-        Uuid::from_bytes(first)
+        first_half(&self.hash(&[b"record", connection.as_bytes(), record_id.as_bytes()]))
+    }
+
+    /// What stands for what a record says, by everything else that counts.
+    pub fn record_digest(&self, basis: &[u8; 32], said: &[u8]) -> Uuid {
+        first_half(&self.hash(&[b"said", basis, said]))
     }
 
     /// A hash under the project's pepper. What is hashed begins with a word for its purpose, which no claim does.
     pub(crate) fn hash(&self, parts: &[&[u8]]) -> [u8; 32] {
         self.pepper.of(parts)
     }
+}
+
+fn first_half(hash: &[u8; 32]) -> Uuid {
+    let mut first = [0; 16];
+    first.copy_from_slice(&hash[..16]);
+    Uuid::from_bytes(first)
 }
 
 const COLUMNS: &str =

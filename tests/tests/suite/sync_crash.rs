@@ -139,6 +139,17 @@ async fn a_killed_run_goes_on_where_it_stood() {
         .await
         .expect("a count");
     assert_eq!(seen, 0, "what was seen is forgotten");
+    let known: (i64, i64) = sqlx::query_as(
+        "SELECT count(*), count(s.stream_id) FROM job_sync_known LEFT JOIN log_streams s USING (stream_id)",
+    )
+    .fetch_one(&mut superuser)
+    .await
+    .expect("a count");
+    assert_eq!(
+        known,
+        (registered, registered),
+        "nobody who was never written"
+    );
     let again = RunInput {
         connection_id: id,
         ..RunInput::default()

@@ -1,0 +1,187 @@
+//! What some records come to, in a thread of its own: nothing in it waits.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use roster_domain::customer::{Customer, CustomerEvent};
+use roster_domain::import::Severity;
+use roster_domain::stream::Claim;
+use roster_store::{Loaded, Prepared};
+use uuid::Uuid;
+
+use super::known::{Finding, short};
+use super::page::{Desk, Named, Worked};
+use super::recall::Said;
+use super::source::Record;
+use crate::CommandError;
+use crate::import::decide::{Outcome, Rules};
+use crate::import::issues::issue;
+use crate::import::meaning::Meaning;
+use crate::import::work::{Decided, People};
+
+/// The longest text of a record that is kept with a failure, in bytes.
+const KEPT_RECORD: usize = 4 << 10;
+
+/// What a decision is made of.
+pub(super) struct Task {
+    pub(super) desk: Arc<Desk>,
+    pub(super) rules: Rules,
+    pub(super) looks_up: bool,
+    pub(super) records: Arc<Vec<Record>>,
+    /// How many records of the run came before.
+    pub(super) before: u64,
+    pub(super) said: Said,
+    pub(super) named: Named,
+    /// What stands for the record by which each person is found.
+    pub(super) owners: HashMap<usize, i64>,
+    pub(super) people: People,
+}
+
+pub(super) enum Step {
+    Void(String),
+    LookUp(Vec<Claim>),
+    Worked(Box<Worked>),
+}
+
+impl Task {
+    pub(super) fn run(&mut self) -> Result<Step, CommandError> {
+        let named = &mut self.named;
+        let (meanings, person_of) = (&mut named.meanings, &named.person_of);
+        let decided = self
+            .people
+            .decide(&self.rules, meanings, person_of, self.looks_up);
+        Ok(match decided {
+            Decided::Void(field) => Step::Void(field),
+            Decided::LookUp(claims) => Step::LookUp(claims),
+            Decided::Events(events, outcome) => {
+                Step::Worked(Box::new(self.finish(events, &outcome)?))
+            }
+        })
+    }
+
+    fn finish(
+        &self,
+        events: Vec<Vec<CustomerEvent>>,
+        outcome: &Outcome,
+    ) -> Result<Worked, CommandError> {
+        let desk = &self.desk;
+        let cell = desk.directory.cell();
+        let (findings, failed) = self.findings(&events, outcome);
+        let mut commands: Vec<Prepared> = Vec::new();
+        let mut new: HashMap<usize, Loaded<Customer>> = HashMap::new();
+        for (person, events) in events.into_iter().enumerate() {
+            if events.is_empty() || desk.run.state.dry_run {
+                continue;
+            }
+            if let Some(before) = &self.people.loaded[person] {
+                commands.push(cell.prepare(&desk.project, before, events, &desk.meta)?);
+                continue;
+            }
+            let before = cell.new_stream::<Customer>(self.people.streams[person]);
+            commands.push(cell.prepare(&desk.project, &before, events, &desk.meta)?);
+            new.insert(person, before);
+        }
+        let issues = outcome.findings.iter().map(|finding| {
+            let person = finding.person.and_then(|person| {
+                self.people.loaded[person]
+                    .as_ref()
+                    .or_else(|| new.get(&person))
+            });
+            let id = finding
+                .person
+                .and_then(|person| self.named.ids.get(person))
+                .map(String::as_str);
+            let place = self.named.places[finding.index];
+            let record = &self.records[place];
+            let text = kept(record);
+            let cells = [record.id.as_str(), text.as_str()];
+            let number = self.before + place as u64 + 1;
+            issue(&desk.run, finding, number, cells.into_iter(), id, person)
+        });
+        Ok(Worked {
+            void: None,
+            counts: outcome.counts,
+            warnings: outcome.warnings,
+            issues: issues.collect(),
+            marked: 0,
+            findings,
+            failed,
+            new: new.values().map(|person| person.stream).collect(),
+            known: self.people.known(),
+            schema_version: 0,
+            commands,
+        })
+    }
+
+    /// Who a walk through everything finds, with what is to be known of them, and what stands for records that could not be
+    /// applied.
+    fn findings(
+        &self,
+        events: &[Vec<CustomerEvent>],
+        outcome: &Outcome,
+    ) -> (Vec<Finding>, Vec<Uuid>) {
+        let (mut findings, mut failed) = (BTreeMap::new(), Vec::new());
+        if !self.desk.run.state.is_full {
+            return (Vec::new(), failed);
+        }
+        let issues = outcome.findings.iter();
+        let issues: HashMap<usize, Severity> = issues
+            .map(|finding| (finding.index, finding.severity))
+            .collect();
+        for (index, place) in self.named.places.iter().copied().enumerate() {
+            let key = self.said.keys[place];
+            let issue = issues.get(&index);
+            if issue == Some(&Severity::Failed) {
+                failed.push(key);
+            }
+            let Some(person) = self.named.person_of[index] else {
+                continue;
+            };
+            if self.owners.get(&person) != Some(&short(key)) {
+                continue;
+            }
+            let Some((stream, version, is_settled)) = self.found(person, &events[person]) else {
+                continue;
+            };
+            let is_applied = matches!(self.named.meanings[index], Meaning::Customer(_));
+            let digest = self.said.digests[place];
+            // The last one counts of a record that comes twice.
+            findings.insert(
+                person,
+                Finding {
+                    stream,
+                    record: short(key),
+                    version,
+                    digest: digest.filter(|_| is_settled && is_applied && issue.is_none()),
+                },
+            );
+        }
+        (findings.into_values().collect(), failed)
+    }
+
+    /// The stream and the version of a person who is there, or will be, and whether the record that asked for these events will
+    /// find nothing to do next time; whoever is changed may be changed by somebody else first, and who has another source is
+    /// subject to what becomes of that.
+    fn found(&self, person: usize, events: &[CustomerEvent]) -> Option<(Uuid, i32, bool)> {
+        let Some(before) = &self.people.loaded[person] else {
+            let is_new = !events.is_empty() && !self.desk.run.state.dry_run;
+            let version = i32::try_from(events.len()).unwrap_or(i32::MAX);
+            return is_new.then_some((self.people.streams[person], version, true));
+        };
+        let of = before.state.source.connection_id.as_ref();
+        let is_own = of.is_some() && of == self.rules.source.connection_id.as_ref();
+        let is_settled = events.is_empty() && is_own && !self.people.suppressed[person];
+        Some((before.stream, before.version, is_settled))
+    }
+}
+
+/// A record as it is kept with a failure.
+fn kept(record: &Record) -> String {
+    let mut text = serde_json::to_string(&record.fields).unwrap_or_default();
+    let mut end = text.len().min(KEPT_RECORD);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}
