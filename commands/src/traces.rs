@@ -2,6 +2,7 @@
 //! that found nobody behind an identity that is theirs, and what syncs know of them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use roster_domain::access::ConnectorIdentity;
 use roster_domain::channel::{CATALOGUE, Fact};
@@ -19,7 +20,7 @@ const OWN_FIELD: &str = "_primary_key";
 /// People who are erased.
 #[derive(Default)]
 pub(crate) struct Traces {
-    people: Vec<Customer>,
+    people: Vec<Arc<Customer>>,
     streams: Vec<Uuid>,
 }
 
@@ -32,7 +33,7 @@ struct Names<'a> {
 
 impl Traces {
     /// Adds those of a customer.
-    pub(crate) fn add(&mut self, stream: Uuid, customer: Customer) {
+    pub(crate) fn add(&mut self, stream: Uuid, customer: Arc<Customer>) {
         self.streams.push(stream);
         self.people.push(customer);
     }

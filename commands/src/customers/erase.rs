@@ -1,5 +1,7 @@
 //! Erase a person for ever.
 
+use std::sync::Arc;
+
 use roster_domain::customer::{Customer, CustomerCommand, decide};
 use roster_domain::meta::Meta;
 use roster_domain::stream::{Claim, kind};
@@ -79,7 +81,7 @@ impl Directory {
         erasure: Vec<Prepared>,
     ) -> Result<Option<i64>, CommandError> {
         let mut traces = Traces::default();
-        traces.add(customer.stream, customer.state.as_ref().clone());
+        traces.add(customer.stream, Arc::clone(&customer.state));
         self.forget_traces(project, &traces).await?;
         let position = self.append_erasure(erasure).await?;
         if position.is_some()
