@@ -1,7 +1,7 @@
 //! How a read model that a write does not wait for shares the machine with those that it does.
 //!
-//! Large pages cost less a row, so changes are gathered: a little where they trickle, longer while interactive commands come
-//! in, and as long as the directory is behind. Whoever waits for the read model ends that at once.
+//! Large pages cost less a row, so changes are gathered: a little where they trickle, longer while interactive commands or bulk
+//! work come in, and as long as the directory is behind. Whoever waits for the read model ends that at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::status::Shared;
 const DIRECTORY_LAG: i64 = 2_000;
 /// How far another read model may lag before the machine is left to it, in events.
 const OTHER_LAG: i64 = 1_000;
-/// The rest after a page while interactive commands come in, in times of that page: a tenth of one processor is taken then.
+/// The rest after a page while commands come in, in times of that page: a tenth of one processor is taken then.
 const REST: u32 = 9;
 /// The longest rest.
 const LONGEST_REST: Duration = Duration::from_secs(5);
@@ -92,7 +92,7 @@ impl Pace {
         if behind < self.gather.events {
             until += self.gather.time;
         }
-        if behind < FURTHEST_BEHIND && self.cell.is_busy() {
+        if behind < FURTHEST_BEHIND && (self.cell.is_busy() || self.cell.is_loading()) {
             until = until.max(self.rested);
         }
         Instant::now() < until

@@ -14,7 +14,7 @@ const LARGEST: usize = 5_000;
 const SMALLEST: usize = 100;
 /// How long a chunk may hold the lock while interactive commands come in.
 const HOLD: Duration = Duration::from_millis(25);
-/// How long after the last interactive command bulk work stays small.
+/// How long after the last command of a kind others still make room for it.
 const QUIET_AFTER: Duration = Duration::from_secs(1);
 /// How far the directory projection may lag while interactive commands come in.
 const LAG: i64 = 2_000;
@@ -26,34 +26,58 @@ pub struct BulkRoom {
     pub commands: usize,
 }
 
-/// What the chunks so far took, and when an interactive command came in last.
+/// What the chunks so far took, and when an interactive command and a chunk came in last.
 pub(crate) struct BulkControl {
-    last_interactive: Mutex<Option<Instant>>,
+    last_interactive: Last,
+    last_chunk: Last,
     events_per_hold: AtomicUsize,
+}
+
+/// When something was last.
+struct Last(Mutex<Option<Instant>>);
+
+impl Last {
+    const fn never() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    fn is_now(&self) {
+        if let Ok(mut last) = self.0.lock() {
+            *last = Some(Instant::now());
+        }
+    }
+
+    fn is_recent(&self) -> bool {
+        self.0
+            .lock()
+            .is_ok_and(|last| last.is_some_and(|at| at.elapsed() < QUIET_AFTER))
+    }
 }
 
 impl BulkControl {
     pub(crate) const fn new() -> Self {
         Self {
-            last_interactive: Mutex::new(None),
+            last_interactive: Last::never(),
+            last_chunk: Last::never(),
             events_per_hold: AtomicUsize::new(500),
         }
     }
 
     pub(crate) fn interactive(&self) {
-        if let Ok(mut last) = self.last_interactive.lock() {
-            *last = Some(Instant::now());
-        }
+        self.last_interactive.is_now();
     }
 
     pub(crate) fn is_busy(&self) -> bool {
-        self.last_interactive
-            .lock()
-            .is_ok_and(|last| last.is_some_and(|at| at.elapsed() < QUIET_AFTER))
+        self.last_interactive.is_recent()
     }
 
-    /// Follows the measured speed, half of it new.
+    pub(crate) fn is_loading(&self) -> bool {
+        self.last_chunk.is_recent()
+    }
+
+    /// Follows the measured speed of a chunk, half of it new.
     pub(crate) fn measured(&self, events: usize, took: Duration) {
+        self.last_chunk.is_now();
         let micros = took.as_micros().max(1);
         let fits = u128::try_from(events).unwrap_or_default() * HOLD.as_micros() / micros;
         let fits = usize::try_from(fits)
@@ -83,6 +107,11 @@ impl Cell {
     /// Whether an interactive command came in during the last second.
     pub fn is_busy(&self) -> bool {
         self.control().is_busy()
+    }
+
+    /// Whether a chunk of bulk work was appended during the last second.
+    pub fn is_loading(&self) -> bool {
+        self.control().is_loading()
     }
 
     /// Waits while interactive commands come in and the directory projection is over 2,000 events behind.
