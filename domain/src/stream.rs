@@ -134,6 +134,25 @@ impl Claim {
     }
 }
 
+/// What the log relies on of a state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Everything that it holds exclusively.
+    pub claims: Vec<Claim>,
+    /// Whether the stream ended for ever.
+    pub is_closed: bool,
+}
+
+impl Held {
+    /// Of a state.
+    pub fn of<A: Stream>(state: &A) -> Self {
+        Self {
+            claims: state.claims(),
+            is_closed: state.is_closed(),
+        }
+    }
+}
+
 /// An aggregate whose events the log keeps.
 ///
 /// The claims that a command takes and releases are the difference between the claims of the state before and after it.
@@ -152,5 +171,11 @@ pub trait Stream: Aggregate<Event: StoredEvent> + Clone {
     /// Whether the stream ended for ever: its claims, snapshot and key go in the same append.
     fn is_closed(&self) -> bool {
         false
+    }
+
+    /// What the state of a snapshot's bytes comes to; `None` where they do not have the present shape.
+    fn held(snapshot: &[u8]) -> Option<Held> {
+        let state: Self = postcard::from_bytes(snapshot).ok()?;
+        Some(Held::of(&state))
     }
 }

@@ -5,8 +5,9 @@ use sqlx::PgConnection;
 
 use crate::StoreError;
 
-/// Bytes after which a block is handed on.
-const BLOCK: usize = 1 << 20;
+/// Bytes after which a block is handed on: a few hundred rows, so that whoever works on several at once ends with all of them
+/// at about the same time, and the cache holds them.
+const BLOCK: usize = 1 << 18;
 /// What a binary copy begins with: the signature, flags and the length of an extension.
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 /// Bytes of flags and length after the signature.
@@ -56,13 +57,13 @@ pub fn rows<const COLUMNS: usize>(
             return Ok(());
         }
         if usize::try_from(i16::from_be_bytes(count)) != Ok(COLUMNS) {
-            return Err(TORN);
+            return Err(torn());
         }
         let mut columns = [None; COLUMNS];
         for column in &mut columns {
-            let length = i32::from_be_bytes(take::<4>(&mut rest).ok_or(TORN)?);
+            let length = i32::from_be_bytes(take::<4>(&mut rest).ok_or_else(torn)?);
             if let Ok(length) = usize::try_from(length) {
-                let (value, after) = rest.split_at_checked(length).ok_or(TORN)?;
+                let (value, after) = rest.split_at_checked(length).ok_or_else(torn)?;
                 *column = Some(value);
                 rest = after;
             }
@@ -72,8 +73,10 @@ pub fn rows<const COLUMNS: usize>(
     Ok(())
 }
 
-/// Rows that do not have the form of a binary copy.
-const TORN: StoreError = StoreError::Malformed("copied row");
+/// Rows that do not have the form of a binary copy. Made where it is needed: letting one go costs as much as reading a column.
+const fn torn() -> StoreError {
+    StoreError::Malformed("copied row")
+}
 
 fn take<const BYTES: usize>(rest: &mut &[u8]) -> Option<[u8; BYTES]> {
     let (value, after) = rest.split_first_chunk::<BYTES>()?;
@@ -85,7 +88,7 @@ fn take<const BYTES: usize>(rest: &mut &[u8]) -> Option<[u8; BYTES]> {
 pub fn fixed<const BYTES: usize>(column: Option<&[u8]>) -> Result<[u8; BYTES], StoreError> {
     column
         .and_then(|value| value.try_into().ok())
-        .ok_or(StoreError::Malformed("copied column"))
+        .ok_or_else(|| StoreError::Malformed("copied column"))
 }
 
 #[cfg(test)]

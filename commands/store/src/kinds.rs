@@ -15,7 +15,7 @@ use roster_domain::import::Import;
 use roster_domain::preparation::Preparation;
 use roster_domain::purge::Purge;
 use roster_domain::schema::ProjectSchema;
-use roster_domain::stream::{Claim, Stream};
+use roster_domain::stream::{Held, Stream};
 use roster_domain::suppression::Suppression;
 use roster_domain::sync_run::SyncRun;
 use serde_json::Value;
@@ -47,7 +47,7 @@ pub(crate) struct Kind {
     /// The mark of its snapshot's present shape.
     pub(crate) fingerprint: i32,
     /// What an opened snapshot says; `None` where it does not have the present shape.
-    pub(crate) of_snapshot: fn(&[u8]) -> Option<Folded>,
+    pub(crate) of_snapshot: fn(&[u8]) -> Option<Held>,
     /// What a whole stream of events comes to.
     pub(crate) fold: fn(&[Recorded]) -> Result<Folded, StoreError>,
     /// The shapes that end a stream for ever.
@@ -65,12 +65,10 @@ type Persist = for<'a> fn(
     &'a [SerializedEvent],
 ) -> BoxFuture<'a, Result<(), PersistenceError>>;
 
-/// What the log relies on of a state.
+/// What a whole stream comes to.
 pub(crate) struct Folded {
-    /// Everything that it holds exclusively.
-    pub(crate) claims: Vec<Claim>,
-    /// Whether the stream has ended.
-    pub(crate) is_closed: bool,
+    /// What the log relies on.
+    pub(crate) held: Held,
     /// The state as a snapshot has it.
     pub(crate) snapshot: Vec<u8>,
 }
@@ -88,7 +86,7 @@ impl Kind {
             no: A::KIND,
             types: <A::Event as StoredEvent>::TYPES,
             fingerprint: fingerprint_of::<A>(),
-            of_snapshot: of_snapshot::<A>,
+            of_snapshot: A::held,
             fold: fold::<A>,
             closing: closing::<A>,
             decoded: decoded::<A::Event>,
@@ -112,23 +110,13 @@ impl Kind {
     }
 }
 
-fn of_snapshot<A: Stream>(plain: &[u8]) -> Option<Folded> {
-    let state: A = postcard::from_bytes(plain).ok()?;
-    Some(Folded {
-        claims: state.claims(),
-        is_closed: state.is_closed(),
-        snapshot: Vec::new(),
-    })
-}
-
 fn fold<A: Stream>(events: &[Recorded]) -> Result<Folded, StoreError> {
     let mut state = A::default();
     for recorded in events {
         state.apply(recorded.decode()?);
     }
     Ok(Folded {
-        claims: state.claims(),
-        is_closed: state.is_closed(),
+        held: Held::of(&state),
         snapshot: postcard::to_stdvec(&state).map_err(|_| StoreError::Malformed("state"))?,
     })
 }

@@ -6,6 +6,7 @@ mod access_shapes;
 mod command;
 mod decide;
 mod event;
+mod held;
 mod identities;
 mod refusal;
 mod source;

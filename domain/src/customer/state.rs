@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CustomerEvent, DataSource, SourceKind};
+use super::{CustomerEvent, DataSource, SourceKind, held};
 use crate::access::{Access, ConnectorIdentity, Grant, Link};
-use crate::stream::{Claim, Stream, kind};
+use crate::stream::{Claim, Held, Stream, kind};
 use crate::value::Profile;
 use crate::{Personal, Timestamp};
 
@@ -264,5 +264,9 @@ impl Stream for Customer {
 
     fn is_closed(&self) -> bool {
         self.status == Status::Erased
+    }
+
+    fn held(snapshot: &[u8]) -> Option<Held> {
+        held::held(snapshot)
     }
 }

@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use roster_domain::stream::Held;
 use uuid::Uuid;
 
 use super::states::Context;
 use crate::Project;
-use crate::kinds::Folded;
 
 /// Sums of claims; a stream belongs to one of them.
 const SUMS: usize = 4_096;
@@ -69,14 +69,8 @@ impl Expected {
             .is_none_or(|only| only.contains(&sum_of(stream)))
     }
 
-    pub(super) fn add(
-        &mut self,
-        context: &Context,
-        project: &Project,
-        stream: Uuid,
-        state: &Folded,
-    ) {
-        for claim in &state.claims {
+    pub(super) fn add(&mut self, context: &Context, project: &Project, stream: Uuid, held: &Held) {
+        for claim in &held.claims {
             let key = project.claim_key(claim);
             if self.only.is_some() {
                 self.rows.push(ClaimRow {

@@ -54,7 +54,7 @@ pub(super) async fn fold(
                             .findings
                             .of(stream, "the stream's snapshot differs from its events");
                     }
-                    expected.add(context, &wanted.project, stream, &state);
+                    expected.add(context, &wanted.project, stream, &state.held);
                 }
                 Err(error) => {
                     states.unknown.insert(stream);
