@@ -163,7 +163,12 @@ impl Directory {
             self.known_fields.clear();
         }
         self.known_fields.absorb(folded.fields);
+        let unread = folded.unread.iter().map(|(_, stream)| *stream);
         self.gone = folded.deletes.iter().map(|gone| gone.stream).collect();
+        self.gone.extend(unread);
+        for stream in &self.gone {
+            self.rows.pop(stream);
+        }
         for (stream, row) in folded.inserts.into_iter().chain(folded.upserts) {
             self.rows.put(stream, row);
         }

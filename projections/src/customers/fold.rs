@@ -116,6 +116,8 @@ pub(crate) struct Folded {
     /// Rows in the place of others.
     pub(crate) upserts: Vec<(Uuid, Listed)>,
     pub(crate) deletes: Vec<Gone>,
+    /// Rows that go and were not read, by project and stream, if they are there: what is deleted says what they counted.
+    pub(crate) unread: Vec<(i32, Uuid)>,
     pub(crate) counts: BTreeMap<SourceKey, CountChange>,
     /// Names of profile fields that were written.
     pub(crate) fields: FieldNames,
@@ -201,8 +203,11 @@ impl Needed {
     }
 }
 
-/// The present rows that are needed to fold these events, without doubles.
+/// The present rows that are needed to fold these events, without doubles. Of somebody who only goes the id counts, and only
+/// where somebody else comes who may have it.
 pub(crate) fn needed(changes: &[Change]) -> Vec<Needed> {
+    let comes = |change: &Change| matches!(change.event, CustomerEvent::Registered { .. });
+    let somebody_comes = changes.iter().any(comes);
     let mut seen = HashSet::new();
     let mut rows = Vec::new();
     for change in changes {
@@ -213,7 +218,8 @@ pub(crate) fn needed(changes: &[Change]) -> Vec<Needed> {
             }
             CustomerEvent::Updated { .. } => true,
             // Before anything else, it is the first and the last of its stream here.
-            CustomerEvent::Erased { .. } => false,
+            CustomerEvent::Erased { .. } if somebody_comes => false,
+            CustomerEvent::Erased { .. } => continue,
             CustomerEvent::FieldsClaimed { .. }
             | CustomerEvent::IdentityLinked { .. }
             | CustomerEvent::IdentityUnlinked { .. }
@@ -289,6 +295,10 @@ pub(crate) fn fold(changes: Vec<Change>, mut present: HashMap<Uuid, Listed>) -> 
             (Some(row), event) => {
                 row.customer.fold(event);
                 row.position = position;
+            }
+            (None, CustomerEvent::Erased { .. }) if !entry.changed => {
+                folded.unread.push((project_no, stream));
+                continue;
             }
             (None, _) => continue,
         }

@@ -246,6 +246,23 @@ fn only_streams_that_begin_earlier_are_read() {
 }
 
 #[test]
+fn who_only_goes_is_read_where_somebody_comes() {
+    let goes = (1, CustomerEvent::Erased { at: Timestamp(30) });
+    let changes = page(vec![goes.clone(), (2, updated("Bob", None, None))]);
+    assert_eq!(needed(&changes), [Needed::row(7, stream(2))]);
+    let folded = fold(changes, HashMap::new());
+    assert_eq!(folded.unread, [(7, stream(1))]);
+    assert!(folded.deletes.is_empty() && folded.counts.is_empty());
+
+    let changes = page(vec![goes, (2, registered("ada", "Ada II"))]);
+    let gone = Needed {
+        with_profile: false,
+        ..Needed::row(7, stream(1))
+    };
+    assert_eq!(needed(&changes), [gone]);
+}
+
+#[test]
 fn a_page_cut_anywhere_gives_the_same_rows_and_counts() {
     let events = vec![
         (1, registered("ada", "Ada")),
@@ -262,6 +279,7 @@ fn a_page_cut_anywhere_gives_the_same_rows_and_counts() {
         let one = fold(first, HashMap::new());
         let mut present: HashMap<Uuid, Listed> = one.rows().cloned().collect();
         let two = fold(second, present.clone());
+        assert_eq!(two.unread, []);
         for gone in &two.deletes {
             present.remove(&gone.stream);
         }

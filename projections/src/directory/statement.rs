@@ -56,6 +56,17 @@ const ADD: &str = "
            last_upserted_at = GREATEST(v.last_upserted_at, EXCLUDED.last_upserted_at),
            position = EXCLUDED.position";
 
+/// What rows that were not read are in the counts.
+const WENT: &str = "
+ RETURNING v.project_no,
+           v.source_kind,
+           v.source_provider,
+           v.source_connection,
+           -1::bigint,
+           -v.enabled::integer::bigint,
+           'epoch'::timestamptz,
+           $4::bigint";
+
 /// A statement with its arguments.
 pub(super) struct Statement {
     sql: String,
@@ -77,7 +88,13 @@ impl Statement {
         // Without a look for a row that may be there, an insert costs two thirds.
         statement.customers("inserts", &folded.inserts, "")?;
         statement.customers("upserts", &folded.upserts, REPLACE)?;
-        statement.deletes(folded)?;
+        let gone = folded.deletes.iter();
+        statement.deletes(
+            "deletes",
+            gone.map(|gone| (gone.project_no, gone.stream)),
+            "",
+        )?;
+        statement.deletes("went", folded.unread.iter().copied(), WENT)?;
         statement.counts(folded)?;
         statement.fields(folded)?;
         statement.sql.push_str("\nSELECT true FROM fence");
@@ -126,16 +143,19 @@ impl Statement {
         Ok(())
     }
 
-    fn deletes(&mut self, folded: &Folded) -> Result<(), PageError> {
-        if folded.deletes.is_empty() {
+    fn deletes(
+        &mut self,
+        part: &str,
+        gone: impl Iterator<Item = (i32, Uuid)>,
+        returning: &str,
+    ) -> Result<(), PageError> {
+        let (projects, streams): (Vec<i32>, Vec<Uuid>) = gone.unzip();
+        if streams.is_empty() {
             return Ok(());
         }
-        let gone = folded.deletes.iter();
-        let (projects, streams): (Vec<i32>, Vec<Uuid>) =
-            gone.map(|gone| (gone.project_no, gone.stream)).unzip();
         let (projects, streams) = (self.argument(projects)?, self.argument(streams)?);
         self.part(&format!(
-            ", deletes AS (
+            ", {part} AS (
     DELETE FROM view_customers v
      WHERE EXISTS (SELECT FROM fence)
        AND v.ctid = ANY (ARRAY(
@@ -146,14 +166,14 @@ impl Statement {
                     FROM view_customers o
                    WHERE o.stream_id = gone.stream_id
                      AND o.project_no + 0 = gone.project_no
-                  OFFSET 0) found))
+                  OFFSET 0) found)){returning}
 )"
         ));
         Ok(())
     }
 
     fn counts(&mut self, folded: &Folded) -> Result<(), PageError> {
-        if folded.counts.is_empty() {
+        if folded.counts.is_empty() && folded.unread.is_empty() {
             return Ok(());
         }
         let counts = Counts::of(folded);
@@ -169,7 +189,30 @@ impl Statement {
         ];
         let names = "project_no, source_kind, source_provider, source_connection, count, enabled_count, last_upserted_at, \
                      position";
-        self.insert("counts", "view_data_sources", names, &columns, ADD);
+        if folded.unread.is_empty() {
+            self.insert("counts", "view_data_sources", names, &columns, ADD);
+            return Ok(());
+        }
+        let columns = columns.join(", ");
+        self.part(&format!(
+            ", counts AS (
+    INSERT INTO view_data_sources AS v ({names})
+    SELECT c.project_no,
+           c.source_kind,
+           c.source_provider,
+           c.source_connection,
+           sum(c.count)::bigint,
+           sum(c.enabled_count)::bigint,
+           max(c.last_upserted_at),
+           $4
+      FROM (SELECT u.*
+              FROM (SELECT {columns}) AS u({names})
+             UNION ALL
+            SELECT * FROM went) AS c
+     WHERE EXISTS (SELECT FROM fence)
+     GROUP BY c.project_no, c.source_kind, c.source_provider, c.source_connection{ADD}
+)"
+        ));
         Ok(())
     }
 
