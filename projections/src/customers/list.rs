@@ -94,7 +94,7 @@ pub(super) struct List<'a> {
     fingerprint: i64,
     after: Option<Key>,
     /// Customers in the buckets that pass.
-    bucketed: i64,
+    pub(super) bucketed: i64,
     offset: i64,
     /// One more than the page has, to see whether the list goes on.
     wanted: i64,

@@ -4,7 +4,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::filter::{Filter, Sort};
-use super::list::List;
+use super::list::{Known, List};
 use crate::QueryError;
 
 /// Who passes a filter.
@@ -42,20 +42,25 @@ pub async fn matching(
         ..filter.clone()
     };
     let list = List::new(pool, project_no, &filter).await?;
-    let (mut keys, known) = list.keys().await?;
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
-    let has_more = keys.len() > most;
-    keys.truncate(most);
-    let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
-    // The page was found by several statements. One more finds the streams and judges them again, all in one snapshot.
-    let sql = list.shape.streams();
-    let query = sqlx::query_as::<_, (Uuid, String)>(&sql);
-    let customers = list
-        .shape
-        .bind(query, None, 0, 0, 0)
-        .bind(ids)
-        .fetch_all(pool)
-        .await?;
+    let (customers, has_more, known) = if list.shape.narrows() {
+        let (mut keys, known) = list.keys().await?;
+        let has_more = keys.len() > most;
+        keys.truncate(most);
+        let ids: Vec<&str> = keys.iter().map(|key| key.id.as_str()).collect();
+        // The page was found by several statements. One more finds the streams and judges them again, all in one snapshot.
+        let sql = list.shape.streams();
+        let query = list.shape.bind(sqlx::query_as(&sql), None, 0, 0, 0);
+        let customers: Vec<(Uuid, String)> = query.bind(ids).fetch_all(pool).await?;
+        (customers, has_more, known)
+    } else {
+        let query = sqlx::query_as(list.shape.first_streams());
+        let query = list.shape.bind(query, None, i64::from(limit) + 1, 0, 0);
+        let mut customers: Vec<(Uuid, String)> = query.fetch_all(pool).await?;
+        let has_more = customers.len() > most;
+        customers.truncate(most);
+        (customers, has_more, Known::Total(list.bucketed))
+    };
     let named = customers.len() as u64;
     let total = if has_more {
         let counted = u64::try_from(list.total(known).await?).unwrap_or_default();

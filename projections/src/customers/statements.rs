@@ -341,6 +341,27 @@ impl Shape {
         )
     }
 
+    /// The streams of the first $10 customers of the buckets, where nothing else narrows, in the order of the ids.
+    pub(super) fn first_streams(&self) -> &'static str {
+        if !self.restricted {
+            return "SELECT c.stream_id, c.customer_user_id
+               FROM view_customers c
+              WHERE c.project_no = $1
+              ORDER BY c.customer_user_id
+              LIMIT $10";
+        }
+        "SELECT k.stream_id, k.customer_user_id
+           FROM unnest($2::bigint[]) AS b(bucket)
+          CROSS JOIN LATERAL (
+                SELECT c.stream_id, c.customer_user_id
+                  FROM view_customers c
+                 WHERE c.bucket = b.bucket
+                 ORDER BY c.customer_user_id
+                 LIMIT $10) k
+          ORDER BY k.customer_user_id
+          LIMIT $10"
+    }
+
     /// Counts everything that passes, to $10.
     pub(super) fn count(&self) -> String {
         let table = if self.searches() {
