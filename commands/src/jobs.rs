@@ -23,6 +23,9 @@ pub(crate) const RETENTION_SECONDS: f64 = 30.0 * 86_400.0;
 /// Failed runs of a job that are taken for bad luck.
 const FAILURES: u32 = 20;
 
+/// The kinds of stream that are run here.
+const KINDS: [i16; 4] = [kind::IMPORT, kind::PREPARATION, kind::PURGE, kind::SYNC_RUN];
+
 /// How jobs run.
 #[derive(Clone, Copy, Debug)]
 pub struct JobOptions {
@@ -143,16 +146,15 @@ impl Jobs {
             ..
         } = &*self.shared;
         loop {
+            // Somebody may wait for a job; a run that is due tells this loop itself.
+            match directory.cell().open_jobs(&KINDS).await {
+                Ok(jobs) => jobs
+                    .into_iter()
+                    .for_each(|(kind, project_no, id)| self.take_on(kind, project_no, id)),
+                Err(error) => tracing::warn!(%error, "jobs could not be looked up"),
+            }
             if let Err(error) = directory.queue_due_runs().await {
                 tracing::warn!(%error, "schedules could not be looked up");
-            }
-            for kind in [kind::IMPORT, kind::PREPARATION, kind::PURGE, kind::SYNC_RUN] {
-                match directory.cell().open_jobs(kind).await {
-                    Ok(jobs) => jobs
-                        .into_iter()
-                        .for_each(|(project_no, id)| self.take_on(kind, project_no, id)),
-                    Err(error) => tracing::warn!(%error, "jobs could not be looked up"),
-                }
             }
             tokio::select! {
                 () = stop.cancelled() => return,

@@ -14,7 +14,7 @@ use crate::{CommandError, Directory};
 impl Directory {
     /// Queues every run that is due.
     pub(crate) async fn queue_due_runs(&self) -> Result<(), CommandError> {
-        for (project_no, id) in self.cell().open_jobs(kind::CONNECTION).await? {
+        for (_, project_no, id) in self.cell().open_jobs(&[kind::CONNECTION]).await? {
             match self.queue_due_run(project_no, id).await {
                 Ok(()) | Err(CommandError::RunInProgress { .. }) => {}
                 Err(error) => {

@@ -500,10 +500,13 @@ impl Cell {
         .await?)
     }
 
-    /// The unfinished jobs of a stream kind: project number and stream of each.
-    pub async fn open_jobs(&self, stream_kind: i16) -> Result<Vec<(i32, Uuid)>, StoreError> {
+    /// The unfinished jobs of some stream kinds: kind, project number and stream of each.
+    pub async fn open_jobs(
+        &self,
+        stream_kinds: &[i16],
+    ) -> Result<Vec<(i16, i32, Uuid)>, StoreError> {
         Ok(sqlx::query_as(
-            "SELECT DISTINCT c.project_no, c.stream_id
+            "SELECT DISTINCT s.kind, c.project_no, c.stream_id
                FROM projects p
               CROSS JOIN LATERAL (
                     SELECT h.project_no, h.stream_id
@@ -511,11 +514,11 @@ impl Cell {
                      WHERE h.project_no = p.project_no AND h.kind = $1
                     OFFSET 0) c
               CROSS JOIN LATERAL (SELECT o.kind FROM log_streams o WHERE o.stream_id = c.stream_id OFFSET 0) s
-              WHERE s.kind = $2
+              WHERE s.kind = ANY ($2)
               ORDER BY c.stream_id",
         )
         .bind(claim_kind::OPEN_JOB)
-        .bind(stream_kind)
+        .bind(stream_kinds)
         .fetch_all(self.pool())
         .await?)
     }

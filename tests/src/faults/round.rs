@@ -159,7 +159,7 @@ async fn check(
     let deadline = Instant::now() + patience() / 2;
     for job in [kind::IMPORT, kind::PURGE, kind::PREPARATION] {
         loop {
-            let open = cell.open_jobs(job).await?;
+            let open = cell.open_jobs(&[job]).await?;
             if open.is_empty() {
                 break;
             }

@@ -134,7 +134,7 @@ async fn hammer(servers: usize, rebuilt: bool) {
     }
     for job in [kind::PURGE, kind::PREPARATION] {
         until("the jobs end", async || {
-            let open = nodes[0].cell().open_jobs(job).await;
+            let open = nodes[0].cell().open_jobs(&[job]).await;
             open.expect("jobs").is_empty().then_some(())
         })
         .await;
