@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use roster_domain::Timestamp;
+use roster_domain::meta::Principal;
 use roster_domain::purge::{
     OpenFilter, Purge, PurgeCounts, PurgeEvent, PurgeStatus, SOUGHT_PART, Sought,
 };
@@ -166,19 +167,23 @@ fn read(row: &PgRow) -> Result<PurgeRow, QueryError> {
     })
 }
 
-/// Adds what is sealed and still there.
+/// Adds what is sealed and still there. Somebody who follows a purge asks often: most purges are asked for by a key, which has
+/// no subject, and by what is open.
 async fn open(cell: &Cell, project: &Project, rows: &mut [PurgeRow]) -> Result<(), QueryError> {
-    let ids: Vec<Uuid> = rows.iter().map(|row| row.purge_id).collect();
-    if ids.is_empty() {
-        return Ok(());
-    }
-    let states = cell.load_many::<Purge>(project, &ids).await?;
-    for (row, loaded) in rows.iter_mut().zip(states) {
-        if let Some(subject) = loaded.state.subject.known() {
-            row.requested_by = format!("{}:{subject}", row.requested_by);
+    let token = actor(&Principal::Token);
+    let mut by_person: Vec<&mut PurgeRow> = rows
+        .iter_mut()
+        .filter(|row| row.requested_by == token)
+        .collect();
+    if !by_person.is_empty() {
+        let ids: Vec<Uuid> = by_person.iter().map(|row| row.purge_id).collect();
+        let states = cell.load_many::<Purge>(project, &ids).await?;
+        for (row, loaded) in by_person.iter_mut().zip(states) {
+            if let Some(subject) = loaded.state.subject.known() {
+                row.requested_by = format!("{token}:{subject}");
+            }
         }
     }
-    // Somebody who follows a purge asks often, and most are by what is open.
     let ids: Vec<Uuid> = rows
         .iter()
         .filter(|row| row.keeps_sought())
