@@ -31,8 +31,8 @@ pub(crate) struct Answer {
     pub(crate) lost: HashMap<usize, Verdict>,
 }
 
-/// What a claim key's users in one call are: who takes it, and whether someone releases it.
-type KeyUse<'a> = HashMap<(i32, i16, &'a [u8]), (Option<usize>, bool)>;
+/// The claim keys that one call takes: who is the first to take it, and whether someone releases it.
+type KeyUse<'a> = HashMap<(i32, i16, &'a [u8]), (usize, bool)>;
 
 /// The arguments of one call. Two takers of one key must not be in it.
 pub(crate) fn arguments(
@@ -108,7 +108,7 @@ pub(crate) fn arguments(
         for change in &command.claims {
             let moved = uses
                 .get(&(command.project_no, change.claim.kind, change.key.as_slice()))
-                .is_some_and(|(taker, released)| taker.is_some() && *released);
+                .is_some_and(|(_, released)| *released);
             let action = match (change.take, moved) {
                 (true, false) => TAKE,
                 (true, true) => TAKE_OVER,
@@ -197,17 +197,20 @@ pub(crate) async fn append(
     Ok(answer)
 }
 
+/// Keys that are only released cost nothing here: a purge has no others.
 fn key_uses<'a>(commands: &[&'a Prepared]) -> KeyUse<'a> {
     let mut uses = KeyUse::new();
     for (index, command) in commands.iter().enumerate() {
-        for change in &command.claims {
-            let entry = uses
-                .entry((command.project_no, change.claim.kind, change.key.as_slice()))
-                .or_insert((None, false));
-            if change.take {
-                entry.0 = entry.0.or(Some(index));
-            } else {
-                entry.1 = true;
+        for change in command.claims.iter().filter(|change| change.take) {
+            uses.entry((command.project_no, change.claim.kind, change.key.as_slice()))
+                .or_insert((index, false));
+        }
+    }
+    for command in commands {
+        for change in command.claims.iter().filter(|change| !change.take) {
+            let key = (command.project_no, change.claim.kind, change.key.as_slice());
+            if let Some((_, released)) = uses.get_mut(&key) {
+                *released = true;
             }
         }
     }
@@ -221,7 +224,7 @@ pub(crate) fn double_takers(commands: &[&Prepared]) -> Vec<(usize, Verdict)> {
     for (index, command) in commands.iter().enumerate() {
         for change in command.claims.iter().filter(|change| change.take) {
             let first = uses.get(&(command.project_no, change.claim.kind, change.key.as_slice()));
-            if let Some((Some(first), _)) = first.filter(|(first, _)| *first != Some(index)) {
+            if let Some((first, _)) = first.filter(|(first, _)| *first != index) {
                 let holder = commands[*first].stream;
                 lost.push((
                     index,
