@@ -2,6 +2,7 @@
 //! that found nobody behind an identity that is theirs.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use roster_domain::access::ConnectorIdentity;
 use roster_domain::channel::{CATALOGUE, Fact};
@@ -16,7 +17,7 @@ const OWN_FIELD: &str = "_primary_key";
 
 /// People who are erased.
 #[derive(Default)]
-pub(crate) struct Traces(Vec<Customer>);
+pub(crate) struct Traces(Vec<Arc<Customer>>);
 
 /// By what people are known elsewhere.
 #[derive(Default)]
@@ -27,7 +28,7 @@ struct Names<'a> {
 
 impl Traces {
     /// Adds those of a customer.
-    pub(crate) fn add(&mut self, customer: Customer) {
+    pub(crate) fn add(&mut self, customer: Arc<Customer>) {
         self.0.push(customer);
     }
 

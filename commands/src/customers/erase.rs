@@ -1,5 +1,7 @@
 //! Erase a person for ever.
 
+use std::sync::Arc;
+
 use roster_domain::customer::{Customer, CustomerCommand, decide};
 use roster_domain::meta::Meta;
 use roster_domain::stream::{Claim, kind};
@@ -75,11 +77,11 @@ impl Directory {
     async fn erase(
         &self,
         project: &Project,
-        customer: &Customer,
+        customer: &Arc<Customer>,
         erasure: Vec<Prepared>,
     ) -> Result<Option<i64>, CommandError> {
         let mut traces = Traces::default();
-        traces.add(customer.clone());
+        traces.add(Arc::clone(customer));
         self.forget_traces(project, &traces).await?;
         let position = self.append_erasure(erasure).await?;
         if position.is_some()

@@ -73,7 +73,7 @@ pub(super) async fn decide(
                     streams.extend(commands.iter().map(Prepared::stream));
                     chunk.commands.extend(commands);
                     chunk.erased.push(target.customer_user_id.clone());
-                    chunk.traces.add(customer.into_state());
+                    chunk.traces.add(customer.state);
                 }
                 Err(CommandError::NotFound(NotFound::Customer)) => chunk.counts.not_found += 1,
                 Err(error) => return Err(error),

@@ -28,8 +28,9 @@ use crate::{CommandError, Directory};
 const FIRST: usize = 32;
 /// How fast chunks grow.
 const GROWTH: usize = 8;
-/// The most customers of a chunk: the read side follows one chunk while the next ones commit.
-const MOST: usize = 2_000;
+/// The most customers of a chunk: the read side follows one chunk while the next ones commit, and what it has to do after the
+/// last one is short.
+const MOST: usize = 1_000;
 /// Lost appends of one customer alone after which that customer is left.
 const LOSSES: usize = 20;
 
@@ -54,8 +55,8 @@ struct Ready {
 
 /// How an append of a chunk ended.
 enum Recorded {
-    /// It is in the log.
-    On,
+    /// It is in the log, and the purge there.
+    On(Loaded<Purge>),
     /// Nothing was written: customers of it changed, or the purge did.
     Lost,
 }
@@ -84,7 +85,7 @@ impl Run {
 
     /// Goes on to the end of the purge or the stop of the server.
     pub(super) async fn go(&mut self, stop: &CancellationToken) -> Result<Ran, CommandError> {
-        let purge = self.load().await?;
+        let mut purge = self.load().await?;
         if purge.state.status.is_final() || !purge.state.is_started() {
             return Ok(Ran::Ended);
         }
@@ -98,7 +99,6 @@ impl Run {
             if stop.is_cancelled() || !self.held.keep(self.directory.cell()).await? {
                 return Ok(Ran::Stopped);
             }
-            let purge = self.load().await?;
             if purge.state.status.is_final() {
                 return Ok(Ran::Ended);
             }
@@ -123,15 +123,18 @@ impl Run {
                 self.decide(&purge, from + count, &targets, larger, 0)
             );
             match recorded? {
-                Recorded::On => {
+                Recorded::On(after) => {
                     (size, losses, ready) = (larger, 0, Some(next?));
+                    purge = after;
                     if let Some(pause) = self.pause {
                         stop.run_until_cancelled(sleep(pause)).await;
                     }
                 }
+                // Where a person asked the purge to stop, that is what it reads now.
                 Recorded::Lost => {
                     losses += usize::from(count == 1);
                     size = (count / 4).max(1);
+                    purge = self.load().await?;
                 }
             }
         }
@@ -212,7 +215,9 @@ impl Run {
         };
         let events = decide(&purge.state, &apply)?;
         let cell = self.directory.cell();
-        let own = cell.prepare(&self.project, purge, events, &self.meta)?;
+        let prepared = cell.prepare_with_state(&self.project, purge, events, &self.meta);
+        let (own, after) = prepared?;
+        let after = purge.moved(own.len(), after);
         let mut all = Vec::with_capacity(commands.len() + 1);
         all.push(own);
         all.extend(commands);
@@ -224,7 +229,7 @@ impl Run {
                 for id in &erased {
                     self.directory.forget_id(&self.project, id);
                 }
-                Ok(Recorded::On)
+                Ok(Recorded::On(after))
             }
             ChunkVerdict::Lost(_) => Ok(Recorded::Lost),
         }

@@ -77,7 +77,7 @@ impl Desk {
                     removed.removals.deleted += 1;
                     let id = customer.state.customer_user_id.known().cloned();
                     removed.erased.extend(id);
-                    removed.traces.add(customer.into_state());
+                    removed.traces.add(customer.state);
                 }
             }
         }

@@ -28,7 +28,7 @@ pub struct Prepared {
     pub(crate) guards: Vec<(Uuid, i32)>,
     pub(crate) answers: Vec<AnswerChange>,
     pub(crate) key: DataKey,
-    /// The state that it was decided on, of a stream that exists.
+    /// The state that it was decided on, of a stream that existed and goes on.
     pub(crate) before: Option<Arc<dyn Any + Send + Sync>>,
     pub(crate) after: Arc<dyn Any + Send + Sync>,
 }
@@ -273,7 +273,7 @@ impl Cell {
             guards: Vec::new(),
             answers: Vec::new(),
             key,
-            before: (!before.is_new()).then(|| Arc::clone(&before.state) as _),
+            before: (!before.is_new() && !closes).then(|| Arc::clone(&before.state) as _),
             after: Arc::clone(&after) as _,
         };
         Ok((prepared, after))

@@ -101,7 +101,7 @@ impl Recorded {
     }
 
     /// The state that the command of this event was decided on, where this is its first event and this server wrote it a
-    /// moment ago; a stream that begins has none.
+    /// moment ago; a stream that begins has none, nor has one that ends.
     pub fn state_before<A: Stream + 'static>(&self) -> Option<&A> {
         self.before.as_ref()?.downcast_ref()
     }

@@ -60,6 +60,21 @@ impl<A: Stream> Loaded<A> {
         self.version == 0
     }
 
+    /// The stream after so many more events, as the command left it that wrote them.
+    #[must_use]
+    pub fn moved(&self, events: usize, state: Arc<A>) -> Self {
+        Self {
+            stream: self.stream,
+            version: self.version + i32::try_from(events).unwrap_or(i32::MAX),
+            state,
+            from_cache: true,
+            key: match &self.key {
+                StreamKey::New(key, _) | StreamKey::Known(key) => StreamKey::Known(key.clone()),
+                StreamKey::Gone => StreamKey::Gone,
+            },
+        }
+    }
+
     /// The state as a value of its own.
     pub fn into_state(self) -> A {
         Arc::unwrap_or_clone(self.state)

@@ -124,6 +124,25 @@ async fn a_purge_shows_its_filter_until_it_is_cancelled_and_keeps_what_is_done()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_purge_that_goes_on_hears_of_its_cancel_before_the_next_chunk() {
+    let (_server, client) = start(&[("ROSTER_PURGE__CHUNK_PAUSE_MS", "1500")], "heard").await;
+    fill(&client, "a", 0..400).await;
+    let filter = json!({"data_source_provider": "a"});
+    let started = client.ok("users/delete-by-filter", filter).await;
+    let id = json!({"purge_id": started["purge_id"]});
+    let running = until("the first chunk", async || {
+        let purge = client.ok("users/purge/get", id.clone()).await;
+        (purge["status"] == "running").then_some(purge)
+    });
+    let done = stats(&running.await)[1];
+    client.ok("users/purge/cancel", id).await;
+    let ended = client.purge_ended(&started["purge_id"]).await;
+    assert_eq!(ended["status"], "cancelled", "{ended}");
+    assert_eq!(stats(&ended), [400, done, 0, 0], "{ended}");
+    assert_eq!(total(&client).await, 400 - done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_overlapping_purges_the_later_finds_nobody() {
     let (_server, client) = start(&[("ROSTER_PURGE__CHUNK_PAUSE_MS", "300")], "overlap").await;
     fill(&client, "a", 0..120).await;
