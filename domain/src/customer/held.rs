@@ -112,9 +112,9 @@ mod tests {
             customer_user_id: Personal::new("Ünï".into()),
             profile: Personal::new(
                 [
-                    ("age".to_owned(), Value::Number("-12.5".into())),
-                    ("email".to_owned(), Value::Text("ada@example.org".into())),
-                    ("vip".to_owned(), Value::Bool(true)),
+                    ("age".into(), Value::Number("-12.5".into())),
+                    ("email".into(), Value::Text("ada@example.org".into())),
+                    ("vip".into(), Value::Bool(true)),
                 ]
                 .into(),
             ),
