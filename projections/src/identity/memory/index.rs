@@ -11,14 +11,15 @@ use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard
 
 use super::keys::Key;
 use super::space::Place;
+use super::words::Words;
 
 /// Parts, which grow by themselves, so that none takes long.
 const PARTS: usize = 64;
 /// Entries of a bucket: those of a line of memory.
 const ENTRIES: usize = 8;
-/// Buckets of a part's first segment, as a power of two; each further segment doubles the part.
+/// Buckets of a part in the first segment, as a power of two; with each further one it has twice as many.
 const FIRST: u32 = 2;
-/// The most segments of a part.
+/// The most segments.
 const SEGMENTS: usize = 28;
 
 /// No entry, and none behind it in the next buckets.
@@ -30,7 +31,9 @@ const SEVERAL: u32 = 2;
 
 /// Keys and their customers.
 pub(super) struct Index {
-    parts: Box<[Part]>,
+    /// Buckets of every part, one part behind the other.
+    segments: [OnceLock<Words>; SEGMENTS],
+    sizes: Box<[Size]>,
     /// Who has the keys of more than one customer.
     several: RwLock<HashMap<Key, HashSet<Place>>>,
 }
@@ -45,25 +48,31 @@ pub(super) enum Holder {
     Moved,
 }
 
+/// How much of a part there is.
 #[derive(Default)]
-struct Part {
+struct Size {
     /// Moves with every change, and is odd while the part grows.
     changes: AtomicU64,
     /// A power of two, or none.
     buckets: AtomicUsize,
-    segments: [OnceLock<Box<[Bucket]>>; SEGMENTS],
     /// Entries that are not empty.
     used: AtomicUsize,
 }
 
-#[derive(Default)]
-#[repr(align(64))]
-struct Bucket([AtomicU64; ENTRIES]);
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    number: usize,
+    size: &'a Size,
+    segments: &'a [OnceLock<Words>; SEGMENTS],
+}
+
+type Bucket = [AtomicU64; ENTRIES];
 
 impl Index {
     pub(super) fn new() -> Self {
         Self {
-            parts: (0..PARTS).map(|_| Part::default()).collect(),
+            segments: [const { OnceLock::new() }; SEGMENTS],
+            sizes: (0..PARTS).map(|_| Size::default()).collect(),
             several: RwLock::default(),
         }
     }
@@ -71,7 +80,7 @@ impl Index {
     /// Who has a key. `has` says whether the customer at a place has it; `None` where that changes.
     pub(super) fn get(&self, key: Key, has: impl Fn(Place) -> Option<bool>) -> Holder {
         let part = self.part(key);
-        let before = part.changes.load(Ordering::Acquire);
+        let before = part.size.changes.load(Ordering::Acquire);
         if before % 2 == 1 {
             return Holder::Moved;
         }
@@ -88,7 +97,7 @@ impl Index {
         });
         fence(Ordering::Acquire);
         found.unwrap_or_else(|| {
-            if part.changes.load(Ordering::Relaxed) == before {
+            if part.size.changes.load(Ordering::Relaxed) == before {
                 Holder::Nobody
             } else {
                 Holder::Moved
@@ -152,8 +161,9 @@ impl Index {
     }
 
     pub(super) fn clear(&self) {
-        for part in &self.parts {
-            part.rebuild(part.buckets.load(Ordering::Relaxed), Vec::new());
+        for number in 0..PARTS {
+            let part = self.part_at(number);
+            part.rebuild(part.size.buckets.load(Ordering::Relaxed), Vec::new());
         }
         self.several_mut().clear();
     }
@@ -162,13 +172,21 @@ impl Index {
     pub(super) fn bytes(&self) -> usize {
         let several = self.several();
         let holders: usize = several.values().map(|holders| holders.capacity() * 5).sum();
-        let parts: usize = self.parts.iter().map(Part::bytes).sum();
+        let parts = self.sizes.iter().map(Size::bytes).sum::<usize>();
         parts + several.capacity() * (size_of::<(Key, HashSet<Place>)>() + 1) + holders
     }
 
-    fn part(&self, key: Key) -> &Part {
+    fn part(&self, key: Key) -> Part<'_> {
         // The other half of the word is in the entry.
-        &self.parts[(key.place() >> 32) as usize % PARTS]
+        self.part_at((key.place() >> 32) as usize % PARTS)
+    }
+
+    fn part_at(&self, number: usize) -> Part<'_> {
+        Part {
+            number,
+            size: &self.sizes[number],
+            segments: &self.segments,
+        }
     }
 
     fn several(&self) -> RwLockReadGuard<'_, HashMap<Key, HashSet<Place>>> {
@@ -180,15 +198,12 @@ impl Index {
     }
 }
 
-impl Part {
+impl<'a> Part<'a> {
     /// Takes the entries with the half of a key, until one does.
-    fn find<T>(&self, key: Key, mut take: impl FnMut(&AtomicU64, Place) -> Option<T>) -> Option<T> {
+    fn find<T>(self, key: Key, mut take: impl FnMut(&AtomicU64, Place) -> Option<T>) -> Option<T> {
         let half = half(key);
         for bucket in self.from(half) {
-            let words = bucket
-                .0
-                .each_ref()
-                .map(|entry| entry.load(Ordering::Acquire));
+            let words = bucket.each_ref().map(|entry| entry.load(Ordering::Acquire));
             // All are compared at once: which one it is no processor can guess.
             let mut hits = (0..).zip(words).fold(0_u32, |hits, (number, word)| {
                 hits | (u32::from(half_of(word) == half) << number)
@@ -198,7 +213,7 @@ impl Part {
                 hits &= hits - 1;
                 let place = place(words[number]);
                 if place.0 > GONE
-                    && let Some(taken) = take(&bucket.0[number], place)
+                    && let Some(taken) = take(&bucket[number], place)
                 {
                     return Some(taken);
                 }
@@ -211,30 +226,28 @@ impl Part {
     }
 
     /// The bucket of a half, and the others after it.
-    fn from(&self, half: u32) -> impl Iterator<Item = &Bucket> {
-        let buckets = self.buckets.load(Ordering::Acquire);
+    fn from(self, half: u32) -> impl Iterator<Item = &'a Bucket> {
+        let buckets = self.size.buckets.load(Ordering::Acquire);
         let home = ((u64::from(half) * buckets as u64) >> 32) as usize;
         (0..buckets).filter_map(move |step| self.bucket((home + step) & (buckets - 1)))
     }
 
-    fn bucket(&self, number: usize) -> Option<&Bucket> {
-        let segment = usize::BITS - (number >> FIRST).leading_zeros();
-        let start = if segment == 0 {
-            0
-        } else {
-            1 << (FIRST + segment - 1)
-        };
-        self.segments[segment as usize].get()?.get(number - start)
+    fn bucket(self, number: usize) -> Option<&'a Bucket> {
+        let segment = (usize::BITS - (number >> FIRST).leading_zeros()) as usize;
+        let (own, start) = shape(segment);
+        let (buckets, _) = self.segments[segment].get()?.as_chunks::<ENTRIES>();
+        buckets.get(self.number * own + number - start)
     }
 
     /// Puts an entry into its bucket, or the next one that is not full.
-    fn insert(&self, word: u64) {
+    fn insert(self, word: u64) {
         for bucket in self.from(half_of(word)) {
-            for entry in &bucket.0 {
+            for entry in bucket {
                 let known = entry.load(Ordering::Relaxed);
                 if known == EMPTY || place(known).0 == GONE {
-                    let used = self.used.load(Ordering::Relaxed);
-                    self.used
+                    let used = self.size.used.load(Ordering::Relaxed);
+                    self.size
+                        .used
                         .store(used + usize::from(known == EMPTY), Ordering::Relaxed);
                     self.set(entry, word);
                     return;
@@ -243,18 +256,20 @@ impl Part {
         }
     }
 
-    fn remove(&self, word: u64) -> bool {
+    fn remove(self, word: u64) -> bool {
         for bucket in self.from(half_of(word)) {
             let is = |wanted: u64| {
-                let mut entries = bucket.0.iter();
+                let mut entries = bucket.iter();
                 entries.find(|entry| entry.load(Ordering::Relaxed) == wanted)
             };
             let ends_here = is(EMPTY).is_some();
             if let Some(entry) = is(word) {
                 // What is behind a full bucket must be found still.
                 if ends_here {
-                    let used = self.used.load(Ordering::Relaxed);
-                    self.used.store(used.saturating_sub(1), Ordering::Relaxed);
+                    let used = self.size.used.load(Ordering::Relaxed);
+                    self.size
+                        .used
+                        .store(used.saturating_sub(1), Ordering::Relaxed);
                     self.set(entry, EMPTY);
                 } else {
                     self.set(entry, u64::from(GONE));
@@ -268,10 +283,10 @@ impl Part {
         false
     }
 
-    fn replace(&self, old: u64, new: u64) -> bool {
+    fn replace(self, old: u64, new: u64) -> bool {
         for bucket in self.from(half_of(old)) {
             let mut ends_here = false;
-            for entry in &bucket.0 {
+            for entry in bucket {
                 let known = entry.load(Ordering::Relaxed);
                 ends_here |= known == EMPTY;
                 if known == old {
@@ -286,23 +301,21 @@ impl Part {
         false
     }
 
-    fn set(&self, entry: &AtomicU64, word: u64) {
+    fn set(self, entry: &AtomicU64, word: u64) {
         entry.store(word, Ordering::Release);
-        let changes = self.changes.load(Ordering::Relaxed);
-        self.changes.store(changes + 2, Ordering::Release);
+        let changes = self.size.changes.load(Ordering::Relaxed);
+        self.size.changes.store(changes + 2, Ordering::Release);
     }
 
     /// Room for one more: at most three quarters are used.
-    fn make_room(&self) {
-        let buckets = self.buckets.load(Ordering::Relaxed);
-        let used = self.used.load(Ordering::Relaxed);
+    fn make_room(self) {
+        let buckets = self.size.buckets.load(Ordering::Relaxed);
+        let used = self.size.used.load(Ordering::Relaxed);
         if (used + 1) * 4 <= buckets * ENTRIES * 3 {
             return;
         }
         let numbers = 0..buckets;
-        let entries = numbers
-            .filter_map(|number| self.bucket(number))
-            .flat_map(|bucket| &bucket.0);
+        let entries = numbers.filter_map(|number| self.bucket(number)).flatten();
         let words: Vec<u64> = entries
             .map(|entry| entry.load(Ordering::Relaxed))
             .filter(|word| place(*word).0 > GONE)
@@ -314,34 +327,47 @@ impl Part {
     }
 
     /// Puts entries into so many buckets, in place of all that there were.
-    fn rebuild(&self, buckets: usize, words: Vec<u64>) {
-        let before = self.changes.load(Ordering::Relaxed);
-        self.changes.store(before + 1, Ordering::Relaxed);
+    fn rebuild(self, buckets: usize, words: Vec<u64>) {
+        let before = self.size.changes.load(Ordering::Relaxed);
+        self.size.changes.store(before + 1, Ordering::Relaxed);
         fence(Ordering::Release);
-        self.used.store(0, Ordering::Relaxed);
-        let mut had = 0;
-        for (number, segment) in (0..).zip(&self.segments) {
-            let size = 1 << (FIRST + number).saturating_sub(u32::from(number > 0));
-            if had < buckets {
-                let kept = segment.get_or_init(|| (0..size).map(|_| Bucket::default()).collect());
-                for entry in kept.iter().flat_map(|bucket| &bucket.0) {
-                    entry.store(EMPTY, Ordering::Relaxed);
-                }
-                had += size;
+        self.size.used.store(0, Ordering::Relaxed);
+        for (number, segment) in (0..).zip(self.segments) {
+            let (own, start) = shape(number);
+            if start >= buckets {
+                break;
+            }
+            let words = own * ENTRIES;
+            let all = segment.get_or_init(|| Words::zeroed(PARTS * words));
+            for entry in &all[self.number * words..][..words] {
+                entry.store(EMPTY, Ordering::Relaxed);
             }
         }
-        self.buckets.store(buckets, Ordering::Release);
+        self.size.buckets.store(buckets, Ordering::Release);
         // An even number of changes comes only with the last: whoever looks meanwhile looks again.
-        self.changes.store(before + 1, Ordering::Release);
+        self.size.changes.store(before + 1, Ordering::Release);
         for word in words {
             self.insert(word);
         }
-        let after = self.changes.load(Ordering::Relaxed);
-        self.changes.store(after + 1, Ordering::Release);
+        let after = self.size.changes.load(Ordering::Relaxed);
+        self.size.changes.store(after + 1, Ordering::Release);
     }
+}
 
+impl Size {
     fn bytes(&self) -> usize {
         self.buckets.load(Ordering::Relaxed) * size_of::<Bucket>()
+    }
+}
+
+/// How many buckets a part has in a segment, and which is the first of them.
+const fn shape(segment: usize) -> (usize, usize) {
+    match segment {
+        0 => (1 << FIRST, 0),
+        _ => (
+            1 << (FIRST as usize + segment - 1),
+            1 << (FIRST as usize + segment - 1),
+        ),
     }
 }
 

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
+use super::words::Words;
+
 /// Words of a chunk: 2 MiB, so that a huge page can hold one.
 const CHUNK: usize = 1 << 18;
 /// The most chunks: places are 32 bits.
@@ -26,7 +28,7 @@ pub(super) struct Place(pub(super) u32);
 
 /// Every chunk.
 pub(super) struct Space {
-    chunks: Box<[OnceLock<Box<[AtomicU64]>>]>,
+    chunks: Box<[OnceLock<Words>]>,
     /// Each odd while something at its places is written.
     changes: Box<[AtomicU64]>,
 }
@@ -171,7 +173,7 @@ impl Room {
             self.next += left;
         }
         let chunk = space.chunks.get(self.next / CHUNK)?;
-        chunk.get_or_init(|| (0..CHUNK).map(|_| AtomicU64::new(0)).collect());
+        chunk.get_or_init(|| Words::zeroed(CHUNK));
         let place = Place(u32::try_from(self.next).ok()?);
         self.next += size;
         Some(place)
