@@ -41,7 +41,7 @@ pub async fn matching(
         count_exact: true,
         ..filter.clone()
     };
-    let list = List::new(pool, project_no, &filter).await?;
+    let mut list = List::new(pool, project_no, &filter).await?;
     let (mut keys, known) = list.keys().await?;
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     let has_more = keys.len() > most;
