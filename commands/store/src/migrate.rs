@@ -302,6 +302,8 @@ async fn set_role(owner: &mut PgConnection, schema: &str) -> Result<(), StoreErr
         "enable_mergejoin = off".into(),
         // For the same reason a plan made for the values at hand is no better, and making it costs more than the look-up.
         "plan_cache_mode = force_generic_plan".into(),
+        // One page read ahead costs more than it saves where pages are in memory: half the time of a search that finds 6,000.
+        "effective_io_concurrency = 0".into(),
         "TimeZone = 'UTC'".into(),
     ] {
         owner

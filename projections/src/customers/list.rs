@@ -3,14 +3,15 @@
 //! Source and switch filters and every order are index walks with totals from the counts. A search or value filter is
 //! *frequent* or *rare*: a walk in the wanted order finds frequent matches at once; where it does not, an index gives the
 //! whole set if it has at most 10,000 rows, which are then sorted here; a set that is larger and yet not met is walked to.
+//! Restricted to so few customers, all of them are looked at instead.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 use super::filter::{Cursor, Filter, Key};
 use super::shape::{BOUND, Shape, Sizes, Term};
-use super::statements::Driver;
-use super::{CustomerRow, get_many};
+use super::statements::{Driver, SAMPLE};
+use super::{CustomerRow, get_many, parts};
 use crate::QueryError;
 use crate::data_sources;
 
@@ -22,10 +23,8 @@ const FIRST_LOOK_UPS: i64 = 300;
 const NEXT_WALK: i64 = 2_000;
 /// The most rows that a walk looks at.
 const LONGEST_WALK: i64 = 32_000;
-/// Restricted to so few customers, all of them are looked up.
-const FEW: i64 = 1_500;
 /// From this share of hits on, a walk counts to 10,000 faster than an index does.
-const FREQUENT: f64 = 0.15;
+const FREQUENT: f64 = 0.3;
 
 /// A part of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +48,7 @@ pub async fn list(
     project_no: i32,
     filter: &Filter,
 ) -> Result<CustomerPage, QueryError> {
-    let list = List::new(pool, project_no, filter).await?;
+    let mut list = List::new(pool, project_no, filter).await?;
     let (keys, known) = list.keys().await?;
     let mut page = list.page(keys).await?;
     match list.total(known).await? {
@@ -67,7 +66,7 @@ pub(super) async fn rows(
     project_no: i32,
     filter: &Filter,
 ) -> Result<CustomerPage, QueryError> {
-    let list = List::new(pool, project_no, filter).await?;
+    let mut list = List::new(pool, project_no, filter).await?;
     let (keys, _) = list.keys().await?;
     list.page(keys).await
 }
@@ -93,6 +92,8 @@ pub(super) struct List<'a> {
     pub(super) shape: Shape,
     fingerprint: i64,
     after: Option<Key>,
+    /// Customers in the project.
+    project: i64,
     /// Customers in the buckets that pass.
     pub(super) bucketed: i64,
     offset: i64,
@@ -133,6 +134,7 @@ impl<'a> List<'a> {
             shape: Shape::new(project_no, filter, buckets, sizes),
             fingerprint,
             after,
+            project,
             bucketed,
             offset: i64::from(page - 1) * i64::from(filter.page_size),
             wanted: i64::from(filter.page_size) + 1,
@@ -158,7 +160,7 @@ impl<'a> List<'a> {
     }
 
     /// The keys of the page and of one more, and what that told about the total.
-    pub(super) async fn keys(&self) -> Result<(Vec<Key>, Known), QueryError> {
+    pub(super) async fn keys(&mut self) -> Result<(Vec<Key>, Known), QueryError> {
         if self.bucketed == 0 {
             return Ok((Vec::new(), Known::Total(0)));
         }
@@ -170,8 +172,9 @@ impl<'a> List<'a> {
                 Known::Total(self.bucketed),
             ));
         }
-        if self.shape.restricted
-            && self.bucketed <= FEW
+        if self.shape.searches()
+            && self.shape.restricted
+            && self.bucketed <= BOUND
             && let Some(matched) = self.candidates(Driver::Buckets).await?
         {
             return Ok(self.slice(matched));
@@ -248,8 +251,25 @@ impl<'a> List<'a> {
         }
     }
 
+    /// Chooses what the trigram index is asked for.
+    async fn choose_parts(&mut self) -> Result<(), QueryError> {
+        let term = match self.shape.term {
+            Some(Term::Within { indexed: true, .. }) if self.shape.parts.is_none() => {
+                self.filter.term().unwrap_or_default()
+            }
+            _ => return Ok(()),
+        };
+        let sample: Vec<String> = sqlx::query_scalar(SAMPLE).fetch_all(self.pool).await?;
+        let parts = parts::rare(&term, &sample).into_iter();
+        self.shape.parts = Some(parts.map(|part| format!("%{part}%")).collect());
+        Ok(())
+    }
+
     /// What passes of the rows that an index finds; `None` where it finds more than [`BOUND`].
-    async fn candidates(&self, driver: Driver) -> Result<Option<Vec<Key>>, QueryError> {
+    async fn candidates(&mut self, driver: Driver) -> Result<Option<Vec<Key>>, QueryError> {
+        if driver == Driver::Index {
+            self.choose_parts().await?;
+        }
         let sql = self.shape.candidates(driver);
         let query = sqlx::query_as::<_, (i64, DateTime<Utc>, String)>(&sql);
         let found = self
@@ -354,13 +374,16 @@ impl<'a> List<'a> {
     }
 
     /// How many pass: exact, or [`BOUND`] + 1 where more do and nobody asked for all.
-    pub(super) async fn total(&self, known: Known) -> Result<i64, QueryError> {
+    pub(super) async fn total(&mut self, known: Known) -> Result<i64, QueryError> {
         let share = match known {
             Known::Total(total) => return Ok(total),
-            _ if self.filter.count_exact => return self.count(&self.shape.count(), i64::MAX).await,
+            _ if self.filter.count_exact => return self.count_all(i64::MAX).await,
             Known::Beyond => return Ok(BOUND + 1),
-            Known::Crowded => return self.count(&self.shape.count(), BOUND + 1).await,
-            Known::Share { walked, hits } => as_share(hits, walked),
+            Known::Crowded => return self.count_all(BOUND + 1).await,
+            // The walk was through those in the buckets.
+            Known::Share { walked, hits } => {
+                as_share(hits, walked) * as_share(self.bucketed, self.project)
+            }
         };
         if self.shape.is_start() {
             if self.count(&Shape::count_starts(), 0).await? > BOUND {
@@ -371,7 +394,7 @@ impl<'a> List<'a> {
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_precision_loss,
-                reason = "at most 150,000"
+                reason = "at most 50,000"
             )]
             let rows = (BOUND as f64 / share * 1.5) as i64 + 1;
             let counted = self.count(&self.shape.count_walk(), rows).await?;
@@ -379,14 +402,24 @@ impl<'a> List<'a> {
                 return Ok(counted);
             }
         }
-        if let Some(driver) = self.driver() {
+        if let Some(driver) = self.driver()
+            && driver != Driver::Index
+        {
             match self.candidates(driver).await? {
                 Some(matched) => return Ok(i64::try_from(matched.len()).unwrap_or(i64::MAX)),
                 None if self.driver_is_all(driver) => return Ok(BOUND + 1),
                 None => {}
             }
         }
-        self.count(&self.shape.count(), BOUND + 1).await
+        self.count_all(BOUND + 1).await
+    }
+
+    async fn count_all(&mut self, limit: i64) -> Result<i64, QueryError> {
+        let driver = self.driver();
+        if driver == Some(Driver::Index) {
+            self.choose_parts().await?;
+        }
+        self.count(&self.shape.count(driver), limit).await
     }
 
     async fn count(&self, sql: &str, limit: i64) -> Result<i64, QueryError> {
@@ -410,11 +443,11 @@ struct Walk {
     ended: bool,
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a share of at most 20,000 rows")]
-fn as_share(hits: i64, walked: i64) -> f64 {
-    if walked == 0 {
+#[expect(clippy::cast_precision_loss, reason = "only compared")]
+fn as_share(some: i64, all: i64) -> f64 {
+    if all == 0 {
         0.0
     } else {
-        hits as f64 / walked as f64
+        some as f64 / all as f64
     }
 }

@@ -41,7 +41,7 @@ pub async fn matching(
         count_exact: true,
         ..filter.clone()
     };
-    let list = List::new(pool, project_no, &filter).await?;
+    let mut list = List::new(pool, project_no, &filter).await?;
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     let (customers, has_more, known) = if list.shape.narrows() {
         let (mut keys, known) = list.keys().await?;

@@ -9,6 +9,7 @@ mod fold_tests;
 mod history;
 mod list;
 mod matching;
+mod parts;
 mod shape;
 mod statements;
 pub mod synced;

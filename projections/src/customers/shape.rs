@@ -26,6 +26,8 @@ pub(super) struct Shape {
     pub(super) sort: Sort,
     pub(super) descending: bool,
     pub(super) term: Option<Term>,
+    /// `LIKE` patterns that the trigram index is asked for instead of the term.
+    pub(super) parts: Option<Vec<String>>,
     pub(super) hashes: Vec<i64>,
     pub(super) since: Option<DateTime<Utc>>,
     pub(super) index: SearchIndex,
@@ -78,6 +80,7 @@ impl Shape {
                     }
                 }
             }),
+            parts: None,
             hashes: filter
                 .fields
                 .iter()
@@ -159,6 +162,24 @@ impl Shape {
         }
     }
 
+    /// The same in a form that the index finds the rows by, if the test has one.
+    pub(super) fn indexed_search_test(&self, row: &str) -> String {
+        let test = self.search_test(row);
+        let parts = self.parts.as_deref().unwrap_or_default();
+        if parts.is_empty() {
+            return test;
+        }
+        // A test of a truth value is no condition for the index.
+        let mut tests = vec![format!("({test}) IS TRUE")];
+        if !self.hashes.is_empty() {
+            tests.push(format!("{row}.exact @> $6"));
+        }
+        for place in 1..=parts.len() {
+            tests.push(format!("{row}.haystack LIKE ($13::text[])[{place}]"));
+        }
+        tests.join(" AND ")
+    }
+
     /// What a row of either table must fulfil besides.
     pub(super) fn plain_test(&self, row: &str) -> String {
         match (self.restricted, self.since.is_some()) {
@@ -203,7 +224,7 @@ impl Shape {
         }
     }
 
-    /// Binds $1 to $12.
+    /// Binds $1 to $13.
     pub(super) fn bind<'q, O>(
         &'q self,
         query: QueryAs<'q, Postgres, O, PgArguments>,
@@ -231,6 +252,7 @@ impl Shape {
             .bind(limit)
             .bind(offset)
             .bind(hits)
+            .bind(self.parts.as_deref().unwrap_or_default())
     }
 }
 

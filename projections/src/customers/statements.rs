@@ -10,7 +10,7 @@ use super::shape::{BOUND, Shape};
 /// The index that candidates come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Driver {
-    /// All customers of few, small buckets.
+    /// All search rows of small buckets.
     Buckets,
     /// The GIN index of trigrams and hashes.
     Index,
@@ -150,34 +150,18 @@ impl Shape {
         let limit = BOUND + 1;
         let found = match driver {
             Driver::Buckets => format!(
-                "SELECT k.at, k.customer_user_id, COALESCE(found.hit, false) AS hit
-                   FROM (SELECT {} AS at, c.customer_user_id
-                           FROM view_customers c
-                          WHERE c.bucket = ANY ($2)
-                         OFFSET 0) k {}",
-                self.at("c"),
-                self.look_up()
+                "SELECT {} AS at, s.customer_user_id, {} AND {} AS hit
+                   FROM view_customer_search s
+                  WHERE s.bucket = ANY ($2)",
+                self.at("s"),
+                self.search_test("s"),
+                self.plain_test("s")
             ),
             Driver::Index => format!(
-                "SELECT {} AS at, s.customer_user_id, {} AS hit
-                   FROM view_customer_search s
-                  WHERE {}
-                    AND {}
-                    AND {}",
+                "SELECT {} AS at, s.customer_user_id, {} AS hit {}",
                 self.at("s"),
                 self.plain_test("s"),
-                // An expression is no condition for the index.
-                if self.index.by_project {
-                    "s.project_no = $1"
-                } else {
-                    "s.project_no + 0 = $1"
-                },
-                self.search_test("s"),
-                if self.index.by_bucket {
-                    "s.bucket = ANY ($2)"
-                } else {
-                    "true"
-                }
+                self.found_by_index()
             ),
             Driver::Starts => {
                 let range = |column: &str| {
@@ -219,7 +203,8 @@ impl Shape {
         )
     }
 
-    /// The larger of how many ids and how many names start with the term, each to 10,001.
+    /// The larger of how many ids and how many names start with the term, each to 10,001; names are not looked at where the
+    /// ids are enough.
     pub(super) fn count_starts() -> String {
         let range = |column: &str| {
             format!(
@@ -234,9 +219,10 @@ impl Shape {
             )
         };
         format!(
-            "SELECT GREATEST({}, {})",
-            range("id_start"),
-            range("name_start")
+            "SELECT CASE WHEN ids.count > {BOUND} THEN ids.count ELSE GREATEST(ids.count, {}) END
+               FROM {} AS ids",
+            range("name_start"),
+            range("id_start")
         )
     }
 
@@ -306,11 +292,11 @@ impl Shape {
                               LIMIT $10) k
                       WHERE {} AND {}
                       LIMIT {}) hits",
-            // Streams come in the order of the pages, but of all projects.
+            // A range of places reads page after page, but of all projects.
             if self.index.by_project {
                 "s.project_no = $1 ORDER BY s.customer_user_id"
             } else {
-                "s.project_no + 0 = $1 ORDER BY s.stream_id"
+                "s.project_no + 0 = $1 AND s.ctid >= '(0,0)'"
             },
             self.search_test("k"),
             self.plain_test("k"),
@@ -318,7 +304,7 @@ impl Shape {
         )
     }
 
-    /// The streams of those of the ids in $13 that pass, in the order of the ids.
+    /// The streams of those of the ids in $14 that pass, in the order of the ids.
     pub(super) fn streams(&self) -> String {
         let table = if self.searches() {
             "view_customer_search"
@@ -327,7 +313,7 @@ impl Shape {
         };
         format!(
             "SELECT r.stream_id, r.customer_user_id
-               FROM unnest($13::text[]) WITH ORDINALITY AS wanted(customer_user_id, place)
+               FROM unnest($14::text[]) WITH ORDINALITY AS wanted(customer_user_id, place)
               CROSS JOIN LATERAL (
                     SELECT *
                       FROM {table} v
@@ -362,23 +348,55 @@ impl Shape {
           LIMIT $10"
     }
 
-    /// Counts everything that passes, to $10.
-    pub(super) fn count(&self) -> String {
-        let table = if self.searches() {
-            "view_customer_search"
-        } else {
-            "view_customers"
-        };
+    /// The search rows that the index of trigrams and hashes finds.
+    fn found_by_index(&self) -> String {
         format!(
-            "SELECT count(*)
-               FROM (SELECT
-                       FROM {table} r
-                      WHERE r.project_no = $1
-                        AND {}
-                        AND {}
-                      LIMIT $10) hits",
-            self.search_test("r"),
-            self.plain_test("r")
+            "FROM view_customer_search s
+            WHERE {}
+              AND {}
+              AND {}",
+            // An expression is no condition for the index.
+            if self.index.by_project {
+                "s.project_no = $1"
+            } else {
+                "s.project_no + 0 = $1"
+            },
+            self.indexed_search_test("s"),
+            if self.index.by_bucket {
+                "s.bucket = ANY ($2)"
+            } else {
+                "true"
+            }
         )
     }
+
+    /// Counts everything that passes, to $10.
+    pub(super) fn count(&self, driver: Option<Driver>) -> String {
+        let rows = if driver == Some(Driver::Index) {
+            format!("{} AND {}", self.found_by_index(), self.plain_test("s"))
+        } else {
+            let table = if self.searches() {
+                "view_customer_search"
+            } else {
+                "view_customers"
+            };
+            format!(
+                "FROM {table} s WHERE s.project_no = $1 AND {} AND {}",
+                self.search_test("s"),
+                self.plain_test("s")
+            )
+        };
+        format!("SELECT count(*) FROM (SELECT {rows} LIMIT $10) hits")
+    }
 }
+
+/// Some 250 search rows from all over the table, of all projects, as the index has them.
+pub(super) const SAMPLE: &str = "
+SELECT found.haystack
+  FROM (SELECT pg_relation_size(to_regclass('view_customer_search')) / current_setting('block_size')::bigint) AS size(pages)
+ CROSS JOIN generate_series(0, 255) AS n(number)
+ CROSS JOIN LATERAL (
+       SELECT s.haystack
+         FROM view_customer_search s
+        WHERE s.ctid = format('(%s,%s)', size.pages * n.number / 256, 1 + n.number % 8)::tid
+       OFFSET 0) found";
