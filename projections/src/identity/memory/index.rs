@@ -11,15 +11,14 @@ use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard
 
 use super::keys::Key;
 use super::space::Place;
-use super::words::Words;
 
 /// Parts, which grow by themselves, so that none takes long.
 const PARTS: usize = 64;
 /// Entries of a bucket: those of a line of memory.
 const ENTRIES: usize = 8;
-/// Buckets of a part in the first segment, as a power of two; with each further one it has twice as many.
+/// Buckets of a part's first segment, as a power of two; each further segment doubles the part.
 const FIRST: u32 = 2;
-/// The most segments.
+/// The most segments of a part.
 const SEGMENTS: usize = 28;
 
 /// No entry, and none behind it in the next buckets.
@@ -31,9 +30,7 @@ const SEVERAL: u32 = 2;
 
 /// Keys and their customers.
 pub(super) struct Index {
-    /// Buckets of every part, one part behind the other.
-    segments: [OnceLock<Words>; SEGMENTS],
-    sizes: Box<[Size]>,
+    parts: Box<[Part]>,
     /// Who has the keys of more than one customer.
     several: RwLock<HashMap<Key, HashSet<Place>>>,
 }
@@ -48,31 +45,25 @@ pub(super) enum Holder {
     Moved,
 }
 
-/// How much of a part there is.
 #[derive(Default)]
-struct Size {
+struct Part {
     /// Moves with every change, and is odd while the part grows.
     changes: AtomicU64,
     /// A power of two, or none.
     buckets: AtomicUsize,
+    segments: [OnceLock<Box<[Bucket]>>; SEGMENTS],
     /// Entries that are not empty.
     used: AtomicUsize,
 }
 
-#[derive(Clone, Copy)]
-struct Part<'a> {
-    number: usize,
-    size: &'a Size,
-    segments: &'a [OnceLock<Words>; SEGMENTS],
-}
-
-type Bucket = [AtomicU64; ENTRIES];
+#[derive(Default)]
+#[repr(align(64))]
+struct Bucket([AtomicU64; ENTRIES]);
 
 impl Index {
     pub(super) fn new() -> Self {
         Self {
-            segments: [const { OnceLock::new() }; SEGMENTS],
-            sizes: (0..PARTS).map(|_| Size::default()).collect(),
+            parts: (0..PARTS).map(|_| Part::default()).collect(),
             several: RwLock::default(),
         }
     }
@@ -80,7 +71,7 @@ impl Index {
     /// Who has a key. `has` says whether the customer at a place has it; `None` where that changes.
     pub(super) fn get(&self, key: Key, has: impl Fn(Place) -> Option<bool>) -> Holder {
         let part = self.part(key);
-        let before = part.size.changes.load(Ordering::Acquire);
+        let before = part.changes.load(Ordering::Acquire);
         if before % 2 == 1 {
             return Holder::Moved;
         }
@@ -97,7 +88,7 @@ impl Index {
         });
         fence(Ordering::Acquire);
         found.unwrap_or_else(|| {
-            if part.size.changes.load(Ordering::Relaxed) == before {
+            if part.changes.load(Ordering::Relaxed) == before {
                 Holder::Nobody
             } else {
                 Holder::Moved
@@ -161,9 +152,8 @@ impl Index {
     }
 
     pub(super) fn clear(&self) {
-        for number in 0..PARTS {
-            let part = self.part_at(number);
-            part.rebuild(part.size.buckets.load(Ordering::Relaxed), Vec::new());
+        for part in &self.parts {
+            part.rebuild(part.buckets.load(Ordering::Relaxed), Vec::new());
         }
         self.several_mut().clear();
     }
@@ -172,21 +162,13 @@ impl Index {
     pub(super) fn bytes(&self) -> usize {
         let several = self.several();
         let holders: usize = several.values().map(|holders| holders.capacity() * 5).sum();
-        let parts = self.sizes.iter().map(Size::bytes).sum::<usize>();
+        let parts: usize = self.parts.iter().map(Part::bytes).sum();
         parts + several.capacity() * (size_of::<(Key, HashSet<Place>)>() + 1) + holders
     }
 
-    fn part(&self, key: Key) -> Part<'_> {
+    fn part(&self, key: Key) -> &Part {
         // The other half of the word is in the entry.
-        self.part_at((key.place() >> 32) as usize % PARTS)
-    }
-
-    fn part_at(&self, number: usize) -> Part<'_> {
-        Part {
-            number,
-            size: &self.sizes[number],
-            segments: &self.segments,
-        }
+        &self.parts[(key.place() >> 32) as usize % PARTS]
     }
 
     fn several(&self) -> RwLockReadGuard<'_, HashMap<Key, HashSet<Place>>> {
@@ -198,12 +180,15 @@ impl Index {
     }
 }
 
-impl<'a> Part<'a> {
+impl Part {
     /// Takes the entries with the half of a key, until one does.
-    fn find<T>(self, key: Key, mut take: impl FnMut(&AtomicU64, Place) -> Option<T>) -> Option<T> {
+    fn find<T>(&self, key: Key, mut take: impl FnMut(&AtomicU64, Place) -> Option<T>) -> Option<T> {
         let half = half(key);
         for bucket in self.from(half) {
-            let words = bucket.each_ref().map(|entry| entry.load(Ordering::Acquire));
+            let words = bucket
+                .0
+                .each_ref()
+                .map(|entry| entry.load(Ordering::Acquire));
             // All are compared at once: which one it is no processor can guess.
             let mut hits = (0..).zip(words).fold(0_u32, |hits, (number, word)| {
                 hits | (u32::from(half_of(word) == half) << number)
@@ -213,7 +198,7 @@ impl<'a> Part<'a> {
                 hits &= hits - 1;
                 let place = place(words[number]);
                 if place.0 > GONE
-                    && let Some(taken) = take(&bucket[number], place)
+                    && let Some(taken) = take(&bucket.0[number], place)
                 {
                     return Some(taken);
                 }
@@ -226,28 +211,30 @@ impl<'a> Part<'a> {
     }
 
     /// The bucket of a half, and the others after it.
-    fn from(self, half: u32) -> impl Iterator<Item = &'a Bucket> {
-        let buckets = self.size.buckets.load(Ordering::Acquire);
+    fn from(&self, half: u32) -> impl Iterator<Item = &Bucket> {
+        let buckets = self.buckets.load(Ordering::Acquire);
         let home = ((u64::from(half) * buckets as u64) >> 32) as usize;
         (0..buckets).filter_map(move |step| self.bucket((home + step) & (buckets - 1)))
     }
 
-    fn bucket(self, number: usize) -> Option<&'a Bucket> {
-        let segment = (usize::BITS - (number >> FIRST).leading_zeros()) as usize;
-        let (own, start) = shape(segment);
-        let (buckets, _) = self.segments[segment].get()?.as_chunks::<ENTRIES>();
-        buckets.get(self.number * own + number - start)
+    fn bucket(&self, number: usize) -> Option<&Bucket> {
+        let segment = usize::BITS - (number >> FIRST).leading_zeros();
+        let start = if segment == 0 {
+            0
+        } else {
+            1 << (FIRST + segment - 1)
+        };
+        self.segments[segment as usize].get()?.get(number - start)
     }
 
     /// Puts an entry into its bucket, or the next one that is not full.
-    fn insert(self, word: u64) {
+    fn insert(&self, word: u64) {
         for bucket in self.from(half_of(word)) {
-            for entry in bucket {
+            for entry in &bucket.0 {
                 let known = entry.load(Ordering::Relaxed);
                 if known == EMPTY || place(known).0 == GONE {
-                    let used = self.size.used.load(Ordering::Relaxed);
-                    self.size
-                        .used
+                    let used = self.used.load(Ordering::Relaxed);
+                    self.used
                         .store(used + usize::from(known == EMPTY), Ordering::Relaxed);
                     self.set(entry, word);
                     return;
@@ -256,20 +243,18 @@ impl<'a> Part<'a> {
         }
     }
 
-    fn remove(self, word: u64) -> bool {
+    fn remove(&self, word: u64) -> bool {
         for bucket in self.from(half_of(word)) {
             let is = |wanted: u64| {
-                let mut entries = bucket.iter();
+                let mut entries = bucket.0.iter();
                 entries.find(|entry| entry.load(Ordering::Relaxed) == wanted)
             };
             let ends_here = is(EMPTY).is_some();
             if let Some(entry) = is(word) {
                 // What is behind a full bucket must be found still.
                 if ends_here {
-                    let used = self.size.used.load(Ordering::Relaxed);
-                    self.size
-                        .used
-                        .store(used.saturating_sub(1), Ordering::Relaxed);
+                    let used = self.used.load(Ordering::Relaxed);
+                    self.used.store(used.saturating_sub(1), Ordering::Relaxed);
                     self.set(entry, EMPTY);
                 } else {
                     self.set(entry, u64::from(GONE));
@@ -283,10 +268,10 @@ impl<'a> Part<'a> {
         false
     }
 
-    fn replace(self, old: u64, new: u64) -> bool {
+    fn replace(&self, old: u64, new: u64) -> bool {
         for bucket in self.from(half_of(old)) {
             let mut ends_here = false;
-            for entry in bucket {
+            for entry in &bucket.0 {
                 let known = entry.load(Ordering::Relaxed);
                 ends_here |= known == EMPTY;
                 if known == old {
@@ -301,21 +286,23 @@ impl<'a> Part<'a> {
         false
     }
 
-    fn set(self, entry: &AtomicU64, word: u64) {
+    fn set(&self, entry: &AtomicU64, word: u64) {
         entry.store(word, Ordering::Release);
-        let changes = self.size.changes.load(Ordering::Relaxed);
-        self.size.changes.store(changes + 2, Ordering::Release);
+        let changes = self.changes.load(Ordering::Relaxed);
+        self.changes.store(changes + 2, Ordering::Release);
     }
 
     /// Room for one more: at most three quarters are used.
-    fn make_room(self) {
-        let buckets = self.size.buckets.load(Ordering::Relaxed);
-        let used = self.size.used.load(Ordering::Relaxed);
+    fn make_room(&self) {
+        let buckets = self.buckets.load(Ordering::Relaxed);
+        let used = self.used.load(Ordering::Relaxed);
         if (used + 1) * 4 <= buckets * ENTRIES * 3 {
             return;
         }
         let numbers = 0..buckets;
-        let entries = numbers.filter_map(|number| self.bucket(number)).flatten();
+        let entries = numbers
+            .filter_map(|number| self.bucket(number))
+            .flat_map(|bucket| &bucket.0);
         let words: Vec<u64> = entries
             .map(|entry| entry.load(Ordering::Relaxed))
             .filter(|word| place(*word).0 > GONE)
@@ -327,47 +314,34 @@ impl<'a> Part<'a> {
     }
 
     /// Puts entries into so many buckets, in place of all that there were.
-    fn rebuild(self, buckets: usize, words: Vec<u64>) {
-        let before = self.size.changes.load(Ordering::Relaxed);
-        self.size.changes.store(before + 1, Ordering::Relaxed);
+    fn rebuild(&self, buckets: usize, words: Vec<u64>) {
+        let before = self.changes.load(Ordering::Relaxed);
+        self.changes.store(before + 1, Ordering::Relaxed);
         fence(Ordering::Release);
-        self.size.used.store(0, Ordering::Relaxed);
-        for (number, segment) in (0..).zip(self.segments) {
-            let (own, start) = shape(number);
-            if start >= buckets {
-                break;
-            }
-            let words = own * ENTRIES;
-            let all = segment.get_or_init(|| Words::zeroed(PARTS * words));
-            for entry in &all[self.number * words..][..words] {
-                entry.store(EMPTY, Ordering::Relaxed);
+        self.used.store(0, Ordering::Relaxed);
+        let mut had = 0;
+        for (number, segment) in (0..).zip(&self.segments) {
+            let size = 1 << (FIRST + number).saturating_sub(u32::from(number > 0));
+            if had < buckets {
+                let kept = segment.get_or_init(|| (0..size).map(|_| Bucket::default()).collect());
+                for entry in kept.iter().flat_map(|bucket| &bucket.0) {
+                    entry.store(EMPTY, Ordering::Relaxed);
+                }
+                had += size;
             }
         }
-        self.size.buckets.store(buckets, Ordering::Release);
+        self.buckets.store(buckets, Ordering::Release);
         // An even number of changes comes only with the last: whoever looks meanwhile looks again.
-        self.size.changes.store(before + 1, Ordering::Release);
+        self.changes.store(before + 1, Ordering::Release);
         for word in words {
             self.insert(word);
         }
-        let after = self.size.changes.load(Ordering::Relaxed);
-        self.size.changes.store(after + 1, Ordering::Release);
+        let after = self.changes.load(Ordering::Relaxed);
+        self.changes.store(after + 1, Ordering::Release);
     }
-}
 
-impl Size {
     fn bytes(&self) -> usize {
         self.buckets.load(Ordering::Relaxed) * size_of::<Bucket>()
-    }
-}
-
-/// How many buckets a part has in a segment, and which is the first of them.
-const fn shape(segment: usize) -> (usize, usize) {
-    match segment {
-        0 => (1 << FIRST, 0),
-        _ => (
-            1 << (FIRST as usize + segment - 1),
-            1 << (FIRST as usize + segment - 1),
-        ),
     }
 }
 

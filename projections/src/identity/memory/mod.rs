@@ -14,7 +14,6 @@ mod record;
 mod space;
 mod streams;
 mod terms;
-mod words;
 mod writer;
 
 use std::cell::Cell;

@@ -27,7 +27,7 @@ struct Last {
 impl Last {
     fn hash(half: u32) -> u64 {
         // Tables place by the lowest and the highest bits.
-        u64::from(half) << 32 | u64::from(half)
+        (u64::from(half) << 32) | u64::from(half)
     }
 }
 
