@@ -1,13 +1,14 @@
 //! How far the memory is, and how sure that is: a position, and when the end of the log was last seen there.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout_at;
 
-/// An answer from memory is of a log that ended there so long ago, at most. With the time that a poll takes to be seen it
-/// keeps the bound of 250 ms, whatever holds the one who follows up.
+/// An answer from memory is of a log that ended there so long ago, at most. With the time that a poll takes to be seen, and a
+/// tick of the clock, it keeps the bound of 250 ms, whatever holds the one who follows up.
 const FRESH: Duration = Duration::from_millis(200);
 /// Without a look at the end of the log for so long the memory is not waited for.
 const CUT_OFF: Duration = Duration::from_secs(1);
@@ -16,6 +17,18 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// No look at the end of the log yet.
 const NEVER: u64 = u64::MAX;
+
+/// The clock of looks: as of the last tick of the kernel, 10 ms ago at most, and read in a quarter of the time of the exact one.
+#[cfg(target_os = "linux")]
+const CLOCK: ClockId = ClockId::CLOCK_MONOTONIC_COARSE;
+#[cfg(not(target_os = "linux"))]
+const CLOCK: ClockId = ClockId::CLOCK_MONOTONIC;
+
+/// A time by the clock of looks.
+pub(super) fn now() -> Duration {
+    // No system is without this clock; time that stands still there would be answered from for ever.
+    clock_gettime(CLOCK).map_or(Duration::MAX, Duration::from)
+}
 
 /// A position at which the memory may be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,10 +40,9 @@ pub(super) struct Moment {
 
 /// The position of the memory.
 pub(super) struct Feed {
-    started: Instant,
     /// -1 while nothing is loaded.
     position: AtomicI64,
-    /// Microseconds from the start to the last look at the end of the log that was followed up.
+    /// Microseconds of the clock at the last look at the end of the log that was followed up.
     proven: AtomicU64,
     losses: AtomicU64,
     moved: watch::Sender<()>,
@@ -40,7 +52,6 @@ pub(super) struct Feed {
 impl Feed {
     pub(super) fn new() -> Self {
         Self {
-            started: Instant::now(),
             position: AtomicI64::new(-1),
             proven: AtomicU64::new(NEVER),
             losses: AtomicU64::new(0),
@@ -95,7 +106,7 @@ impl Feed {
             NEVER => Duration::MAX,
             proven => {
                 let proven = Duration::from_micros(proven);
-                self.started.elapsed().saturating_sub(proven)
+                now().saturating_sub(proven)
             }
         }
     }
@@ -107,10 +118,9 @@ impl Feed {
     }
 
     /// At this moment the log ended at a position that was reached since.
-    pub(super) fn prove(&self, at: Instant) {
-        let since = at.saturating_duration_since(self.started).as_micros();
-        self.proven
-            .store(u64::try_from(since).unwrap_or(NEVER), Ordering::Release);
+    pub(super) fn prove(&self, at: Duration) {
+        let micros = u64::try_from(at.as_micros()).unwrap_or(NEVER);
+        self.proven.store(micros, Ordering::Release);
         self.moved.send_replace(());
     }
 
@@ -129,23 +139,19 @@ impl Feed {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
-    use super::Feed;
+    use super::{Feed, now};
 
     #[tokio::test]
     async fn what_was_shown_and_what_is_old_is_not_answered() {
-        let now = Instant::now();
-        let feed = Feed {
-            started: now.checked_sub(Duration::from_secs(10)).expect("a time"),
-            ..Feed::new()
-        };
+        let feed = Feed::new();
         assert_eq!(feed.fresh(|| 0).await, None);
         feed.reach(7);
         // What is loaded may be old: nobody has seen the end of the log.
         assert_eq!(feed.fresh_now(7), None);
         // As good as now for as long as the test takes.
-        feed.prove(now + Duration::from_mins(10));
+        feed.prove(now() + Duration::from_mins(10));
         let moment = feed.fresh_now(7).expect("it is fresh");
         assert_eq!(moment.position, 7);
         assert_eq!(feed.fresh_now(8), None);
@@ -154,7 +160,7 @@ mod tests {
             feed.reach(8);
         });
         assert_eq!(found.map(|moment| moment.position), Some(8));
-        feed.prove(feed.started);
+        feed.prove(now().saturating_sub(Duration::from_mins(1)));
         assert_eq!(feed.fresh(|| 8).await, None);
         assert!(feed.is_whole(moment));
         feed.lose();

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Inner;
+use super::feed;
 use super::fill::{self, Refilled, What};
 use super::memory::{Refill, Unread, Writer};
 use super::metrics::Measured;
@@ -115,7 +116,7 @@ impl Follower {
 
     /// Looks where the log ends, and goes there.
     async fn look(&mut self, cell: &Cell, done: &Done) -> Result<(), StoreError> {
-        let before = Instant::now();
+        let before = feed::now();
         let end = cell.head_position().await?;
         self.catch_up(cell, end, done).await?;
         self.inner.feed.prove(before);
