@@ -1,5 +1,7 @@
 //! Reads the memory from the read tables: everything of one snapshot, at the position that the directory had reached.
 
+use std::sync::Arc;
+
 use futures::{Stream, TryStreamExt};
 use roster_domain::Timestamp;
 use roster_domain::access::Terms;
@@ -12,7 +14,7 @@ use sqlx::{PgConnection, Postgres, Row, Transaction};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-use super::memory::{CustomerRow, IdentityRow, Refill, Unread, Writer};
+use super::memory::{CustomerRow, Drawer, Drawn, IdentityRow, Refill, Unread, Writer};
 use crate::directory::Directory;
 use crate::runner::Projection;
 
@@ -26,10 +28,9 @@ const BLOCKS: &str = "SELECT project_no, channel, external_user_id, stream_id FR
 const GRANTS: &str = "SELECT project_no, channel, external_user_id, stream_id, array_to_json(agents)::text, enabled, \
      (extract(epoch FROM expires_at) * 1000000)::bigint FROM view_grants";
 
-/// What a block of rows is.
+/// What a block of rows is, beside customers.
 #[derive(Clone, Copy)]
 enum Table {
-    Customers,
     Links,
     Blocks,
     Grants,
@@ -56,11 +57,11 @@ pub(super) async fn fill(
         (Table::Links, LINKS),
         (Table::Blocks, BLOCKS),
         (Table::Grants, GRANTS),
-        (Table::Customers, CUSTOMERS),
     ] {
         let mut blocks = std::pin::pin!(copied::read(&mut snapshot, select).await?);
         writer = load(table, writer, &mut blocks).await?;
     }
+    writer = load_customers(writer, &mut snapshot).await?;
     writer.loaded();
     snapshot.commit().await?;
     Ok((writer, Some(position)))
@@ -86,21 +87,56 @@ async fn load(
     Ok(writer)
 }
 
+/// Loads blocks of customers: while one is read, the one before is drawn, and what was drawn of the one before that is written.
+async fn load_customers(
+    mut writer: Writer,
+    snapshot: &mut PgConnection,
+) -> Result<Writer, StoreError> {
+    let mut blocks = std::pin::pin!(copied::read(snapshot, CUSTOMERS).await?);
+    let drawer = Arc::new(writer.expected());
+    let mut block = blocks.try_next().await?;
+    let mut drawn = None;
+    while block.is_some() || drawn.is_some() {
+        let (ready, read) = (drawn.take(), block.take());
+        let writing = spawn_blocking(move || {
+            if let Some(ready) = ready {
+                writer.load_drawn(&ready)?;
+            }
+            Ok::<_, StoreError>(writer)
+        });
+        let own = Arc::clone(&drawer);
+        let drawing = spawn_blocking(move || read.map(|read| draw(&own, &read)).transpose());
+        let next = blocks.try_next().await;
+        // Whoever is told of a failure empties the memory, so nobody may write to it any more.
+        let written = writing.await;
+        drawn = drawing.await.map_err(|_| StoreError::Closed)??;
+        writer = written.map_err(|_| StoreError::Closed)??;
+        block = next?;
+    }
+    Ok(writer)
+}
+
+fn draw(drawer: &Drawer, block: &[u8]) -> Result<Drawn, StoreError> {
+    let mut drawn = Drawn::default();
+    rows::<6>(
+        block,
+        |[project_no, stream, id, enabled, switches, profile]| {
+            let row = CustomerRow {
+                project_no: i32::from_be_bytes(fixed(project_no)?),
+                stream: Uuid::from_bytes(fixed(stream)?),
+                customer_user_id: text(id)?,
+                enabled: fixed::<1>(enabled)? == [1],
+                switches: switches.map(|json| text(Some(json))).transpose()?,
+                profile: text(profile)?,
+            };
+            drawer.draw(&row, &mut drawn)
+        },
+    )?;
+    Ok(drawn)
+}
+
 fn load_block(table: Table, writer: &mut Writer, block: &[u8]) -> Result<(), StoreError> {
     match table {
-        Table::Customers => rows::<6>(
-            block,
-            |[project_no, stream, id, enabled, switches, profile]| {
-                writer.load_customer(&CustomerRow {
-                    project_no: i32::from_be_bytes(fixed(project_no)?),
-                    stream: Uuid::from_bytes(fixed(stream)?),
-                    customer_user_id: text(id)?,
-                    enabled: fixed::<1>(enabled)? == [1],
-                    switches: switches.map(|json| text(Some(json))).transpose()?,
-                    profile: text(profile)?,
-                })
-            },
-        ),
         Table::Links => rows::<4>(block, |key| {
             writer.load_link(&identity(key)?);
             Ok(())

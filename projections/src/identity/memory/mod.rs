@@ -34,7 +34,7 @@ use project::{Project, Projects};
 use record::{Kind, NO_GRANT, Record, Thing};
 use space::{Place, Space};
 use terms::{Granted, Grants};
-pub(super) use writer::{CustomerRow, IdentityRow, Refill, Unread, Writer};
+pub(super) use writer::{CustomerRow, Drawer, Drawn, IdentityRow, Refill, Unread, Writer};
 
 /// How often a look-up begins anew because its customer changed.
 const ATTEMPTS: usize = 4;

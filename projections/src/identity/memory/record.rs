@@ -63,10 +63,11 @@ pub(super) struct Written<'a> {
 }
 
 impl Written<'_> {
-    pub(super) fn words(&self) -> Vec<u64> {
+    /// Adds the record to others; how many words it has.
+    pub(super) fn push_to(&self, words: &mut Vec<u64>) -> usize {
+        let start = words.len();
         let (high, low) = self.stream.as_u64_pair();
         let text = self.names.text();
-        let mut words = Vec::with_capacity(HEAD + self.things.len() * THING + text.len() / 8 + 1);
         let project = (u64::from(self.project_no.cast_unsigned()) << 1) | u64::from(self.enabled);
         let [id, name, parts] = self.names.lengths().map(|length| length as u64);
         words.extend([
@@ -85,7 +86,7 @@ impl Written<'_> {
             bytes[..piece.len()].copy_from_slice(piece);
             words.push(u64::from_le_bytes(bytes));
         }
-        words
+        words.len() - start
     }
 }
 
@@ -249,8 +250,9 @@ mod tests {
                     things: &things[..count],
                     names: &names,
                 };
-                let words: Vec<AtomicU64> =
-                    written.words().into_iter().map(AtomicU64::new).collect();
+                let mut words = Vec::new();
+                assert_eq!(written.push_to(&mut words), words.len());
+                let words: Vec<AtomicU64> = words.into_iter().map(AtomicU64::new).collect();
                 let record = Record::of(&words);
                 assert_eq!(
                     (record.stream(), record.project_no()),

@@ -9,7 +9,7 @@ use super::space::{Place, Space};
 
 /// Tables. They grow by doubling, so that one would stand still for long; no power of two, so that they grow at different
 /// sizes than one would.
-const TABLES: u64 = 48;
+const TABLES: usize = 48;
 
 /// Every customer who is kept.
 pub(super) struct Streams(Vec<HashTable<Place>>);
@@ -17,6 +17,13 @@ pub(super) struct Streams(Vec<HashTable<Place>>);
 impl Streams {
     pub(super) fn new() -> Self {
         Self((0..TABLES).map(|_| HashTable::new()).collect())
+    }
+
+    /// Room for so many customers, as tables would have it that grew to them.
+    pub(super) fn reserve(&mut self, customers: usize) {
+        for table in self.0.iter_mut().filter(|table| table.is_empty()) {
+            *table = HashTable::with_capacity(customers / TABLES);
+        }
     }
 
     pub(super) fn find(&self, hashes: &Hashes, space: &Space, stream: Uuid) -> Option<Place> {
@@ -70,5 +77,5 @@ fn stream_at(space: &Space, place: Place) -> Uuid {
 fn table(hash: u64) -> usize {
     // Tables place by the lowest and the highest bits.
     let middle = (hash >> 20) & 0xffff;
-    ((middle * TABLES) >> 16) as usize
+    (middle as usize * TABLES) >> 16
 }

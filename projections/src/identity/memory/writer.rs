@@ -1,5 +1,6 @@
 //! The one who writes the memory: pages of the log, in order.
 
+mod draw;
 mod load;
 mod pending;
 mod put;
@@ -25,6 +26,7 @@ use super::record::Kind;
 use super::space::Room;
 use super::streams::Streams;
 use super::terms::{Granted, Taken};
+pub(in crate::identity) use draw::{Drawer, Drawn};
 pub(in crate::identity) use load::{CustomerRow, IdentityRow};
 use pending::Pending;
 pub(in crate::identity) use refill::Refill;
@@ -130,6 +132,7 @@ impl Writer {
         }
         self.commit(drafts);
         self.make_room();
+        self.weigh();
         Ok(refills)
     }
 
@@ -318,17 +321,17 @@ impl Writer {
 
     /// The number of a channel.
     fn channel(&self, project_no: i32, name: &str) -> u16 {
-        let known = self.memory.projects.get(project_no);
-        known
-            .and_then(|project| project.channel(name))
-            .unwrap_or_else(|| {
-                let mut new = None;
-                self.edit(project_no, |project| {
-                    project.channel_mut(name);
-                    new = project.channel(name);
-                });
-                new.unwrap_or(u16::MAX)
-            })
+        let held = self.memory.projects.hold(project_no);
+        let known = held.project().and_then(|project| project.channel(name));
+        drop(held);
+        known.unwrap_or_else(|| {
+            let mut new = None;
+            self.edit(project_no, |project| {
+                project.channel_mut(name);
+                new = project.channel(name);
+            });
+            new.unwrap_or(u16::MAX)
+        })
     }
 
     /// Changes a project behind its gate.

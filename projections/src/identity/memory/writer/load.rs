@@ -1,6 +1,7 @@
 //! The memory from the read tables: a row at a time, what customers have before themselves.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use roster_domain::access::{Terms, WILDCARD};
 use roster_domain::schema::Definition;
@@ -8,7 +9,7 @@ use roster_domain::value::{Value, profile_members};
 use roster_store::StoreError;
 use uuid::Uuid;
 
-use super::Writer;
+use super::{Drawer, Writer};
 use crate::identity::memory::draft::{Draft, DraftThing};
 use crate::identity::memory::keys::Key;
 use crate::identity::memory::names::Names;
@@ -52,20 +53,20 @@ impl Writer {
         });
     }
 
-    /// A row of `view_customers`: of somebody who has an identity, or has a value that rules look up.
-    pub(in crate::identity) fn load_customer(
+    /// A row of `view_customers`: of somebody who has an identity, or has a value that rules look up. `pending` waited for it.
+    pub(super) fn load_customer(
         &mut self,
         row: &CustomerRow<'_>,
+        pending: &[Thing],
     ) -> Result<(), StoreError> {
         let (project_no, stream) = (row.project_no, row.stream);
         let Some(project) = self.memory.projects.get(project_no) else {
             return Ok(());
         };
         let mut entry = self.entry(project_no, stream);
-        let pending = self.pending.take(&self.memory.hashes, stream);
         let is_found = entry.new.is_some() || !pending.is_empty();
         if project.is_out || (!is_found && project.wanted().next().is_none()) {
-            self.give_back(&pending);
+            self.give_back(pending);
             return Ok(());
         }
         let malformed = || StoreError::Malformed("copied profile");
@@ -76,7 +77,7 @@ impl Writer {
         draft.names = Names::kept(row.customer_user_id, &profile);
         draft.enabled = row.enabled;
         draft.unswitch();
-        self.receive(project_no, &mut draft, &pending);
+        self.receive(project_no, &mut draft, pending);
         for (number, field) in project.wanted() {
             if let Some(value) = profile.get(field).map(Value::as_text) {
                 let key = self.memory.hashes.value(project_no, field, value);
@@ -92,7 +93,7 @@ impl Writer {
         }
         entry.new = Some(draft);
         self.put(stream, entry);
-        self.give_back(&pending);
+        self.give_back(pending);
         self.make_room();
         Ok(())
     }
@@ -120,19 +121,25 @@ impl Writer {
         }
     }
 
+    /// Everything that waits for customers was read; what draws their records.
+    pub(in crate::identity) fn expected(&mut self) -> Drawer {
+        self.streams.reserve(self.pending.streams());
+        let pending = std::mem::take(&mut self.pending);
+        Drawer::new(Arc::clone(&self.memory), pending)
+    }
+
     /// Everything was read.
-    pub(in crate::identity) fn loaded(&mut self) {
-        // Nothing is left where the tables are whole.
-        let rest: Vec<Thing> = std::mem::take(&mut self.pending).rest().collect();
-        self.give_back(&rest);
+    pub(in crate::identity) fn loaded(&self) {
+        self.weigh();
     }
 
     /// Something of a customer who comes later. It counts from now on, so that what waits is bounded, too.
     fn expect(&mut self, row: &IdentityRow<'_>, kind: Kind) {
-        let project = self.memory.projects.get(row.project_no);
-        if project.is_none_or(|project| project.is_out) {
+        let held = self.memory.projects.hold(row.project_no);
+        if held.project().is_none_or(|project| project.is_out) {
             return;
         }
+        drop(held);
         let thing = Thing {
             key: self.key(row),
             kind,
@@ -157,7 +164,7 @@ impl Writer {
     }
 
     /// What waited has its terms no longer; those who came have them.
-    fn give_back(&mut self, pending: &[Thing]) {
+    pub(super) fn give_back(&mut self, pending: &[Thing]) {
         for thing in pending {
             self.taken.give_back(&self.memory.grants, thing.grant);
         }

@@ -15,7 +15,20 @@ const NONE: u32 = u32::MAX;
 pub(super) struct Pending {
     kept: Vec<Kept>,
     /// The last thing of each stream.
-    last: HashTable<u32>,
+    last: HashTable<Last>,
+}
+
+/// A thing by its number, with half of the hash of its stream, so that growing need not look at what is kept.
+struct Last {
+    half: u32,
+    number: u32,
+}
+
+impl Last {
+    fn hash(half: u32) -> u64 {
+        // Tables place by the lowest and the highest bits.
+        (u64::from(half) << 32) | u64::from(half)
+    }
 }
 
 struct Kept {
@@ -30,18 +43,17 @@ impl Pending {
         let Ok(number) = u32::try_from(self.kept.len()) else {
             return;
         };
-        let kept = &self.kept;
-        let hash = hashes.stream(stream);
-        let of = |number: &u32| kept[*number as usize].stream;
-        let known = self.last.find_mut(hash, |number| of(number) == stream);
+        let half = half(hashes, stream);
+        let is_it = is_of(&self.kept, stream, half);
+        let known = self.last.find_mut(Last::hash(half), is_it);
         let before = match known {
-            Some(last) => std::mem::replace(last, number),
+            Some(last) => std::mem::replace(&mut last.number, number),
             None => NONE,
         };
         if before == NONE {
-            let hash_of =
-                |other: &u32| hashes.stream(if *other == number { stream } else { of(other) });
-            self.last.insert_unique(hash, number, hash_of);
+            let last = Last { half, number };
+            let hash_of = |last: &Last| Last::hash(last.half);
+            self.last.insert_unique(Last::hash(half), last, hash_of);
         }
         self.kept.push(Kept {
             stream,
@@ -52,9 +64,9 @@ impl Pending {
 
     /// A bound identity of a stream.
     pub(super) fn linked(&mut self, hashes: &Hashes, stream: Uuid, key: Key) -> Option<&mut Thing> {
-        let kept = &self.kept;
-        let is_it = |number: &u32| kept[*number as usize].stream == stream;
-        let mut next = *self.last.find(hashes.stream(stream), is_it)?;
+        let half = half(hashes, stream);
+        let is_it = is_of(&self.kept, stream, half);
+        let mut next = self.last.find(Last::hash(half), is_it)?.number;
         while let Some(kept) = self.kept.get(next as usize) {
             if kept.thing.kind == Kind::Linked && kept.thing.key == key {
                 return self.kept.get_mut(next as usize).map(|kept| &mut kept.thing);
@@ -64,34 +76,29 @@ impl Pending {
         None
     }
 
-    /// Everything of a stream.
-    pub(super) fn take(&mut self, hashes: &Hashes, stream: Uuid) -> Vec<Thing> {
-        let kept = &self.kept;
-        let is_it = |number: &u32| kept[*number as usize].stream == stream;
-        let mut things = Vec::new();
-        let Ok(entry) = self.last.find_entry(hashes.stream(stream), is_it) else {
-            return things;
-        };
-        let (mut next, _) = entry.remove();
-        while let Some(kept) = self.kept.get(next as usize) {
-            things.push(kept.thing);
-            next = kept.before;
-        }
-        things
+    /// How many streams there are things of.
+    pub(super) fn streams(&self) -> usize {
+        self.last.len()
     }
 
-    /// Everything that nobody came for.
-    pub(super) fn rest(self) -> impl Iterator<Item = Thing> {
-        let Self { kept, last } = self;
-        last.into_iter().flat_map(move |mut next| {
-            let mut things = Vec::new();
-            while let Some(kept) = kept.get(next as usize) {
-                things.push(kept.thing);
-                next = kept.before;
-            }
-            things
-        })
+    /// Everything of a stream.
+    pub(super) fn of(&self, hashes: &Hashes, stream: Uuid) -> impl Iterator<Item = Thing> {
+        let half = half(hashes, stream);
+        let is_it = is_of(&self.kept, stream, half);
+        let last = self.last.find(Last::hash(half), is_it);
+        let first = last.and_then(|last| self.kept.get(last.number as usize));
+        std::iter::successors(first, move |kept| self.kept.get(kept.before as usize))
+            .map(|kept| kept.thing)
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is taken")]
+fn half(hashes: &Hashes, stream: Uuid) -> u32 {
+    hashes.stream(stream) as u32
+}
+
+fn is_of(kept: &[Kept], stream: Uuid, half: u32) -> impl Fn(&Last) -> bool {
+    move |last| last.half == half && kept[last.number as usize].stream == stream
 }
 
 #[cfg(test)]
@@ -120,14 +127,17 @@ mod tests {
             linked.map(|thing| thing.grant = 5).is_some()
         };
         assert!(linked(&mut pending, 7, 1_007) && !linked(&mut pending, 7, 1_008));
-        let mut taken = pending.take(&hashes, Uuid::from_u128(7));
+        let of = |pending: &Pending, stream| -> Vec<Thing> {
+            pending.of(&hashes, Uuid::from_u128(stream)).collect()
+        };
+        let mut taken = of(&pending, 7);
         taken.sort_by_key(|thing| thing.key.place());
         let with_grant = Thing {
             grant: 5,
             ..thing(1_007)
         };
         assert_eq!(taken, [thing(7), with_grant, thing(2_007)]);
-        assert!(pending.take(&hashes, Uuid::from_u128(7)).is_empty());
-        assert_eq!(pending.rest().count(), 2_997);
+        assert!(of(&pending, 1_007).is_empty());
+        assert_eq!(pending.streams(), 1_000);
     }
 }

@@ -40,8 +40,8 @@ impl Writer {
         let project_no = entry.project_no;
         // Whom nothing finds is not kept, nor who is of a project that is left out.
         let is_out = || {
-            let project = self.memory.projects.get(project_no);
-            project.is_some_and(|project| project.is_out)
+            let held = self.memory.projects.hold(project_no);
+            held.project().is_some_and(|project| project.is_out)
         };
         entry.new.take_if(|new| !new.is_kept() || is_out());
         let written = entry
@@ -110,7 +110,8 @@ impl Writer {
             things: &things,
             names: &new.names,
         };
-        let words = written.words();
+        let mut words = Vec::new();
+        written.push_to(&mut words);
         let place = match &entry.old {
             Some(old) => self.room.replace(space, old.place, old.words, &words),
             None => self.room.put(space, &words),
@@ -182,12 +183,16 @@ impl Writer {
             );
             self.leave_out(project_no);
         }
+    }
+
+    /// Says what the one who writes has beside the memory.
+    pub(super) fn weigh(&self) {
         let beside = self.streams.bytes();
         self.memory.beside.store(beside, Ordering::Relaxed);
     }
 
     /// Leaves a project to the read tables.
-    fn leave_out(&mut self, project_no: i32) {
+    pub(super) fn leave_out(&mut self, project_no: i32) {
         self.edit(project_no, |project| project.is_out = true);
         self.refills.remove(&project_no);
         for stream in self.streams.of_project(&self.memory.space, project_no) {

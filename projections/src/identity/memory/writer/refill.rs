@@ -112,6 +112,7 @@ impl Writer {
             self.put(*stream, entry);
         }
         self.make_room();
+        self.weigh();
         true
     }
 

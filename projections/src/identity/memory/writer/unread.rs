@@ -95,7 +95,7 @@ impl Writer {
         for row in rows {
             let last = self.waiting.last.get(&row.stream);
             if last.is_some_and(|last| *last <= position) {
-                self.load_customer(row)?;
+                self.load_customer(row, &[])?;
             }
         }
         for stream in &asked.streams {
@@ -105,6 +105,7 @@ impl Writer {
                 None => {}
             }
         }
+        self.weigh();
         Ok(())
     }
 }
