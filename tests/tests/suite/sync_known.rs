@@ -29,15 +29,15 @@ struct Synced {
     _jobs: Jobs,
 }
 
-/// The lines of [`connection`] and one from `city`.
-fn with_city(name: &str) -> ConnectionInput {
+/// The lines of [`connection`] and one from `phone`.
+fn with_phone(name: &str) -> ConnectionInput {
     let mut input = connection(name);
-    let city = MappingInput {
-        source: "city".into(),
-        target: "city".into(),
+    let phone = MappingInput {
+        source: "phone".into(),
+        target: "phone".into(),
         ..MappingInput::default()
     };
-    input.field_mapping.get_or_insert_default().push(city);
+    input.field_mapping.get_or_insert_default().push(phone);
     input
 }
 
@@ -225,11 +225,11 @@ async fn another_mapping_is_applied_to_everybody() {
 
 #[tokio::test]
 async fn another_schema_is_held_against_everybody() {
-    let synced = Synced::start(with_city("CRM")).await;
+    let synced = Synced::start(with_phone("CRM")).await;
     let mut definition = Definition::default();
     let fields = definition.fields.iter_mut();
     fields
-        .filter(|field| field.name == "city")
+        .filter(|field| field.name == "phone")
         .for_each(|field| field.required = true);
     let input = SchemaInput {
         definition,
@@ -260,7 +260,7 @@ async fn who_has_another_source_is_always_looked_at() {
     // The row of another source is the same and is not known; so is every row to another connection.
     assert_eq!(synced.counts().await, [0, 0, 25, 0, 0]);
     assert_eq!(synced.known().await, (25, 24));
-    let other = save(&synced.node, PROJECT, &with_city("Other")).await;
+    let other = save(&synced.node, PROJECT, &with_phone("Other")).await;
     assert_eq!(counts(&synced.run_of(&other).await), [0, 0, 25, 0, 0]);
     assert_eq!(synced.known().await, (50, 24));
     // Once the first one is gone, its rows are the other one's, though their records say what they said.
