@@ -42,7 +42,11 @@ impl Directory {
             let pair = [duplicate.customer_ref, duplicate.holder_ref];
             let states = self.cell().load_many::<Customer>(project, &pair).await?;
             let value = |loaded: &Loaded<Customer>| {
-                let value = loaded.state.profile.known()?.get(duplicate.field.as_str())?;
+                let value = loaded
+                    .state
+                    .profile
+                    .known()?
+                    .get(duplicate.field.as_str())?;
                 Some(
                     schema
                         .read_stored(&duplicate.field, value)

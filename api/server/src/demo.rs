@@ -185,7 +185,10 @@ fn input_of(person: &Person) -> UpsertInput {
             text("city", person.city),
             text("country", person.country),
             text("plan", person.plan),
-            ("seats".into(), Input::Number(person.seats.to_string().into())),
+            (
+                "seats".into(),
+                Input::Number(person.seats.to_string().into()),
+            ),
             (
                 "newsletter".into(),
                 Input::Bool(person.seats.is_multiple_of(2)),

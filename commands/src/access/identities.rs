@@ -202,7 +202,8 @@ fn clearing(
     let field = active.schema.bound_field(&identity.channel);
     let value = customer.profile.known()?.get(field.as_str())?;
     let bound = ConnectorIdentity::read(&identity.channel, value.as_text());
-    (bound.as_ref() == Some(identity)).then(|| active.naming(customer, [(field.into(), None)].into(), at))
+    (bound.as_ref() == Some(identity))
+        .then(|| active.naming(customer, [(field.into(), None)].into(), at))
 }
 
 fn outcome(changed: &Changed) -> Unlinked {

@@ -97,7 +97,10 @@ pub fn channel_row(
 ) -> ChannelRow {
     let access = person.access;
     let profile_field = schema.bound_field(channel);
-    let connector_value = person.profile.get(profile_field.as_str()).map(Value::as_text);
+    let connector_value = person
+        .profile
+        .get(profile_field.as_str())
+        .map(Value::as_text);
     let bound = connector_value.and_then(|text| ConnectorIdentity::read(channel, text));
     let newest = || access.links_on(channel).max_by_key(|link| link.linked_at);
     let link = bound

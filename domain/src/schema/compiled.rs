@@ -264,10 +264,12 @@ impl Schema {
         let Some(field) = self.field(self.primary_key()) else {
             return Ok(id);
         };
-        let spelled = field.canonical(&Input::Text(id.into())).map_err(|mut problem| {
-            problem.loc = vec![CUSTOMER_USER_ID.into()];
-            problem
-        })?;
+        let spelled = field
+            .canonical(&Input::Text(id.into()))
+            .map_err(|mut problem| {
+                problem.loc = vec![CUSTOMER_USER_ID.into()];
+                problem
+            })?;
         match spelled {
             Some(value) => value::customer_user_id(field.preferred_spelling(value.as_text())),
             None => Err(Problem::new(

@@ -144,7 +144,9 @@ impl CompiledField {
             Input::Nested => return Err(nested()),
             Input::Bool(flag) => match self.field_type() {
                 FieldType::Boolean => return Ok(Some(Value::Bool(*flag))),
-                FieldType::String => return Ok(Some(Value::Text(Value::Bool(*flag).as_text().into()))),
+                FieldType::String => {
+                    return Ok(Some(Value::Text(Value::Bool(*flag).as_text().into())));
+                }
                 FieldType::Email | FieldType::Phone | FieldType::Number => {
                     return Err(problem("value_type", "must not be a truth value"));
                 }
@@ -158,7 +160,9 @@ impl CompiledField {
         let value = match self.field_type() {
             FieldType::String => Some(Value::Text(text.into())),
             FieldType::Email => email::canonical(text).map(|address| Value::Text(address.into())),
-            FieldType::Phone => phone::typed(text, self.region.as_ref()).map(|number| Value::Text(number.into())),
+            FieldType::Phone => {
+                phone::typed(text, self.region.as_ref()).map(|number| Value::Text(number.into()))
+            }
             FieldType::Number => number::canonical(text).map(|digits| Value::Number(digits.into())),
             FieldType::Boolean => boolean::canonical(text).map(Value::Bool),
         };

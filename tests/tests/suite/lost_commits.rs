@@ -21,7 +21,10 @@ const TAKEN_BACK: [&str; 4] = [
 async fn write(node: &Node, id: &str) {
     let input = UpsertInput {
         customer_user_id: Some(id.to_owned()),
-        profile: vec![("email".into(), Input::Text(format!("{id}@example.org").into()))],
+        profile: vec![(
+            "email".into(),
+            Input::Text(format!("{id}@example.org").into()),
+        )],
         enabled: None,
         connector_enabled: std::collections::BTreeMap::new(),
         data_source: None,

@@ -3,8 +3,8 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use roster_commands::authority::Operation;
 use roster_commands::Applied;
+use roster_commands::authority::Operation;
 use roster_http::{ApiError, App, Effect, Endpoint, Scoped};
 use serde::Deserialize;
 use utoipa::ToSchema;

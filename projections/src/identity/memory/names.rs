@@ -209,8 +209,7 @@ mod tests {
     use super::Names;
 
     fn profile(values: &[(&str, &str)]) -> Profile {
-        let value =
-            |(field, text): &(&str, &str)| ((*field).into(), Value::Text((*text).into()));
+        let value = |(field, text): &(&str, &str)| ((*field).into(), Value::Text((*text).into()));
         values.iter().map(value).collect()
     }
 

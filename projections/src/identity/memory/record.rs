@@ -225,8 +225,7 @@ mod tests {
 
     #[test]
     fn a_record_says_what_was_written() {
-        let profile =
-            |name: &str| Profile::from([("name".into(), Value::Text(name.into()))]);
+        let profile = |name: &str| Profile::from([("name".into(), Value::Text(name.into()))]);
         let things: Vec<Thing> = (1..)
             .zip(Kind::ALL)
             .map(|(number, kind)| Thing {
