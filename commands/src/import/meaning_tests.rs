@@ -3,7 +3,7 @@
 use csv::StringRecord;
 use roster_domain::import::EmptyCells;
 use roster_domain::schema::{Definition, Field, FieldType, Schema};
-use roster_domain::value::Value;
+use roster_domain::value::{SmolStr, Value};
 
 use super::{Meaning, Refusal, Wanted, read};
 use crate::import::header::{Columns, Names};
@@ -99,7 +99,7 @@ fn values_become_canonical_and_unknown_columns_are_kept() {
 fn empty_cells_clear_or_keep_and_missing_columns_leave() {
     let cells = ["m1", "a@b.org", "", " ", "", "", ""];
     let clear = wanted(ALL, EmptyCells::Clear, &cells);
-    let names: Vec<&str> = clear.changes.keys().map(|name| name.as_str()).collect();
+    let names: Vec<&str> = clear.changes.keys().map(SmolStr::as_str).collect();
     assert_eq!(
         names,
         ["City", "email", "member_no", "phone", "plan", "points"]
@@ -107,7 +107,7 @@ fn empty_cells_clear_or_keep_and_missing_columns_leave() {
     assert_eq!(clear.changes["phone"], None);
     assert_eq!(clear.enabled, None);
     let keep = wanted(ALL, EmptyCells::Keep, &cells);
-    let names: Vec<&str> = keep.changes.keys().map(|name| name.as_str()).collect();
+    let names: Vec<&str> = keep.changes.keys().map(SmolStr::as_str).collect();
     assert_eq!(names, ["email", "member_no"]);
     let few = wanted("member_no,email", EmptyCells::Clear, &["m1", "a@b.org"]);
     assert_eq!(few.changes.len(), 2);

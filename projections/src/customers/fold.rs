@@ -228,8 +228,8 @@ pub(crate) fn needed(changes: &[Change]) -> Vec<Needed> {
             CustomerEvent::Updated { .. } => true,
             // Before anything else, it is the first and the last of its stream here.
             CustomerEvent::Erased { .. } if somebody_comes => false,
-            CustomerEvent::Erased { .. } => continue,
-            CustomerEvent::FieldsClaimed { .. }
+            CustomerEvent::Erased { .. }
+            | CustomerEvent::FieldsClaimed { .. }
             | CustomerEvent::IdentityLinked { .. }
             | CustomerEvent::IdentityUnlinked { .. }
             | CustomerEvent::GrantSet { .. }
