@@ -1,6 +1,6 @@
 //! From a batch of rows to commands that are ready to append.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,10 +9,10 @@ use roster_domain::customer::{Customer, CustomerEvent, DataSource, SourceKind};
 use roster_domain::import::Import;
 use roster_domain::meta::Meta;
 use roster_domain::stream::{Claim, claim_kind};
-use roster_store::{Loaded, Prepared, Project};
+use roster_store::{Cell, Loaded, Prepared, Project};
 use uuid::Uuid;
 
-use super::decide::{Outcome, Person, Rules, decide};
+use super::decide::{Finding, Outcome, Person, Rules, decide};
 use super::header::{Columns, Names};
 use super::issues::issue;
 use super::meaning::{Meaning, given_id, read};
@@ -357,6 +357,62 @@ impl People {
     }
 }
 
+/// What some events write.
+#[derive(Default)]
+pub(crate) struct Written {
+    /// Ready to append.
+    pub(crate) commands: Vec<Prepared>,
+    /// The streams that some of them begin.
+    pub(crate) begun: Vec<Uuid>,
+    /// Those of them whom a finding is about, by their places.
+    found: HashMap<usize, Loaded<Customer>>,
+}
+
+impl People {
+    /// Prepares the events of each person.
+    pub(crate) fn prepare(
+        &self,
+        cell: &Cell,
+        project: &Project,
+        meta: &Meta,
+        events: Vec<Vec<CustomerEvent>>,
+        outcome: &Outcome,
+    ) -> Result<Written, CommandError> {
+        let findings = outcome.findings.iter();
+        let named: HashSet<usize> = findings.filter_map(|finding| finding.person).collect();
+        let mut written = Written::default();
+        for (place, events) in events.into_iter().enumerate() {
+            if events.is_empty() {
+                continue;
+            }
+            if let Some(before) = &self.loaded[place] {
+                let command = cell.prepare(project, before, events, meta)?;
+                written.commands.push(command);
+                continue;
+            }
+            let before = cell.new_stream::<Customer>(self.streams[place]);
+            let command = cell.prepare(project, &before, events, meta)?;
+            written.commands.push(command);
+            written.begun.push(before.stream);
+            if named.contains(&place) {
+                written.found.insert(place, before);
+            }
+        }
+        Ok(written)
+    }
+
+    /// Whom a finding is about, if that is somebody who is there or begins to be.
+    pub(crate) fn person<'a>(
+        &'a self,
+        written: &'a Written,
+        finding: &Finding,
+    ) -> Option<&'a Loaded<Customer>> {
+        let place = finding.person?;
+        let known = self.loaded[place].as_ref();
+        known.or_else(|| written.found.get(&place))
+    }
+}
+
 impl Task {
     fn run(&mut self) -> Result<Step, CommandError> {
         let named = &mut self.named;
@@ -380,37 +436,17 @@ impl Task {
         outcome: &Outcome,
     ) -> Result<Worked, CommandError> {
         let bench = &self.bench;
-        let (cell, dry_run) = (bench.directory.cell(), bench.import.state.dry_run);
-        let named: HashSet<usize> = outcome
-            .findings
-            .iter()
-            .filter_map(|finding| finding.person)
-            .collect();
-        let mut commands = Vec::new();
-        let mut new: BTreeMap<usize, Loaded<Customer>> = BTreeMap::new();
-        for (place, events) in events.into_iter().enumerate() {
-            if events.is_empty() || dry_run {
-                continue;
-            }
-            if let Some(before) = &self.people.loaded[place] {
-                commands.push(cell.prepare(&bench.project, before, events, &bench.meta)?);
-                continue;
-            }
-            let before = cell.new_stream::<Customer>(self.people.streams[place]);
-            commands.push(cell.prepare(&bench.project, &before, events, &bench.meta)?);
-            if named.contains(&place) {
-                new.insert(place, before);
-            }
-        }
+        let written = if bench.import.state.dry_run {
+            Written::default()
+        } else {
+            let cell = bench.directory.cell();
+            self.people
+                .prepare(cell, &bench.project, &bench.meta, events, outcome)?
+        };
         let issues = outcome
             .findings
             .iter()
             .map(|finding| {
-                let person = finding.person.and_then(|place| {
-                    self.people.loaded[place]
-                        .as_ref()
-                        .or_else(|| new.get(&place))
-                });
                 let id = finding
                     .person
                     .and_then(|place| self.named.ids.get(place))
@@ -422,13 +458,13 @@ impl Task {
                     row.number,
                     row.cells.iter(),
                     id,
-                    person,
+                    self.people.person(&written, finding),
                 )
             })
             .collect();
         Ok(Worked {
             batch: Arc::clone(&self.batch),
-            commands,
+            commands: written.commands,
             void: None,
             tally: Tally {
                 to: self.batch.to,

@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use roster_domain::customer::{Customer, CustomerEvent};
+use roster_domain::customer::CustomerEvent;
 use roster_domain::import::Severity;
 use roster_domain::stream::Claim;
-use roster_store::{Loaded, Prepared};
 use uuid::Uuid;
 
 use super::known::{Finding, short};
@@ -17,10 +16,7 @@ use crate::CommandError;
 use crate::import::decide::{Outcome, Rules};
 use crate::import::issues::issue;
 use crate::import::meaning::Meaning;
-use crate::import::work::{Decided, People};
-
-/// The longest text of a record that is kept with a failure, in bytes.
-const KEPT_RECORD: usize = 4 << 10;
+use crate::import::work::{Decided, People, Written};
 
 /// What a decision is made of.
 pub(super) struct Task {
@@ -65,51 +61,40 @@ impl Task {
         outcome: &Outcome,
     ) -> Result<Worked, CommandError> {
         let desk = &self.desk;
-        let cell = desk.directory.cell();
         let (findings, failed) = self.findings(&events, outcome);
-        let mut commands: Vec<Prepared> = Vec::new();
-        let mut new: HashMap<usize, Loaded<Customer>> = HashMap::new();
-        for (person, events) in events.into_iter().enumerate() {
-            if events.is_empty() || desk.run.state.dry_run {
-                continue;
-            }
-            if let Some(before) = &self.people.loaded[person] {
-                commands.push(cell.prepare(&desk.project, before, events, &desk.meta)?);
-                continue;
-            }
-            let before = cell.new_stream::<Customer>(self.people.streams[person]);
-            commands.push(cell.prepare(&desk.project, &before, events, &desk.meta)?);
-            new.insert(person, before);
-        }
+        let written = if desk.run.state.dry_run {
+            Written::default()
+        } else {
+            let cell = desk.directory.cell();
+            self.people
+                .prepare(cell, &desk.project, &desk.meta, events, outcome)?
+        };
         let issues = outcome.findings.iter().map(|finding| {
-            let person = finding.person.and_then(|person| {
-                self.people.loaded[person]
-                    .as_ref()
-                    .or_else(|| new.get(&person))
-            });
             let id = finding
                 .person
                 .and_then(|person| self.named.ids.get(person))
                 .map(String::as_str);
             let place = self.named.places[finding.index];
             let record = &self.records[place];
-            let text = kept(record);
+            let text = serde_json::to_string(&record.fields).unwrap_or_default();
             let cells = [record.id.as_str(), text.as_str()];
             let number = self.before + place as u64 + 1;
+            let person = self.people.person(&written, finding);
             issue(&desk.run, finding, number, cells.into_iter(), id, person)
         });
+        let issues = issues.collect();
         Ok(Worked {
             void: None,
             counts: outcome.counts,
             warnings: outcome.warnings,
-            issues: issues.collect(),
+            issues,
             marked: 0,
             findings,
             failed,
-            new: new.values().map(|person| person.stream).collect(),
+            new: written.begun,
             known: self.people.known(),
             schema_version: 0,
-            commands,
+            commands: written.commands,
         })
     }
 
@@ -173,15 +158,4 @@ impl Task {
         let is_settled = events.is_empty() && is_own && !self.people.suppressed[person];
         Some((before.stream, before.version, is_settled))
     }
-}
-
-/// A record as it is kept with a failure.
-fn kept(record: &Record) -> String {
-    let mut text = serde_json::to_string(&record.fields).unwrap_or_default();
-    let mut end = text.len().min(KEPT_RECORD);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    text
 }
