@@ -259,7 +259,11 @@ impl<'a> List<'a> {
             }
             _ => return Ok(()),
         };
-        let sample: Vec<String> = sqlx::query_scalar(SAMPLE).fetch_all(self.pool).await?;
+        let sample: Vec<String> = if parts::has_any(&term) {
+            sqlx::query_scalar(SAMPLE).fetch_all(self.pool).await?
+        } else {
+            Vec::new()
+        };
         let parts = parts::rare(&term, &sample).into_iter();
         self.shape.parts = Some(parts.map(|part| format!("%{part}%")).collect());
         Ok(())

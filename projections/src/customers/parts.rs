@@ -51,6 +51,11 @@ pub(super) fn rare<'t>(term: &'t str, sample: &[String]) -> Vec<&'t str> {
     chosen
 }
 
+/// Whether a term has parts to choose from.
+pub(super) fn has_any(term: &str) -> bool {
+    parts(term).next().is_some()
+}
+
 struct Part<'t> {
     place: usize,
     text: &'t str,
@@ -78,7 +83,7 @@ fn parts(term: &str) -> impl Iterator<Item = (usize, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::rare;
+    use super::{has_any, rare};
 
     fn sample(rows: &[&str]) -> Vec<String> {
         rows.iter().map(|row| (*row).to_owned()).collect()
@@ -115,7 +120,7 @@ mod tests {
     #[test]
     fn a_term_without_a_run_or_of_one_trigram_is_asked_for_as_it_is() {
         for term in ["abc", "a-b-c-d", "李 小龍", "ééé", ""] {
-            assert!(rare(term, &[]).is_empty(), "{term}");
+            assert!(!has_any(term) && rare(term, &[]).is_empty(), "{term}");
         }
     }
 }
