@@ -298,3 +298,15 @@ pub async fn rows(node: &Node, project: &str, id: &str) -> (Vec<String>, Vec<Str
     let off = all.pop().unwrap_or_default();
     (all.pop().unwrap_or_default(), off)
 }
+
+/// What became of the records of a run: created, updated, unchanged, skipped, failed.
+pub fn counts(run: &SyncRun) -> [u64; 5] {
+    let counts = run.counts;
+    [
+        counts.created,
+        counts.updated,
+        counts.unchanged,
+        counts.skipped,
+        counts.failed,
+    ]
+}

@@ -4,11 +4,14 @@ use std::io::{Error, ErrorKind, Result};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use roster_domain::Scope;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use super::stats::millis;
 
 /// The folder of the routes of the project-users API.
 const BASE: &str = "/directory-sync/internal/volt/project-users";
@@ -164,6 +167,19 @@ impl Connection {
     pub async fn send(&mut self, request: &[u8]) -> Result<u16> {
         self.stream.write_all(request).await?;
         self.read().await
+    }
+
+    /// Sends a request that is answered with 200; how many milliseconds that took.
+    pub(super) async fn timed(&mut self, request: &[u8]) -> anyhow::Result<f64> {
+        let started = Instant::now();
+        let status = self.send(request).await?;
+        let time = millis(started.elapsed());
+        anyhow::ensure!(
+            status == 200,
+            "status {status}: {}",
+            String::from_utf8_lossy(self.body())
+        );
+        Ok(time)
     }
 
     /// The body of the last answer.

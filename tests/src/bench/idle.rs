@@ -117,14 +117,7 @@ async fn requests(
     let (mut times, mut request) = (Vec::new(), Vec::new());
     for number in numbers {
         draft.write(number, u64::from(number), &mut request);
-        let started = Instant::now();
-        let status = http.send(&request).await?;
-        times.push(millis(started.elapsed()));
-        anyhow::ensure!(
-            status == 200,
-            "status {status}: {}",
-            String::from_utf8_lossy(http.body())
-        );
+        times.push(http.timed(&request).await?);
         anyhow::ensure!(
             !http.unprojected,
             "an answer came before the write could be read"

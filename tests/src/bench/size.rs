@@ -17,7 +17,7 @@ use super::import::Directory;
 use super::load::{Mix, Upsert, closed_loop};
 use super::report::{Report, Target};
 use super::server::Server;
-use super::stats::{median, millis};
+use super::stats::median;
 use super::{Bench, say};
 use crate::plot::{Plot, Scale, Series};
 
@@ -146,14 +146,7 @@ impl Filled {
         for _ in 0..plan.singles {
             let (number, mark) = mix.pick();
             draft.write(number, mark, &mut request);
-            let started = Instant::now();
-            let status = http.send(&request).await?;
-            times.push(millis(started.elapsed()));
-            anyhow::ensure!(
-                status == 200,
-                "status {status}: {}",
-                String::from_utf8_lossy(http.body())
-            );
+            times.push(http.timed(&request).await?);
         }
         self.alone.push(median(&times));
         Ok(())

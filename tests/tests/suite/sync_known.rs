@@ -15,7 +15,9 @@ use roster_domain::sync_run::{RunStatus, SyncRun};
 use roster_domain::value::Input;
 use roster_tests::database::Database;
 use roster_tests::node::Node;
-use roster_tests::scripted::{Scripted, connection, people, person, quick, rows, run, save};
+use roster_tests::scripted::{
+    Scripted, connection, counts, people, person, quick, rows, run, save,
+};
 
 const PROJECT: &str = "prj_known";
 const PEOPLE: usize = 25;
@@ -119,17 +121,6 @@ impl Synced {
             .await
             .expect("a row")
     }
-}
-
-fn counts(run: &SyncRun) -> [u64; 5] {
-    let counts = run.counts;
-    [
-        counts.created,
-        counts.updated,
-        counts.unchanged,
-        counts.skipped,
-        counts.failed,
-    ]
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use roster_commands::{CommandError, ImportInput, ImportOptions, RunInput, Upsert
 use roster_domain::connection::Mode;
 use roster_domain::customer::SourceKind;
 use roster_domain::import::OnConflict;
-use roster_domain::sync_run::{RunStatus, SyncRun};
+use roster_domain::sync_run::RunStatus;
 use roster_domain::value::Input;
 use roster_projections::rebuild::{Target, rebuild};
 use roster_store::Recorded;
@@ -18,7 +18,8 @@ use roster_tests::database::Database;
 use roster_tests::dump::Dump;
 use roster_tests::node::Node;
 use roster_tests::scripted::{
-    Event, SECRET, Scripted, connection, ended, people, person, quick, rows, run, save, saved,
+    Event, SECRET, Scripted, connection, counts, ended, people, person, quick, rows, run, save,
+    saved,
 };
 
 const PROJECT: &str = "prj_sync";
@@ -43,17 +44,6 @@ fn full(id: &str) -> RunInput {
         mode: Some(Mode::Full),
         ..of(id)
     }
-}
-
-fn counts(run: &SyncRun) -> [u64; 5] {
-    let counts = run.counts;
-    [
-        counts.created,
-        counts.updated,
-        counts.unchanged,
-        counts.skipped,
-        counts.failed,
-    ]
 }
 
 #[tokio::test]
