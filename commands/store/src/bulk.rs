@@ -13,11 +13,11 @@ const LARGEST: usize = 5_000;
 /// The fewest: below, the cost of the call outweighs the wait that it saves.
 const SMALLEST: usize = 100;
 /// How long a chunk may hold the lock while interactive commands come in.
-const HOLD: Duration = Duration::from_millis(25);
+const HOLD: Duration = Duration::from_millis(8);
 /// How long after the last command of a kind others still make room for it.
 const QUIET_AFTER: Duration = Duration::from_secs(1);
 /// How far the directory projection may lag while interactive commands come in.
-const LAG: i64 = 2_000;
+const LAG: i64 = 100;
 
 /// The size that the next chunk should have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,24 @@ pub(crate) struct BulkControl {
     last_interactive: Last,
     last_chunk: Last,
     events_per_hold: AtomicUsize,
+    /// Chunks that wait for the directory projection.
+    held_back: AtomicUsize,
+}
+
+/// Counts a chunk that waits, for as long as it does.
+struct HeldBack<'a>(&'a AtomicUsize);
+
+impl<'a> HeldBack<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for HeldBack<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// When something was last.
@@ -60,6 +78,7 @@ impl BulkControl {
             last_interactive: Last::never(),
             last_chunk: Last::never(),
             events_per_hold: AtomicUsize::new(500),
+            held_back: AtomicUsize::new(0),
         }
     }
 
@@ -99,7 +118,7 @@ impl BulkControl {
 }
 
 impl Cell {
-    /// How large the next chunk should be: 5,000 on a quiet cell, else what holds the lock for 25 ms at the speed measured.
+    /// How large the next chunk should be: 5,000 on a quiet cell, else what holds the lock for 8 ms at the speed measured.
     pub fn bulk_room(&self) -> BulkRoom {
         self.control().room()
     }
@@ -114,9 +133,16 @@ impl Cell {
         self.control().is_loading()
     }
 
-    /// Waits while interactive commands come in and the directory projection is over 2,000 events behind.
+    /// Whether a chunk waits for the directory projection ([`Cell::wait_for_bulk_turn`]).
+    pub fn holds_bulk_back(&self) -> bool {
+        self.control().held_back.load(Ordering::Relaxed) > 0
+    }
+
+    /// Waits while interactive commands come in and the directory projection is over 100 events behind: who waits for one of them
+    /// waits for everything before it.
     pub async fn wait_for_bulk_turn(&self) {
         let mut projected = self.projected().subscribe();
+        let _held_back = HeldBack::new(&self.control().held_back);
         loop {
             let position = *projected.borrow_and_update();
             let behind = position >= 0 && *self.head().borrow() - position > LAG;

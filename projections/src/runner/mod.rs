@@ -64,6 +64,8 @@ pub(crate) trait Projection: Send + Sync + 'static {
     /// Tables with personal values that a rebuild keeps beside the live ones, and the statement that takes those of the
     /// streams `$1` out of `{table}`. It leaves what the erasure, when it is applied there later, needs for counts.
     const SCRUB: &'static [(&'static str, &'static str)] = &[];
+    /// Whether bulk work waits for this projection while interactive commands come in.
+    const PACES_BULK: bool = false;
     type Item: Item;
 
     /// Drops everything remembered: another runner may have written, or a page failed.
@@ -194,10 +196,7 @@ impl<P: Projection> Runner<P> {
             // A waiter that comes during a long pause is served after a short one.
             let rested = Instant::now() + IDLE;
             self.pause(IMPATIENT).await;
-            while Instant::now() < rested
-                && !self.shared.progress.awaited()
-                && !self.stop.is_cancelled()
-            {
+            while Instant::now() < rested && !self.is_awaited() && !self.stop.is_cancelled() {
                 self.pause(IMPATIENT).await;
             }
         }
@@ -224,7 +223,7 @@ impl<P: Projection> Runner<P> {
             if self.stop.is_cancelled() {
                 return Ended::Stopped;
             }
-            let awaited = self.shared.progress.awaited();
+            let awaited = self.is_awaited();
             let started = Instant::now();
             let page = match self
                 .projection
@@ -299,6 +298,11 @@ impl<P: Projection> Runner<P> {
             from: leading.position,
             to,
         }
+    }
+
+    /// Whether somebody waits for what this projection writes.
+    fn is_awaited(&self) -> bool {
+        self.shared.progress.awaited() || (P::PACES_BULK && self.cell.holds_bulk_back())
     }
 
     fn reach(&self, position: i64) {
