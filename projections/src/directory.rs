@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use lru::LruCache;
 use roster_domain::customer::Customer;
-use roster_store::{Cell, Recorded, StoreError};
-use tokio::sync::watch;
+use roster_store::{Cell, Link, Recorded, StoreError};
+use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinError, JoinSet};
 use uuid::Uuid;
 
@@ -59,6 +59,8 @@ impl Item for Recorded {
 
 pub(crate) struct Directory {
     cell: Cell,
+    /// Its pages are written on one connection.
+    link: Arc<Mutex<Link>>,
     head: watch::Receiver<i64>,
     /// Whether the log is asked for events that this server has not heard of.
     looks: bool,
@@ -83,6 +85,7 @@ impl Directory {
             head: cell.head(),
             looks: true,
             ahead: Ahead::new(cell.clone()),
+            link: Arc::new(Mutex::new(Link::new(cell.pool().clone()))),
             cell,
             touched,
             next: None,
@@ -178,10 +181,12 @@ impl Directory {
     /// Writes a page, and prepares the next one meanwhile if it was read by then.
     async fn write(&mut self, prepared: Prepared, step: Step) -> Result<(), PageError> {
         if !self.ahead.has_begun(step.to) {
-            return prepared.write(self.cell.clone()).await;
+            return prepared
+                .write(self.cell.clone(), Arc::clone(&self.link))
+                .await;
         }
         let mut writing = JoinSet::new();
-        writing.spawn(prepared.write(self.cell.clone()));
+        writing.spawn(prepared.write(self.cell.clone(), Arc::clone(&self.link)));
         let next = tokio::select! {
             written = writing.join_next() => return joined(written),
             page = self.ahead.begun() => page,
@@ -220,6 +225,7 @@ fn joined(written: Option<Result<Result<(), PageError>, JoinError>>) -> Result<(
 impl Projection for Directory {
     const NAME: &'static str = "directory";
     const VERSION: i32 = 1;
+    const PACES_BULK: bool = true;
     const SCRUB: &'static [(&'static str, &'static str)] = &[
         (
             "view_customers",

@@ -397,9 +397,9 @@ impl Settings {
                 "must be host:port, such as 127.0.0.1:8080",
             ),
             (
-                self.database.pool_size < 4,
+                self.database.pool_size < 6,
                 "database.pool_size",
-                "must be at least 4",
+                "must be at least 6",
             ),
             (
                 self.limits.body_bytes < 1024,

@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::ready;
 
 /// Connections of a command that is no server.
-const POOL: u32 = 4;
+const POOL: u32 = 6;
 
 /// The key-encryption key of the settings; without one, that of the servers started in the data folder.
 pub(crate) fn vault(settings: &Settings) -> anyhow::Result<Vault> {

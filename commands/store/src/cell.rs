@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::append::{arguments, double_takers};
 use crate::bulk::BulkControl;
+use crate::link::Link;
 use crate::lookups::{LookUp, LookUps};
 use crate::prepared::{ChunkVerdict, Prepared, Verdict};
 use crate::recent::Recent;
@@ -33,7 +34,7 @@ pub struct CellConfig {
     pub name: String,
     /// Where it lives, with the service's own role ([`migrate::service_url`]).
     pub database_url: SecretString,
-    /// Connections, at least 4: the sequencer, the look-ups of holders and the projections keep one each.
+    /// Connections, at least 6: the sequencer, the look-ups of holders, the journal and the directory projection keep one each.
     pub pool_size: u32,
     /// Streams in the cache; each takes about its profile's size plus 300 bytes.
     pub cache_streams: usize,
@@ -112,7 +113,7 @@ impl Cell {
         let database_url = config.database_url;
         let options = connect_options(&database_url, &vault)?;
         let pool = PgPoolOptions::new()
-            .max_connections(config.pool_size.max(4))
+            .max_connections(config.pool_size.max(6))
             .min_connections(1)
             .acquire_timeout(Duration::from_secs(10))
             .test_before_acquire(false)
@@ -148,7 +149,7 @@ impl Cell {
         let head = cell.head_position().await?;
         cell.0.head.send_replace(head);
         let sequencer = Sequencer {
-            pool: cell.0.pool.clone(),
+            link: Link::new(cell.0.pool.clone()),
             interactive: interactive_queue,
             bulk: bulk_queue,
             cache: Arc::clone(&cell.0.cache),
@@ -160,7 +161,7 @@ impl Cell {
         };
         let (looking, stop) = (cell.clone(), sequencer.stop.clone());
         let look_ups = LookUps {
-            pool: cell.0.pool.clone(),
+            link: Link::new(cell.0.pool.clone()),
             queue: asked,
             stop: stop.clone(),
         };

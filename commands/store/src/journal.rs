@@ -10,13 +10,13 @@ use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use roster_domain::access::ConnectorIdentity;
-use sqlx::pool::PoolConnection;
-use sqlx::{PgPool, Postgres, Row};
+use sqlx::{PgConnection, PgPool, Row};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::link::Link;
 use crate::vault::DataKey;
 use crate::{Cell, Project, StoreError};
 
@@ -128,7 +128,7 @@ pub(crate) struct Waiting {
 
 /// The task that writes.
 pub(crate) struct Writer {
-    pool: PgPool,
+    link: Link,
     queue: mpsc::Receiver<Waiting>,
     stop: CancellationToken,
 }
@@ -137,13 +137,13 @@ impl Writer {
     /// The task, and the way to it.
     pub(crate) fn new(pool: PgPool, stop: CancellationToken) -> (Self, mpsc::Sender<Waiting>) {
         let (sender, queue) = mpsc::channel(QUEUE);
-        (Self { pool, queue, stop }, sender)
+        let link = Link::new(pool);
+        (Self { link, queue, stop }, sender)
     }
 
     /// Writes until every sender is gone or the server stops; what was taken until then is written.
     pub(crate) async fn run(mut self) {
         let mut held: VecDeque<Waiting> = VecDeque::new();
-        let mut connection: Option<PoolConnection<Postgres>> = None;
         loop {
             if held.is_empty() {
                 let next = tokio::select! {
@@ -165,7 +165,7 @@ impl Writer {
                 held.push_back(next);
             }
             let batch = take_batch(&mut held);
-            let left = self.write(&mut connection, batch).await;
+            let left = self.write(batch).await;
             if !left.is_empty() {
                 for waiting in left.into_iter().rev() {
                     held.push_front(waiting);
@@ -187,15 +187,11 @@ impl Writer {
     }
 
     /// Writes a batch and answers those who wait; gives back what was not written and nobody waits for.
-    async fn write(
-        &self,
-        connection: &mut Option<PoolConnection<Postgres>>,
-        batch: Vec<Waiting>,
-    ) -> Vec<Waiting> {
+    async fn write(&mut self, batch: Vec<Waiting>) -> Vec<Waiting> {
         let started = Instant::now();
         metrics::histogram!("roster_journal_batch_dispatches")
             .record(u32::try_from(batch.len()).map_or(f64::MAX, f64::from));
-        let written = self.call(connection, &batch).await;
+        let written = self.call(&batch).await;
         metrics::histogram!("roster_journal_seconds").record(started.elapsed().as_secs_f64());
         let mut earlier = match written {
             Ok(earlier) => earlier,
@@ -224,27 +220,17 @@ impl Writer {
     }
 
     /// One call; a missing partition is made. What stood there before comes back by its place, in order.
-    async fn call(
-        &self,
-        connection: &mut Option<PoolConnection<Postgres>>,
-        batch: &[Waiting],
-    ) -> Result<Vec<(usize, Earlier)>, StoreError> {
-        let link = match connection {
-            Some(link) => link,
-            None => connection.insert(self.pool.acquire().await?),
-        };
+    async fn call(&mut self, batch: &[Waiting]) -> Result<Vec<(usize, Earlier)>, StoreError> {
+        let link = self.link.get().await?;
         let mut written = append(link, batch).await;
         if let Err(error) = &written
             && is_without_partition(error)
         {
-            prepare(&mut *link).await?;
+            prepare(link).await?;
             written = append(link, batch).await;
         }
-        if written.is_err()
-            && let Some(broken) = connection.take()
-        {
-            // Whatever state it is in, the next call starts on a fresh one.
-            drop(broken.detach());
+        if written.is_err() {
+            self.link.give_up();
         }
         Ok(written?)
     }
@@ -267,7 +253,7 @@ fn take_batch(held: &mut VecDeque<Waiting>) -> Vec<Waiting> {
 }
 
 async fn append(
-    link: &mut PoolConnection<Postgres>,
+    link: &mut PgConnection,
     batch: &[Waiting],
 ) -> Result<Vec<(usize, Earlier)>, sqlx::Error> {
     let each = || batch.iter().map(|waiting| &waiting.dispatch);
@@ -293,7 +279,7 @@ async fn append(
     .bind(each().map(|one| one.reason).collect::<Vec<_>>())
     .bind(each().map(|one| one.trust).collect::<Vec<_>>())
     .bind(each().map(|one| one.sealed.as_slice()).collect::<Vec<_>>())
-    .fetch_all(&mut **link)
+    .fetch_all(&mut *link)
     .await?;
     let mut earlier = Vec::with_capacity(rows.len());
     for row in rows {
@@ -319,10 +305,10 @@ fn is_without_partition(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| code == NO_PARTITION)
 }
 
-async fn prepare(link: &mut PoolConnection<Postgres>) -> Result<i32, sqlx::Error> {
+async fn prepare(link: &mut PgConnection) -> Result<i32, sqlx::Error> {
     sqlx::query_scalar("SELECT log_journal_prepare($1)")
         .bind(DAYS_AHEAD)
-        .fetch_one(&mut **link)
+        .fetch_one(&mut *link)
         .await
 }
 

@@ -3,13 +3,13 @@
 //! There is no linger timer, as in [`crate::sequencer`]: while one statement runs, the next one's keys gather. A statement of
 //! its own for each costs Postgres and the server more than the look-up itself.
 
-use sqlx::pool::PoolConnection;
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Postgres, Row};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::StoreError;
+use crate::link::Link;
 use crate::streams::COLUMNS;
 
 /// The most keys of one statement, as many as one append has commands.
@@ -26,7 +26,7 @@ pub(crate) struct LookUp {
 
 /// The task that asks.
 pub(crate) struct LookUps {
-    pub(crate) pool: PgPool,
+    pub(crate) link: Link,
     pub(crate) queue: mpsc::Receiver<LookUp>,
     pub(crate) stop: CancellationToken,
 }
@@ -34,7 +34,6 @@ pub(crate) struct LookUps {
 impl LookUps {
     /// Serves until every sender is gone or the server stops.
     pub(crate) async fn run(mut self) {
-        let mut connection: Option<PoolConnection<Postgres>> = None;
         let mut wanted = Vec::new();
         let stop = self.stop.clone();
         loop {
@@ -43,28 +42,21 @@ impl LookUps {
                 () = stop.cancelled() => break,
                 taken = self.queue.recv_many(&mut wanted, LOOK_UPS) => if taken == 0 { break },
             }
-            let mut found = self.find(&mut connection, &wanted).await;
+            let mut found = self.find(&wanted).await;
             // Postgres may have closed the connection while nobody asked; asking again does no harm.
-            if found.is_err() && connection.is_some() {
-                give_up(&mut connection);
-                found = self.find(&mut connection, &wanted).await;
+            if found.is_err() && self.link.is_held() {
+                self.link.give_up();
+                found = self.find(&wanted).await;
             }
             if found.is_err() {
-                give_up(&mut connection);
+                self.link.give_up();
             }
             answer(wanted.drain(..), found);
         }
     }
 
-    async fn find(
-        &self,
-        connection: &mut Option<PoolConnection<Postgres>>,
-        wanted: &[LookUp],
-    ) -> Result<Vec<PgRow>, StoreError> {
-        let link = match connection {
-            Some(link) => link,
-            None => connection.insert(self.pool.acquire().await?),
-        };
+    async fn find(&mut self, wanted: &[LookUp]) -> Result<Vec<PgRow>, StoreError> {
+        let link = self.link.get().await?;
         let (mut projects, mut kinds, mut keys) = (Vec::new(), Vec::new(), Vec::new());
         for look_up in wanted {
             projects.push(look_up.project_no);
@@ -84,14 +76,7 @@ impl LookUps {
               CROSS JOIN LATERAL (SELECT * FROM log_streams o WHERE o.stream_id = c.stream_id OFFSET 0) s"
         );
         let query = sqlx::query(&sql).bind(projects).bind(kinds).bind(keys);
-        Ok(query.fetch_all(&mut **link).await?)
-    }
-}
-
-/// Lets a connection go, whatever state it is in: the next statement starts on a fresh one.
-fn give_up(connection: &mut Option<PoolConnection<Postgres>>) {
-    if let Some(broken) = connection.take() {
-        drop(broken.detach());
+        Ok(query.fetch_all(link).await?)
     }
 }
 

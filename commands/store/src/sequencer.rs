@@ -8,15 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chrono::{DateTime, Utc};
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgArguments;
-use sqlx::{PgPool, Postgres};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::append::{Answer, append, arguments};
 use crate::bulk::BulkControl;
+use crate::link::Link;
 use crate::prepared::{ChunkVerdict, Prepared, Verdict};
 use crate::recent::Recent;
 use crate::streams::StreamCache;
@@ -40,7 +39,7 @@ pub(crate) struct Chunk {
 }
 
 pub(crate) struct Sequencer {
-    pub(crate) pool: PgPool,
+    pub(crate) link: Link,
     pub(crate) interactive: mpsc::Receiver<Interactive>,
     pub(crate) bulk: mpsc::Receiver<Chunk>,
     pub(crate) cache: Arc<StreamCache>,
@@ -56,7 +55,6 @@ impl Sequencer {
     pub(crate) async fn run(mut self) {
         let mut deferred: VecDeque<Interactive> = VecDeque::new();
         let mut chunks: VecDeque<Chunk> = VecDeque::new();
-        let mut connection: Option<PoolConnection<Postgres>> = None;
         loop {
             if deferred.is_empty() && chunks.is_empty() {
                 tokio::select! {
@@ -79,19 +77,15 @@ impl Sequencer {
             }
             let batch = take_batch(&mut deferred);
             if !batch.is_empty() {
-                self.write_batch(&mut connection, batch).await;
+                self.write_batch(batch).await;
             }
             if let Some(chunk) = chunks.pop_front() {
-                self.write_chunk(&mut connection, chunk).await;
+                self.write_chunk(chunk).await;
             }
         }
     }
 
-    async fn write_batch(
-        &self,
-        connection: &mut Option<PoolConnection<Postgres>>,
-        batch: Vec<Interactive>,
-    ) {
+    async fn write_batch(&mut self, batch: Vec<Interactive>) {
         metrics::histogram!("roster_append_batch_commands").record(as_float(batch.len()));
         let (prepared, replies): (Vec<Prepared>, Vec<_>) = batch
             .into_iter()
@@ -99,7 +93,7 @@ impl Sequencer {
             .unzip();
         let commands: Vec<&Prepared> = prepared.iter().collect();
         let answer = match arguments(false, &commands) {
-            Ok(arguments) => self.call(connection, arguments, &commands).await,
+            Ok(arguments) => self.call(arguments, &commands).await,
             Err(error) => Err(error),
         };
         self.waiting.fetch_sub(prepared.len(), Ordering::Relaxed);
@@ -127,7 +121,7 @@ impl Sequencer {
         }
     }
 
-    async fn write_chunk(&self, connection: &mut Option<PoolConnection<Postgres>>, chunk: Chunk) {
+    async fn write_chunk(&mut self, chunk: Chunk) {
         let Chunk {
             prepared,
             arguments,
@@ -135,7 +129,7 @@ impl Sequencer {
         } = chunk;
         let commands: Vec<&Prepared> = prepared.iter().collect();
         let started = Instant::now();
-        let answer = self.call(connection, arguments, &commands).await;
+        let answer = self.call(arguments, &commands).await;
         // What bulk work wrote is rarely asked for next; keeping it would push out what is.
         self.cache
             .forget(prepared.iter().map(|command| command.stream));
@@ -164,22 +158,14 @@ impl Sequencer {
 
     /// One call on the sequencer's own connection; a broken connection is replaced at the next call.
     async fn call(
-        &self,
-        connection: &mut Option<PoolConnection<Postgres>>,
+        &mut self,
         arguments: PgArguments,
         commands: &[&Prepared],
     ) -> Result<Answer, StoreError> {
         let started = Instant::now();
-        let link = match connection {
-            Some(link) => link,
-            None => connection.insert(self.pool.acquire().await?),
-        };
-        let answer = append(link, arguments, commands).await;
-        if answer.is_err()
-            && let Some(broken) = connection.take()
-        {
-            // Whatever state it is in, the next call starts on a fresh one.
-            drop(broken.detach());
+        let answer = append(self.link.get().await?, arguments, commands).await;
+        if answer.is_err() {
+            self.link.give_up();
         }
         metrics::histogram!("roster_append_seconds").record(started.elapsed().as_secs_f64());
         answer

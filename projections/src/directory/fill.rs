@@ -55,7 +55,8 @@ impl Rebuild for Directory {
             let changes = self.sort(&events).await?;
             let folded = fold(changes, HashMap::new());
             if let Some(others) = self.others.take() {
-                let mut transaction = begin(&self.cell).await?;
+                let mut link = self.link.lock().await;
+                let mut transaction = begin(link.get().await?).await?;
                 others.write(&mut transaction).await?;
                 let owners = others.owners(&folded);
                 others.fill_access(&mut transaction, &owners).await?;

@@ -1,9 +1,11 @@
 //! A page as it is written: its statement, and what goes with it in one transaction.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use roster_store::Cell;
-use sqlx::{Postgres, Transaction};
+use roster_store::{Cell, Link};
+use sqlx::{Connection, PgConnection, Postgres, Transaction};
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::others::Others;
@@ -45,22 +47,32 @@ impl Prepared {
     }
 
     /// Writes it and moves the checkpoint.
-    pub(super) async fn write(self, cell: Cell) -> Result<(), PageError> {
+    pub(super) async fn write(self, cell: Cell, link: Arc<Mutex<Link>>) -> Result<(), PageError> {
+        let mut link = link.lock().await;
+        let written = self.write_on(&cell, link.get().await?).await;
+        if written.is_err() {
+            link.give_up();
+        }
+        written
+    }
+
+    async fn write_on(self, cell: &Cell, link: &mut PgConnection) -> Result<(), PageError> {
         let Some((others, owners)) = self.others else {
-            return self.statement.run(cell.pool()).await;
+            return self.statement.run(link).await;
         };
-        let mut transaction = begin(&cell).await?;
+        let mut transaction = begin(link).await?;
         others.write(&mut transaction).await?;
         self.statement.run(&mut *transaction).await?;
-        others.write_access(&cell, &mut transaction, owners).await?;
+        others.write_access(cell, &mut transaction, owners).await?;
         transaction.commit().await?;
         Ok(())
     }
 }
 
 /// A transaction whose commit need not wait for the disk.
-pub(super) async fn begin(cell: &Cell) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    cell.pool()
-        .begin_with("BEGIN; SET LOCAL synchronous_commit = off")
+pub(super) async fn begin(
+    link: &mut PgConnection,
+) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
+    link.begin_with("BEGIN; SET LOCAL synchronous_commit = off")
         .await
 }
