@@ -8,7 +8,7 @@ use super::records::has_open_quote;
 use super::staging::Piece;
 
 /// Text after which a batch of rows is full, whatever their number; 8 MiB.
-const BATCH_BYTES: u64 = 8 << 20;
+pub(super) const BATCH_BYTES: u64 = 8 << 20;
 
 /// One row of the file.
 pub(crate) struct Row {
@@ -37,6 +37,14 @@ pub(crate) struct Batch {
     pub(crate) rows: Vec<Row>,
     /// Where the row behind them starts in the staged text.
     pub(crate) to: u64,
+}
+
+impl Batch {
+    /// Takes in the rows that follow.
+    pub(super) fn append(&mut self, mut next: Self) {
+        self.rows.append(&mut next.rows);
+        self.to = next.to;
+    }
 }
 
 /// Reads the rows of one piece from an offset on.

@@ -6,7 +6,7 @@ use roster_domain::import::Import;
 use roster_store::Cell;
 use uuid::Uuid;
 
-use super::rows::{Batch, PieceRows};
+use super::rows::{BATCH_BYTES, Batch, PieceRows};
 use super::staging::{Piece, part};
 use crate::CommandError;
 
@@ -55,33 +55,34 @@ impl Source {
         }
     }
 
-    /// The next batch of at most so many rows; `None` behind the last row.
+    /// The next batch of at most so many rows; `None` behind the last row. A piece that ends does not end a batch: whoever works
+    /// on several at once would wait for the largest of them.
     pub(crate) async fn next(&mut self, most: usize) -> Result<Option<Arc<Batch>>, SourceError> {
+        let from = self.offset;
+        let mut batch: Option<Batch> = None;
         loop {
-            if let Some(mut rows) = self.rows.take() {
-                let number = self.number;
-                let (rows, batch) = tokio::task::spawn_blocking(move || {
-                    let batch = rows.next(most, number);
-                    (rows, batch)
-                })
-                .await
-                .map_err(|_| SourceError::Lost)?;
-                let end = rows.end();
-                self.next_piece = Some(rows.no() + 1);
-                if let Some(batch) = batch {
-                    self.offset = batch.to;
-                    self.number += batch.rows.len() as u64;
-                    if batch.to < end {
-                        self.rows = Some(rows);
-                    }
-                    return Ok(Some(Arc::new(batch)));
+            let missing = most - batch.as_ref().map_or(0, |batch| batch.rows.len());
+            if let Some(read) = self.read(missing).await? {
+                match &mut batch {
+                    Some(batch) => batch.append(read),
+                    first => *first = Some(read),
                 }
-                self.offset = end;
             }
-            if self.offset >= self.end {
-                return Ok(None);
+            let is_full = batch
+                .as_ref()
+                .is_some_and(|batch| batch.rows.len() >= most || batch.to - from >= BATCH_BYTES);
+            if is_full || self.offset >= self.end {
+                return Ok(batch.map(Arc::new));
             }
-            let piece = self.piece().await?;
+            if self.rows.is_some() {
+                continue;
+            }
+            let piece = match self.piece().await {
+                Ok(piece) => piece,
+                // What was read is worked on first; the piece is asked for again after it.
+                Err(_) if batch.is_some() => return Ok(batch.map(Arc::new)),
+                Err(error) => return Err(error),
+            };
             self.rows = Some(PieceRows::new(
                 piece,
                 self.offset,
@@ -89,6 +90,29 @@ impl Source {
                 self.columns,
             ));
         }
+    }
+
+    /// Rows of the piece that is open, at most so many; `None` where it has no more.
+    async fn read(&mut self, most: usize) -> Result<Option<Batch>, SourceError> {
+        let Some(mut rows) = self.rows.take() else {
+            return Ok(None);
+        };
+        let number = self.number;
+        let (rows, batch) = tokio::task::spawn_blocking(move || {
+            let batch = rows.next(most, number);
+            (rows, batch)
+        })
+        .await
+        .map_err(|_| SourceError::Lost)?;
+        self.next_piece = Some(rows.no() + 1);
+        self.offset = batch.as_ref().map_or(rows.end(), |batch| batch.to);
+        if let Some(batch) = &batch {
+            self.number += batch.rows.len() as u64;
+        }
+        if self.offset < rows.end() {
+            self.rows = Some(rows);
+        }
+        Ok(batch)
     }
 
     /// The piece with the next row in it.

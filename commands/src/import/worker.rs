@@ -24,8 +24,9 @@ use crate::jobs::{JobOptions, Ran};
 use crate::leased::Held;
 use crate::{CommandError, Directory};
 
-/// The most rows of a chunk: 5,000 commands, less the import's own and that of a schema.
-const MOST_ROWS: usize = 4_998;
+/// The most rows of a chunk. Three chunks are worked on at once, and fewer rows of each take less memory; an append of 5,000
+/// commands costs no less for each of them.
+const MOST_ROWS: usize = 3_000;
 /// The rows of a run's first chunk; each further one has twice as many. A run that is soon stopped has then moved on.
 const FIRST_ROWS: usize = 512;
 /// Lost appends after which a chunk is cut into quarters.
