@@ -116,8 +116,10 @@ struct Walker {
     closing: Vec<(i16, i16)>,
     /// The batch that the next event should be in.
     batch: Option<Batch>,
-    /// Its event digests so far, after each of the digests that may lead it.
-    hashes: [Sha256; 2],
+    /// Its event digests so far, after the digest that leads it as that is stored.
+    by_stored: Sha256,
+    /// The same after that digest as it should be, where it is another.
+    by_rebuilt: Option<Sha256>,
     /// Whether every event of the batch was there so far.
     is_whole: bool,
     /// The digest of the batch before, as it is stored and as it should be.
@@ -135,7 +137,8 @@ impl Walker {
             reached,
             closing: Kind::all_closing(),
             batch: None,
-            hashes: [Sha256::new(), Sha256::new()],
+            by_stored: Sha256::new(),
+            by_rebuilt: None,
             is_whole: true,
             before: [Vec::new(), Vec::new()],
             last_of_before: 0,
@@ -196,7 +199,8 @@ impl Walker {
                 .findings
                 .at(event.position, "the event differs from its digest");
         }
-        for hash in &mut self.hashes {
+        self.by_stored.update(event.digest);
+        if let Some(hash) = &mut self.by_rebuilt {
             hash.update(event.digest);
         }
         self.head(event);
@@ -256,7 +260,8 @@ impl Walker {
         let Some(batch) = self.batch.take() else {
             return;
         };
-        let [by_stored, by_rebuilt] = std::mem::take(&mut self.hashes).map(Sha256::finalize);
+        let by_stored = std::mem::take(&mut self.by_stored).finalize();
+        let by_rebuilt = self.by_rebuilt.take().map_or(by_stored, Sha256::finalize);
         let mut rebuilt = batch.digest.clone();
         if batch.first != self.last_of_before + 1 {
             self.walked.findings.at(
@@ -294,10 +299,10 @@ impl Walker {
             self.read = self.links.blocking_recv()?.into_iter();
             self.read.next()
         });
-        for (hash, before) in self.hashes.iter_mut().zip(&self.before) {
-            *hash = Sha256::new();
-            hash.update(before);
-        }
+        let [stored, rebuilt] = &self.before;
+        let led_by = |digest: &[u8]| Sha256::new().chain_update(digest);
+        self.by_stored = led_by(stored);
+        self.by_rebuilt = (rebuilt != stored).then(|| led_by(rebuilt));
         self.is_whole = true;
     }
 
