@@ -1,5 +1,6 @@
 //! Asking again and again for what comes by itself, up to a deadline.
 
+use std::future::Future;
 use std::time::Duration;
 
 use tokio::time::{Instant, interval};
@@ -26,5 +27,18 @@ pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T 
             "{what}: not in {} s",
             patience.as_secs()
         );
+    }
+}
+
+/// Runs a program to its end, or until it is interrupted: what it started is then dropped, and goes with it.
+///
+/// # Errors
+/// The program's own, and where it is interrupted.
+pub async fn uninterrupted<T>(
+    program: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    tokio::select! {
+        ended = program => ended,
+        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
     }
 }

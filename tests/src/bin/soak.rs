@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
+use roster_tests::until::uninterrupted;
+
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    roster_tests::bench::soak::main().await
+    uninterrupted(roster_tests::bench::soak::main()).await
 }
