@@ -22,6 +22,8 @@ const REST: u32 = 9;
 const LONGEST_REST: Duration = Duration::from_secs(5);
 /// How far a read model may fall behind for that, in events.
 const FURTHEST_BEHIND: i64 = 100_000;
+/// The same for bulk work, which appends faster than rows are indexed: what is indexed beside it comes no sooner, and the load later.
+const FURTHEST_BEHIND_BULK: i64 = 1_000_000;
 /// How often a gathering runner looks whether somebody waits for it.
 const STEP: Duration = Duration::from_millis(10);
 
@@ -84,15 +86,21 @@ impl Pace {
             return false;
         }
         let behind = projected - position;
+        let is_loading = self.cell.is_loading();
+        let furthest = if is_loading {
+            FURTHEST_BEHIND_BULK
+        } else {
+            FURTHEST_BEHIND
+        };
         let is_before = |first: &Arc<Shared>| projected - first.progress.position() > OTHER_LAG;
-        if behind < FURTHEST_BEHIND && self.first.as_ref().is_some_and(is_before) {
+        if behind < furthest && self.first.as_ref().is_some_and(is_before) {
             return true;
         }
         let mut until = self.written;
         if behind < self.gather.events {
             until += self.gather.time;
         }
-        if behind < FURTHEST_BEHIND && (self.cell.is_busy() || self.cell.is_loading()) {
+        if behind < furthest && (is_loading || self.cell.is_busy()) {
             until = until.max(self.rested);
         }
         Instant::now() < until
