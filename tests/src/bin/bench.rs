@@ -10,5 +10,5 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    uninterrupted(roster_tests::bench::main()).await
+    uninterrupted(Box::pin(roster_tests::bench::main())).await
 }
