@@ -6,5 +6,5 @@ use roster_tests::until::uninterrupted;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    uninterrupted(roster_tests::bench::soak::main()).await
+    uninterrupted(Box::pin(roster_tests::bench::soak::main())).await
 }
