@@ -15,7 +15,7 @@ use std::future::Future;
 
 use roster_store::{Cell, Recorded, StoreError, Vault, migrate};
 use secrecy::SecretString;
-use sqlx::{Connection, PgConnection};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::audit::Audit;
@@ -24,7 +24,7 @@ use crate::page::PageError;
 use crate::runner::{Projection, Step};
 use crate::search::Search;
 use filling::Filling;
-use run::{run, take_turn};
+use run::{end_turn, run, take_turn};
 use tables::Schemas;
 
 /// What comes between the names of cell and projection in the schema of tables that are filled.
@@ -218,5 +218,5 @@ pub async fn drop_old(place: &Place, target: Target) -> Result<(), RebuildError>
         let sql = format!("DROP SCHEMA IF EXISTS {schema} CASCADE");
         sqlx::query(&sql).execute(&mut owner).await?;
     }
-    Ok(owner.close().await?)
+    end_turn(owner).await
 }

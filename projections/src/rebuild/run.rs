@@ -47,6 +47,14 @@ pub(super) async fn take_turn(owner: &mut PgConnection, name: &str) -> Result<()
     }
 }
 
+/// Ends a turn. A connection that is closed keeps its lock until Postgres has noticed.
+pub(super) async fn end_turn(mut owner: PgConnection) -> Result<(), RebuildError> {
+    sqlx::query("SELECT pg_advisory_unlock_all()")
+        .execute(&mut owner)
+        .await?;
+    Ok(owner.close().await?)
+}
+
 /// Rebuilds a projection, or takes a rebuild `back`.
 pub(super) async fn run<P: Rebuild>(
     place: &Place,
@@ -58,6 +66,7 @@ pub(super) async fn run<P: Rebuild>(
     take_turn(&mut owner, P::NAME).await?;
     let from = if back {
         if !Schemas::exists(&mut owner, &schemas.old).await? {
+            end_turn(owner).await?;
             return Err(RebuildError::NothingOld);
         }
         schemas.old.clone()
@@ -93,17 +102,27 @@ pub(super) async fn run<P: Rebuild>(
         Ok(()) => rebuilding.swap().await,
         failed => failed,
     };
+    let Rebuilding {
+        projection,
+        cell,
+        mut owner,
+        from,
+        position,
+        ..
+    } = rebuilding;
+    // It keeps a connection, and closing the pool waits for it.
+    drop(projection);
     stop.cancel();
     tracker.close();
-    rebuilding.cell.pool().close().await;
+    cell.pool().close().await;
     tracker.wait().await;
     if ended.is_err() && !back {
         // What was filled holds personal values, and nobody would erase them there.
-        let sql = format!("DROP SCHEMA IF EXISTS {} CASCADE", rebuilding.from);
-        sqlx::query(&sql).execute(&mut rebuilding.owner).await?;
+        let sql = format!("DROP SCHEMA IF EXISTS {from} CASCADE");
+        sqlx::query(&sql).execute(&mut owner).await?;
     }
-    rebuilding.owner.close().await?;
-    ended.map(|()| rebuilding.position)
+    end_turn(owner).await?;
+    ended.map(|()| position)
 }
 
 /// One rebuild at work.

@@ -4,16 +4,22 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::stream;
+use reqwest::Body;
 use roster_projections::rebuild::{RebuildError, Target, drop_old, rebuild, roll_back};
+use roster_tests::bench::people;
 use roster_tests::client::{Client, ids};
 use roster_tests::database::Database;
 use roster_tests::dump::Dump;
+use roster_tests::imports::import_stream;
+use roster_tests::scale::{Pace, asked};
 use roster_tests::schema::typed_project;
 use roster_tests::server::Server;
 use roster_tests::until::until;
 use serde_json::{Value, json};
 use sqlx::Executor;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::Instant;
 
 const TARGETS: [(Target, &str); 3] = [
     (Target::Directory, "directory"),
@@ -23,6 +29,35 @@ const TARGETS: [(Target, &str); 3] = [
 /// Writers, and the most that each writes: a rebuild that never ends does not keep the test busy for ever.
 const WRITERS: usize = 6;
 const WRITES: usize = 2_000;
+
+/// People whom another project of the same cell has besides.
+fn others() -> u32 {
+    asked("ROSTER_REBUILD_ROWS", 0)
+}
+
+/// Upserts a second of all writers together, at most.
+fn rate() -> u32 {
+    asked("ROSTER_REBUILD_WRITES", 10_000)
+}
+
+/// Imports the others.
+async fn crowd(server: &Server) {
+    let client = Client::of_project(server, "crowd").await.expect("a client");
+    let schema = json!({"schema": people::definition()});
+    client.ok("schema/upsert", schema).await;
+    let pieces = stream::iter(people::csv(0..others(), 0).map(Ok::<_, std::io::Error>));
+    let ended = import_stream(&client, "", Body::wrap_stream(pieces)).await;
+    assert_eq!(ended["created"], others(), "{ended}");
+}
+
+/// Runs `roster rebuild` as its users do.
+async fn rebuild_by_command(server: &Server, arguments: &[&'static str]) {
+    let mut command = server.command();
+    command.arg("rebuild").args(arguments);
+    let output = spawn_blocking(move || command.output()).await;
+    let output = output.expect("it ends").expect("it runs");
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+}
 
 /// A little of everything that has a row anywhere.
 async fn populate(client: &Client) {
@@ -213,13 +248,21 @@ async fn no_request_fails_and_every_write_is_read_while_tables_are_swapped() {
         .expect("a second server");
     let client = typed_project(&server, "swapped").await;
     populate(&client).await;
+    if others() > 0 {
+        crowd(&server).await;
+        settle(&client).await;
+    }
+    let most = WRITES.max(others() as usize / 5);
+    let pace = Arc::new(Pace::start(rate()));
     let done = Arc::new(AtomicBool::new(false));
     let mut writers = JoinSet::new();
     for writer in 0..WRITERS {
         let (done, here, there) = (Arc::clone(&done), client.clone(), client.at(&second));
+        let pace = Arc::clone(&pace);
         writers.spawn(async move {
             let mut writes = 0;
-            while writes < WRITES && (!done.load(Ordering::Relaxed) || writes < 5) {
+            while writes < most && (!done.load(Ordering::Relaxed) || writes < 5) {
+                pace.turn().await;
                 let id = format!("w{writer}-{}", writes % 20);
                 let members = json!({"customer_user_id": id, "profile": {"full_name": "Writer", "score": writes}});
                 let written = here.post("users/upsert", members).await;
@@ -240,28 +283,24 @@ async fn no_request_fails_and_every_write_is_read_while_tables_are_swapped() {
             writes
         });
     }
-    let place = server.database().place().expect("a place");
-    for (target, _) in TARGETS {
-        rebuild(&place, target, &|_| {})
-            .await
-            .expect("it is rebuilt");
+    let started = Instant::now();
+    for (_, name) in TARGETS {
+        rebuild_by_command(&server, &[name]).await;
+        eprintln!("{name} rebuilt, {:.1} s", started.elapsed().as_secs_f64());
     }
-    for (target, _) in TARGETS {
-        roll_back(&place, target, &|_| {})
-            .await
-            .expect("it is taken back");
+    for (_, name) in TARGETS {
+        rebuild_by_command(&server, &[name, "--roll-back"]).await;
     }
     done.store(true, Ordering::Relaxed);
     let mut writes = 0;
     while let Some(ended) = writers.join_next().await {
         writes += ended.expect("no writer fails");
     }
-    eprintln!("{writes} writes, each read four times");
+    let took = started.elapsed().as_secs_f64();
+    eprintln!("{writes} writes in {took:.1} s, each read four times");
     for (target, name) in TARGETS {
         settle(&client).await;
-        rebuild(&place, target, &|_| {})
-            .await
-            .expect("it is rebuilt");
+        rebuild_by_command(&server, &[name]).await;
         assert_eq!(
             differences(server.database(), target, name).await,
             Vec::<String>::new()
