@@ -138,14 +138,16 @@ impl Cell {
         self.control().held_back.load(Ordering::Relaxed) > 0
     }
 
-    /// Waits while interactive commands come in and the directory projection is over 100 events behind: who waits for one of them
-    /// waits for everything before it.
+    /// Waits, while interactive commands come in, until the directory projection has all but 100 of the events that are in the log
+    /// now: who waits for one of them waits for everything before it. What comes meanwhile is not waited for, so that bulk work
+    /// goes on under any load.
     pub async fn wait_for_bulk_turn(&self) {
         let mut projected = self.projected().subscribe();
         let _held_back = HeldBack::new(&self.control().held_back);
+        let wanted = *self.head().borrow() - LAG;
         loop {
             let position = *projected.borrow_and_update();
-            let behind = position >= 0 && *self.head().borrow() - position > LAG;
+            let behind = position >= 0 && position < wanted;
             if !behind || !self.control().is_busy() {
                 return;
             }

@@ -436,3 +436,49 @@ async fn the_log_serves_the_stock_framework() {
     drop(stream);
     test.close().await;
 }
+
+#[tokio::test]
+async fn bulk_work_waits_for_what_was_before_it_and_not_for_what_comes_meanwhile() {
+    let database = Database::create().await.expect("a database");
+    let test = database.cell().await.expect("a cell");
+    let cell = &test.cell;
+    let project = cell
+        .create_project(&scope("p"), new_id())
+        .await
+        .expect("a project");
+    let schema = schema_with_unique_email();
+    let register = async |number: u32| {
+        let customer = cell.new_stream::<Customer>(new_id());
+        let command = upsert(&schema, &format!("c{number}"), &[], 1);
+        let verdict = cell
+            .append(prepare(cell, &project, &customer, &command))
+            .await
+            .expect("it is written");
+        let position = i64::from(number);
+        assert_eq!(
+            verdict,
+            Verdict::Accepted {
+                version: 1,
+                position
+            }
+        );
+    };
+    for number in 1..=150 {
+        register(number).await;
+    }
+    cell.projected().send_replace(0);
+    {
+        let mut turn = std::pin::pin!(cell.wait_for_bulk_turn());
+        assert!(futures::poll!(&mut turn).is_pending());
+        assert!(cell.holds_bulk_back());
+        for number in 151..=160 {
+            register(number).await;
+        }
+        cell.projected().send_replace(49);
+        assert!(futures::poll!(&mut turn).is_pending(), "49 of 150");
+        cell.projected().send_replace(50);
+        turn.await;
+    }
+    assert!(!cell.holds_bulk_back());
+    test.close().await;
+}
