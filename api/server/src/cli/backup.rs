@@ -124,7 +124,12 @@ async fn dump(
     cells: &[CellHead],
 ) -> anyhow::Result<()> {
     let folder = args.pg_bin.as_ref().or(settings.backup.pg_bin.as_ref());
-    let program = copy::find("pg_dump", folder.map(PathBuf::as_path), instant.major)?;
+    let program = copy::find(
+        "pg_dump",
+        folder.map(PathBuf::as_path),
+        &settings.data_dir,
+        instant.major,
+    )?;
     let (url, password) = copy::without_password(&session::owner_url(settings)?)?;
     let target = args.to.join(copy::DATABASE);
     let mut command = Command::new(&program);

@@ -122,7 +122,12 @@ async fn fill(args: &Args, settings: &Settings, owner: &mut PgConnection) -> any
         .await?;
     let folder = args.pg_bin.as_ref().or(settings.backup.pg_bin.as_ref());
     let major = number.unsigned_abs() / 10_000;
-    let program = copy::find("pg_restore", folder.map(PathBuf::as_path), major)?;
+    let program = copy::find(
+        "pg_restore",
+        folder.map(PathBuf::as_path),
+        &settings.data_dir,
+        major,
+    )?;
     let (url, password) = copy::without_password(&session::owner_url(settings)?)?;
     output::note(format_args!("restoring with {}", program.display()));
     let bar = output::count_bar(None, "restoring");

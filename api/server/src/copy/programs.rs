@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 use roster_dev::binaries::PostgresBinaries;
 use roster_dev::environment::Environment;
+use roster_dev::stack::StackOptions;
 use roster_dev::version::Version;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::ConnectOptions;
@@ -15,8 +16,13 @@ use sqlx::postgres::PgConnectOptions;
 const LIBPQ: [&str; 4] = ["sslmode", "sslrootcert", "sslcert", "sslkey"];
 
 /// The program of the folder that is given, else the oldest one on the machine that is as new as the server: a newer one
-/// writes what older servers do not read.
-pub(crate) fn find(name: &str, folder: Option<&Path>, server: u32) -> anyhow::Result<PathBuf> {
+/// writes what older servers do not read. Where there is none, the one that `serve` brings for a Postgres of its own.
+pub(crate) fn find(
+    name: &str,
+    folder: Option<&Path>,
+    data_dir: &Path,
+    server: u32,
+) -> anyhow::Result<PathBuf> {
     if let Some(folder) = folder {
         let program = folder.join(name);
         version(&program).with_context(|| format!("{} does not run", program.display()))?;
@@ -32,8 +38,12 @@ pub(crate) fn find(name: &str, folder: Option<&Path>, server: u32) -> anyhow::Re
         .filter_map(|program| Some((version(&program)?, program)))
         .filter(|(version, _)| version.major >= server)
         .min();
-    match fitting {
-        Some((_, program)) => Ok(program),
+    let brought = || {
+        let binaries = StackOptions::durable(data_dir).postgres_binaries().ok()?;
+        (binaries.version.major >= server).then(|| binaries.folder.join(name))
+    };
+    match fitting.map(|(_, program)| program).or_else(brought) {
+        Some(program) => Ok(program),
         None => bail!(
             "no {name} of Postgres {server} or newer on this machine: set backup.pg_bin to the folder of one"
         ),
