@@ -18,7 +18,7 @@ use crate::{CommandError, Directory};
 const OWN_FIELD: &str = "_primary_key";
 
 /// People who are erased.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Traces {
     people: Vec<Arc<Customer>>,
     streams: Vec<Uuid>,
@@ -36,6 +36,16 @@ impl Traces {
     pub(crate) fn add(&mut self, stream: Uuid, customer: Arc<Customer>) {
         self.streams.push(stream);
         self.people.push(customer);
+    }
+
+    /// Adds those of others.
+    pub(crate) fn extend(&mut self, others: &Self) {
+        self.streams.extend(&others.streams);
+        self.people.extend(others.people.iter().cloned());
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.people.is_empty()
     }
 
     fn names(&self) -> Names<'_> {
@@ -80,8 +90,13 @@ impl Directory {
         project: &Project,
         traces: &Traces,
     ) -> Result<(), CommandError> {
-        forget_known(self.cell(), &traces.streams).await?;
-        if traces.people.is_empty() || !self.cell().knows_strangers(project).await? {
+        if traces.is_empty() {
+            return Ok(());
+        }
+        let knows_strangers = async { Ok(self.cell().knows_strangers(project).await?) };
+        let known = forget_known(self.cell(), &traces.streams);
+        let ((), knows_strangers) = tokio::try_join!(known, knows_strangers)?;
+        if !knows_strangers {
             return Ok(());
         }
         let names = traces.names();

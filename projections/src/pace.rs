@@ -1,12 +1,13 @@
 //! How a read model that a write does not wait for shares the machine with those that it does.
 //!
 //! Large pages cost less a row, so changes are gathered: a little where they trickle, longer while interactive commands or bulk
-//! work come in, and as long as the directory is behind. Whoever waits for the read model ends that at once.
+//! work come in, and as long as the directory is behind. Bulk work that is short, as most is, one of them follows at once, and the
+//! others when it is over. Whoever waits for the read model ends that at once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use roster_store::Cell;
+use roster_store::{Cell, Load};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -86,13 +87,16 @@ impl Pace {
             return false;
         }
         let behind = projected - position;
-        let is_loading = self.cell.is_loading();
+        let load = self.cell.bulk_load();
+        let is_loading = load == Load::Long;
         let furthest = if is_loading {
             FURTHEST_BEHIND_BULK
         } else {
             FURTHEST_BEHIND
         };
-        let is_before = |first: &Arc<Shared>| projected - first.progress.position() > OTHER_LAG;
+        let is_before = |first: &Arc<Shared>| {
+            load == Load::Short || projected - first.progress.position() > OTHER_LAG
+        };
         if behind < furthest && self.first.as_ref().is_some_and(is_before) {
             return true;
         }

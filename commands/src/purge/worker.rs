@@ -1,7 +1,7 @@
 //! One run of a purge: from where it stands to its end, or to the stop of the server.
 //!
 //! A chunk is one append, all or nothing: the erasures and the record of how far the purge is. So a run that is killed
-//! anywhere goes on behind the last customer who was erased, and nobody is counted twice. While one chunk commits, the next
+//! anywhere goes on behind the last customer who was erased, and nobody is counted twice. While one chunk is written, the next
 //! one is decided.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use roster_domain::purge::{
     FAILURE_PART, FailureDetail, Purge, PurgeCommand, PurgeCounts, PurgeStatus, StoredFailure,
     Targets, decide,
 };
-use roster_store::{ChunkVerdict, Loaded, Project};
+use roster_store::{ChunkVerdict, Loaded, Project, Sent};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -42,6 +42,8 @@ pub(super) struct Run {
     held: Held,
     pause: Option<std::time::Duration>,
     meta: Meta,
+    /// What is kept elsewhere about those whose erasure is written: it is looked for once more, for what came in meanwhile.
+    written: Traces,
 }
 
 /// The next customers, decided.
@@ -53,12 +55,13 @@ struct Ready {
     chunk: Chunk,
 }
 
-/// How an append of a chunk ended.
-enum Recorded {
-    /// It is in the log, and the purge there.
-    On(Loaded<Purge>),
-    /// Nothing was written: customers of it changed, or the purge did.
-    Lost,
+/// A chunk on its way into the log.
+struct Going {
+    sent: Sent,
+    /// The purge, should it be written.
+    after: Loaded<Purge>,
+    erased: Vec<String>,
+    traces: Traces,
 }
 
 impl Run {
@@ -80,11 +83,24 @@ impl Run {
             held,
             pause: options.purge_pause,
             meta,
+            written: Traces::default(),
         }
     }
 
     /// Goes on to the end of the purge or the stop of the server.
     pub(super) async fn go(&mut self, stop: &CancellationToken) -> Result<Ran, CommandError> {
+        let ran = self.chunks(stop).await;
+        self.forget_written().await?;
+        ran
+    }
+
+    /// Takes away what came in while erasures were written.
+    async fn forget_written(&mut self) -> Result<(), CommandError> {
+        let written = std::mem::take(&mut self.written);
+        self.directory.forget_traces(&self.project, &written).await
+    }
+
+    async fn chunks(&mut self, stop: &CancellationToken) -> Result<Ran, CommandError> {
         let mut purge = self.load().await?;
         if purge.state.status.is_final() || !purge.state.is_started() {
             return Ok(Ran::Ended);
@@ -110,6 +126,7 @@ impl Run {
                 } else {
                     PurgeStatus::Cancelled
                 };
+                self.forget_written().await?;
                 return self.finish(status).await;
             }
             let known = ready.take().filter(|known: &Ready| known.from == from);
@@ -118,20 +135,25 @@ impl Run {
                 None => self.decide(&purge, from, &targets, size, losses).await?,
             };
             let larger = (size * GROWTH).min(MOST);
-            let (recorded, next) = tokio::join!(
-                self.append(&purge, chunk),
+            let going = self.send(&purge, chunk).await?;
+            let (verdict, next) = tokio::join!(
+                going.sent.verdict(),
                 self.decide(&purge, from + count, &targets, larger, 0)
             );
-            match recorded? {
-                Recorded::On(after) => {
+            match verdict? {
+                ChunkVerdict::Accepted { .. } => {
+                    for id in &going.erased {
+                        self.directory.forget_id(&self.project, id);
+                    }
+                    self.written = going.traces;
+                    purge = going.after;
                     (size, losses, ready) = (larger, 0, Some(next?));
-                    purge = after;
                     if let Some(pause) = self.pause {
                         stop.run_until_cancelled(sleep(pause)).await;
                     }
                 }
-                // Where a person asked the purge to stop, that is what it reads now.
-                Recorded::Lost => {
+                // Customers of it changed, or the purge did: where a person asked it to stop, that is what it reads now.
+                ChunkVerdict::Lost(_) => {
                     losses += usize::from(count == 1);
                     size = (count / 4).max(1);
                     purge = self.load().await?;
@@ -171,7 +193,7 @@ impl Run {
                 },
                 failures: vec![failure],
             };
-            self.append(&purge, left).await?;
+            self.send(&purge, left).await?.sent.verdict().await?;
         }
     }
 
@@ -199,7 +221,8 @@ impl Run {
         })
     }
 
-    async fn append(&self, purge: &Loaded<Purge>, chunk: Chunk) -> Result<Recorded, CommandError> {
+    /// Sends a chunk into the log, once nothing else is kept of those who are erased by it and before.
+    async fn send(&self, purge: &Loaded<Purge>, chunk: Chunk) -> Result<Going, CommandError> {
         let Chunk {
             commands,
             erased,
@@ -222,17 +245,15 @@ impl Run {
         all.push(own);
         all.extend(commands);
         cell.wait_for_bulk_turn().await;
-        self.directory.forget_traces(&self.project, &traces).await?;
-        match cell.append_all(all).await? {
-            ChunkVerdict::Accepted { .. } => {
-                self.directory.forget_traces(&self.project, &traces).await?;
-                for id in &erased {
-                    self.directory.forget_id(&self.project, id);
-                }
-                Ok(Recorded::On(after))
-            }
-            ChunkVerdict::Lost(_) => Ok(Recorded::Lost),
-        }
+        let mut kept = self.written.clone();
+        kept.extend(&traces);
+        self.directory.forget_traces(&self.project, &kept).await?;
+        Ok(Going {
+            sent: cell.send_all(all).await?,
+            after,
+            erased,
+            traces,
+        })
     }
 
     async fn load(&self) -> Result<Loaded<Purge>, CommandError> {

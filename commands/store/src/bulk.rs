@@ -26,10 +26,23 @@ pub struct BulkRoom {
     pub commands: usize,
 }
 
+/// Whether bulk work goes on, by the chunks that were written: it is over a second after the last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// It does not.
+    None,
+    /// For less than a second.
+    Short,
+    /// For longer.
+    Long,
+}
+
 /// What the chunks so far took, and when an interactive command and a chunk came in last.
 pub(crate) struct BulkControl {
     last_interactive: Last,
     last_chunk: Last,
+    /// The first of the chunks that follow each other.
+    first_chunk: Last,
     events_per_hold: AtomicUsize,
     /// Chunks that wait for the directory projection.
     held_back: AtomicUsize,
@@ -77,6 +90,7 @@ impl BulkControl {
         Self {
             last_interactive: Last::never(),
             last_chunk: Last::never(),
+            first_chunk: Last::never(),
             events_per_hold: AtomicUsize::new(500),
             held_back: AtomicUsize::new(0),
         }
@@ -90,12 +104,21 @@ impl BulkControl {
         self.last_interactive.is_recent()
     }
 
-    pub(crate) fn is_loading(&self) -> bool {
-        self.last_chunk.is_recent()
+    pub(crate) fn load(&self) -> Load {
+        if !self.last_chunk.is_recent() {
+            Load::None
+        } else if self.first_chunk.is_recent() {
+            Load::Short
+        } else {
+            Load::Long
+        }
     }
 
     /// Follows the measured speed of a chunk, half of it new.
     pub(crate) fn measured(&self, events: usize, took: Duration) {
+        if !self.last_chunk.is_recent() {
+            self.first_chunk.is_now();
+        }
         self.last_chunk.is_now();
         let micros = took.as_micros().max(1);
         let fits = u128::try_from(events).unwrap_or_default() * HOLD.as_micros() / micros;
@@ -128,9 +151,9 @@ impl Cell {
         self.control().is_busy()
     }
 
-    /// Whether a chunk of bulk work was appended during the last second.
-    pub fn is_loading(&self) -> bool {
-        self.control().is_loading()
+    /// Whether bulk work goes on.
+    pub fn bulk_load(&self) -> Load {
+        self.control().load()
     }
 
     /// Whether a chunk waits for the directory projection ([`Cell::wait_for_bulk_turn`]).

@@ -20,7 +20,7 @@ use crate::append::{arguments, double_takers};
 use crate::bulk::BulkControl;
 use crate::link::Link;
 use crate::lookups::{LookUp, LookUps};
-use crate::prepared::{ChunkVerdict, Prepared, Verdict};
+use crate::prepared::{ChunkVerdict, Prepared, Sent, Verdict};
 use crate::recent::Recent;
 use crate::sequencer::{Chunk, Interactive, Sequencer};
 use crate::streams::StreamCache;
@@ -376,16 +376,22 @@ impl Cell {
 
     /// Appends a chunk of at most 5,000 commands, all of them or none. Streams must differ from each other.
     pub async fn append_all(&self, chunk: Vec<Prepared>) -> Result<ChunkVerdict, StoreError> {
+        self.send_all(chunk).await?.verdict().await
+    }
+
+    /// Encodes and queues such a chunk: for who has other work until it is written.
+    pub async fn send_all(&self, chunk: Vec<Prepared>) -> Result<Sent, StoreError> {
         if chunk.is_empty() || chunk.iter().any(Prepared::is_empty) {
             return Err(StoreError::Malformed("chunk without events"));
         }
         let commands: Vec<&Prepared> = chunk.iter().collect();
         let doubles = double_takers(&commands);
+        let (reply, verdict) = oneshot::channel();
         if !doubles.is_empty() {
-            return Ok(ChunkVerdict::Lost(doubles));
+            drop(reply.send(Ok(ChunkVerdict::Lost(doubles))));
+            return Ok(Sent(verdict));
         }
         let arguments = arguments(true, &commands)?;
-        let (reply, verdict) = oneshot::channel();
         self.0
             .bulk
             .send(Chunk {
@@ -395,8 +401,7 @@ impl Cell {
             })
             .await
             .map_err(|_| StoreError::Closed)?;
-        let verdict = verdict.instrument(trace::append());
-        verdict.await.map_err(|_| StoreError::Closed)?
+        Ok(Sent(verdict))
     }
 
     /// The first answer of a replayed request; its stream id leads it.

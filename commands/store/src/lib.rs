@@ -38,13 +38,13 @@ pub mod unmatched;
 mod vault;
 pub mod verify;
 
-pub use bulk::BulkRoom;
+pub use bulk::{BulkRoom, Load};
 pub use cell::{Cell, CellConfig};
 pub use error::StoreError;
 pub use framework::AggregateStore;
 pub use link::Link;
 pub use open_page::OpenEvent;
-pub use prepared::{ChunkVerdict, Prepared, Verdict};
+pub use prepared::{ChunkVerdict, Prepared, Sent, Verdict};
 pub use project::Project;
 pub use read::{Recorded, Streams};
 pub use replay::ReplayRepository;

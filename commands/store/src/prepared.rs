@@ -6,12 +6,14 @@ use std::sync::Arc;
 use roster_domain::event::StoredEvent;
 use roster_domain::meta::Meta;
 use roster_domain::stream::{Claim, Stream};
+use tokio::sync::oneshot;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::sealing::{About, Part, join};
 use crate::streams::{Cached, Loaded, StreamKey, fingerprint_of, snapshot};
 use crate::vault::{DataKey, WrappedKey};
-use crate::{Cell, Project, StoreError};
+use crate::{Cell, Project, StoreError, trace};
 
 /// One command's events, sealed and with all that the append judges and writes.
 pub struct Prepared {
@@ -117,6 +119,18 @@ pub enum ChunkVerdict {
     },
     /// Nothing was written; these commands lost, by their index in the chunk.
     Lost(Vec<(usize, Verdict)>),
+}
+
+/// A chunk on its way. It is written even if nobody waits for its verdict.
+#[must_use]
+pub struct Sent(pub(crate) oneshot::Receiver<Result<ChunkVerdict, StoreError>>);
+
+impl Sent {
+    /// What became of it.
+    pub async fn verdict(self) -> Result<ChunkVerdict, StoreError> {
+        let verdict = self.0.instrument(trace::append());
+        verdict.await.map_err(|_| StoreError::Closed)?
+    }
 }
 
 impl Prepared {
