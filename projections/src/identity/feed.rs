@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout_at;
 
@@ -20,14 +20,14 @@ const NEVER: u64 = u64::MAX;
 
 /// The clock of looks: as of the last tick of the kernel, 10 ms ago at most, and read in a quarter of the time of the exact one.
 #[cfg(target_os = "linux")]
-const CLOCK: ClockId = ClockId::CLOCK_MONOTONIC_COARSE;
+const CLOCK: ClockId = ClockId::MonotonicCoarse;
 #[cfg(not(target_os = "linux"))]
-const CLOCK: ClockId = ClockId::CLOCK_MONOTONIC;
+const CLOCK: ClockId = ClockId::Monotonic;
 
 /// A time by the clock of looks.
 pub(super) fn now() -> Duration {
-    // No system is without this clock; time that stands still there would be answered from for ever.
-    clock_gettime(CLOCK).map_or(Duration::MAX, Duration::from)
+    // It never says what is no duration; time that stands still there would be answered from for ever.
+    Duration::try_from(clock_gettime(CLOCK)).unwrap_or(Duration::MAX)
 }
 
 /// A position at which the memory may be asked.

@@ -253,7 +253,11 @@ impl Inner {
     /// What the memory says, unless it was emptied meanwhile.
     fn look(&self, asked: &Asked<'_>, moment: Moment) -> Option<Found> {
         let found = self.memory.look(asked, moment.position);
-        found.filter(|_| self.feed.is_whole(moment))
+        if self.feed.is_whole(moment) {
+            found
+        } else {
+            None
+        }
     }
 }
 

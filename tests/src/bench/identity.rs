@@ -146,6 +146,13 @@ pub(super) async fn reached(cache: &IdentityCache, position: i64) -> anyhow::Res
 pub(super) async fn run(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
     let linked = Linked::fill(bench).await?;
     let head = linked.open.cell.head_position().await?;
+    // What follows the log still is no part of what is measured.
+    let projections = &linked.projections;
+    anyhow::ensure!(
+        projections.wait_for_search(head, PATIENCE).await
+            && projections.wait_for_audit(head, PATIENCE).await,
+        "search and audit log do not follow"
+    );
     let mut bootstraps = Vec::new();
     let mut kept = None;
     for _ in 0..bench.plan.runs {

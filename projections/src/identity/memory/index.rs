@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::keys::Key;
+use super::pages::{Pages, Run};
 use super::space::Place;
 
 /// Parts, which grow by themselves, so that none takes long.
@@ -31,6 +32,7 @@ const SEVERAL: u32 = 2;
 /// Keys and their customers.
 pub(super) struct Index {
     parts: Box<[Part]>,
+    pages: Pages,
     /// Who has the keys of more than one customer.
     several: RwLock<HashMap<Key, HashSet<Place>>>,
 }
@@ -51,19 +53,19 @@ struct Part {
     changes: AtomicU64,
     /// A power of two, or none.
     buckets: AtomicUsize,
-    segments: [OnceLock<Box<[Bucket]>>; SEGMENTS],
+    segments: [OnceLock<Run>; SEGMENTS],
     /// Entries that are not empty.
     used: AtomicUsize,
 }
 
-#[derive(Default)]
-#[repr(align(64))]
-struct Bucket([AtomicU64; ENTRIES]);
+/// A line of memory, as runs of whole buckets begin with one.
+type Bucket = [AtomicU64; ENTRIES];
 
 impl Index {
     pub(super) fn new() -> Self {
         Self {
             parts: (0..PARTS).map(|_| Part::default()).collect(),
+            pages: Pages::default(),
             several: RwLock::default(),
         }
     }
@@ -99,7 +101,7 @@ impl Index {
     /// One more customer has a key; `has` is as in [`Self::get`], for the one who writes.
     pub(super) fn add(&self, key: Key, to: Place, has: impl Fn(Place) -> bool) {
         let part = self.part(key);
-        part.make_room();
+        part.make_room(&self.pages);
         let shared = part.find(key, |entry, place| {
             if place.0 == SEVERAL {
                 let mut several = self.several_mut();
@@ -153,7 +155,11 @@ impl Index {
 
     pub(super) fn clear(&self) {
         for part in &self.parts {
-            part.rebuild(part.buckets.load(Ordering::Relaxed), Vec::new());
+            part.rebuild(
+                &self.pages,
+                part.buckets.load(Ordering::Relaxed),
+                Vec::new(),
+            );
         }
         self.several_mut().clear();
     }
@@ -185,10 +191,7 @@ impl Part {
     fn find<T>(&self, key: Key, mut take: impl FnMut(&AtomicU64, Place) -> Option<T>) -> Option<T> {
         let half = half(key);
         for bucket in self.from(half) {
-            let words = bucket
-                .0
-                .each_ref()
-                .map(|entry| entry.load(Ordering::Acquire));
+            let words = bucket.each_ref().map(|entry| entry.load(Ordering::Acquire));
             // All are compared at once: which one it is no processor can guess.
             let mut hits = (0..).zip(words).fold(0_u32, |hits, (number, word)| {
                 hits | (u32::from(half_of(word) == half) << number)
@@ -198,7 +201,7 @@ impl Part {
                 hits &= hits - 1;
                 let place = place(words[number]);
                 if place.0 > GONE
-                    && let Some(taken) = take(&bucket.0[number], place)
+                    && let Some(taken) = take(&bucket[number], place)
                 {
                     return Some(taken);
                 }
@@ -224,13 +227,14 @@ impl Part {
         } else {
             1 << (FIRST + segment - 1)
         };
-        self.segments[segment as usize].get()?.get(number - start)
+        let run = self.segments[segment as usize].get()?;
+        run.as_chunks().0.get(number - start)
     }
 
     /// Puts an entry into its bucket, or the next one that is not full.
     fn insert(&self, word: u64) {
         for bucket in self.from(half_of(word)) {
-            for entry in &bucket.0 {
+            for entry in bucket {
                 let known = entry.load(Ordering::Relaxed);
                 if known == EMPTY || place(known).0 == GONE {
                     let used = self.used.load(Ordering::Relaxed);
@@ -246,7 +250,7 @@ impl Part {
     fn remove(&self, word: u64) -> bool {
         for bucket in self.from(half_of(word)) {
             let is = |wanted: u64| {
-                let mut entries = bucket.0.iter();
+                let mut entries = bucket.iter();
                 entries.find(|entry| entry.load(Ordering::Relaxed) == wanted)
             };
             let ends_here = is(EMPTY).is_some();
@@ -271,7 +275,7 @@ impl Part {
     fn replace(&self, old: u64, new: u64) -> bool {
         for bucket in self.from(half_of(old)) {
             let mut ends_here = false;
-            for entry in &bucket.0 {
+            for entry in bucket {
                 let known = entry.load(Ordering::Relaxed);
                 ends_here |= known == EMPTY;
                 if known == old {
@@ -293,16 +297,14 @@ impl Part {
     }
 
     /// Room for one more: at most three quarters are used.
-    fn make_room(&self) {
+    fn make_room(&self, pages: &Pages) {
         let buckets = self.buckets.load(Ordering::Relaxed);
         let used = self.used.load(Ordering::Relaxed);
         if (used + 1) * 4 <= buckets * ENTRIES * 3 {
             return;
         }
         let numbers = 0..buckets;
-        let entries = numbers
-            .filter_map(|number| self.bucket(number))
-            .flat_map(|bucket| &bucket.0);
+        let entries = numbers.filter_map(|number| self.bucket(number)).flatten();
         let words: Vec<u64> = entries
             .map(|entry| entry.load(Ordering::Relaxed))
             .filter(|word| place(*word).0 > GONE)
@@ -310,11 +312,11 @@ impl Part {
         // Half of what is used may be of those who are gone.
         let is_full = words.len() * 2 >= used;
         let grown = if is_full { buckets * 2 } else { buckets };
-        self.rebuild(grown.max(1 << FIRST), words);
+        self.rebuild(pages, grown.max(1 << FIRST), words);
     }
 
     /// Puts entries into so many buckets, in place of all that there were.
-    fn rebuild(&self, buckets: usize, words: Vec<u64>) {
+    fn rebuild(&self, pages: &Pages, buckets: usize, words: Vec<u64>) {
         let before = self.changes.load(Ordering::Relaxed);
         self.changes.store(before + 1, Ordering::Relaxed);
         fence(Ordering::Release);
@@ -323,8 +325,7 @@ impl Part {
         for (number, segment) in (0..).zip(&self.segments) {
             let size = 1 << (FIRST + number).saturating_sub(u32::from(number > 0));
             if had < buckets {
-                let kept = segment.get_or_init(|| (0..size).map(|_| Bucket::default()).collect());
-                for entry in kept.iter().flat_map(|bucket| &bucket.0) {
+                for entry in segment.get_or_init(|| pages.run(size * ENTRIES)).iter() {
                     entry.store(EMPTY, Ordering::Relaxed);
                 }
                 had += size;

@@ -9,6 +9,7 @@ mod draft;
 mod index;
 mod keys;
 mod names;
+mod pages;
 mod project;
 mod record;
 mod space;
@@ -62,7 +63,16 @@ enum Trouble {
     Unknown,
 }
 
-type Attempt = Result<Found, Trouble>;
+/// What is found is written where it goes: it is large, and would be copied on each step of the way.
+type Attempt = Result<(), Trouble>;
+
+/// What is looked for, in a project as it is at a position.
+struct Look<'a> {
+    asked: &'a Asked<'a>,
+    project: &'a Project,
+    key: Key,
+    position: i64,
+}
 
 impl Memory {
     pub(super) fn new() -> Self {
@@ -91,6 +101,7 @@ impl Memory {
             &identity.channel,
             &identity.external_user_id,
         );
+        let mut found = None;
         for _ in 0..ATTEMPTS {
             let held = self.projects.hold(asked.project_no);
             let project = held.project()?;
@@ -98,18 +109,30 @@ impl Memory {
             if gate % 2 == 1 || !project.answers(asked.schema) {
                 return None;
             }
-            match self.attempt(asked, project, key, position) {
-                Ok(found) if project.gate.load(Ordering::SeqCst) == gate => {
-                    return Some(found);
+            let look = Look {
+                asked,
+                project,
+                key,
+                position,
+            };
+            match self.attempt(&look, &mut found) {
+                Ok(()) if project.gate.load(Ordering::SeqCst) == gate && held.is_current() => {
+                    return found;
                 }
                 Err(Trouble::Unknown) => return None,
-                Ok(_) | Err(Trouble::Moved) => {}
+                Ok(()) | Err(Trouble::Moved) => {}
             }
         }
         None
     }
 
-    fn attempt(&self, asked: &Asked<'_>, project: &Project, key: Key, position: i64) -> Attempt {
+    fn attempt(&self, look: &Look<'_>, found: &mut Option<Found>) -> Attempt {
+        let &Look {
+            asked,
+            project,
+            key,
+            position,
+        } = look;
         let view = View {
             memory: self,
             project,
@@ -123,7 +146,8 @@ impl Memory {
             return Err(trouble);
         }
         let Some(matched) = outcome.found else {
-            return Ok(Found::nobody(&outcome, position));
+            *found = Some(Found::nobody(&outcome, position));
+            return Ok(());
         };
         let read = self.space.read(matched.customer, |words| {
             let record = Record::of(words);
@@ -138,7 +162,7 @@ impl Memory {
             if !holds || record.project_no() != asked.project_no {
                 Err(Trouble::Moved)
             } else if record.is_read() {
-                self.decide(asked, &outcome, project, record, key, position)
+                self.decide(look, &outcome, record, found)
             } else {
                 Err(Trouble::Unknown)
             }
@@ -149,13 +173,17 @@ impl Memory {
     /// What a customer who was found may use.
     fn decide(
         &self,
-        asked: &Asked<'_>,
+        look: &Look<'_>,
         outcome: &Outcome<'_, Place>,
-        project: &Project,
         record: Record<'_>,
-        key: Key,
-        position: i64,
+        found: &mut Option<Found>,
     ) -> Attempt {
+        let &Look {
+            asked,
+            project,
+            key,
+            position,
+        } = look;
         let channel = project.channel(&asked.identity.channel);
         let is_here = move |thing: &Thing| Some(thing.name) == channel;
         let linked = || {
@@ -208,15 +236,19 @@ impl Memory {
             enabled: record.is_enabled(),
             names: record.shown(),
         };
-        Ok(Found::somebody(
+        *found = Some(Found::somebody(
             outcome, person, &decision, agents, position,
-        ))
+        ));
+        Ok(())
     }
 
     /// Whether the customer at a place has something; `None` where that changes.
     fn has(&self, place: Place, kind: Kind, key: Key) -> Option<bool> {
-        self.space
-            .read(place, |words| Record::of(words).has(kind, key))
+        self.space.read(place, |words| {
+            let record = Record::of(words);
+            record.fetch();
+            record.has(kind, key)
+        })
     }
 
     /// What finds customers by things of a kind.

@@ -1,5 +1,6 @@
 //! What a look-up needs of a project: its schema, its channels with their wildcards, and which values are looked up.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard};
 
@@ -151,28 +152,90 @@ impl Project {
     }
 }
 
-/// A project that is looked at.
+/// A project that is looked at, as it was when that began.
 pub(super) struct Held<'a> {
-    part: RwLockReadGuard<'a, Part>,
-    place: usize,
+    part: &'a Part,
+    kept: Kept,
+}
+
+/// A project with its number, and the stamp that its part had.
+#[derive(Default)]
+struct Kept {
+    stamp: u64,
+    number: i32,
+    project: Option<Arc<Project>>,
+}
+
+thread_local! {
+    /// What this thread looked at last. Who looks again writes to nothing that other threads read.
+    static LAST: Cell<Kept> = const { Cell::new(Kept { stamp: NEVER, number: 0, project: None }) };
 }
 
 impl Held<'_> {
     /// The project; one that nothing is known of has nobody.
     pub(super) fn project(&self) -> Option<&Project> {
-        let known = self.part.get(self.place).and_then(Option::as_deref);
-        known.or_else(|| UNKNOWN.as_deref())
+        self.kept.project.as_deref().or_else(|| UNKNOWN.as_deref())
+    }
+
+    /// Whether no other one was put in its place since.
+    pub(super) fn is_current(&self) -> bool {
+        self.part.stamp.load(Ordering::Acquire) == self.kept.stamp
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let kept = std::mem::take(&mut self.kept);
+        // A thread that ends has nowhere to keep it.
+        let _ = LAST.try_with(|last| last.set(kept));
     }
 }
 
 /// The projects by number, which are counted from 1: a part has every sixteenth.
-pub(super) struct Projects([RwLock<Part>; PARTS]);
+pub(super) struct Projects([Part; PARTS]);
 
-type Part = Vec<Option<Arc<Project>>>;
+/// Some projects. Never twice with the same stamp, in no list of this process.
+struct Part {
+    stamp: AtomicU64,
+    projects: RwLock<List>,
+}
+
+type List = Vec<Option<Arc<Project>>>;
+
+/// The stamp that no part has.
+const NEVER: u64 = 0;
+static STAMPS: AtomicU64 = AtomicU64::new(NEVER);
+
+impl Part {
+    fn new() -> Self {
+        Self {
+            stamp: AtomicU64::new(stamp()),
+            projects: RwLock::default(),
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, List> {
+        self.projects.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut List)) {
+        let mut list = self
+            .projects
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        change(&mut list);
+        self.stamp.store(stamp(), Ordering::Release);
+    }
+}
+
+/// A stamp that nothing has yet.
+fn stamp() -> u64 {
+    STAMPS.fetch_add(1, Ordering::Relaxed) + 1
+}
 
 impl Projects {
     pub(super) fn new() -> Self {
-        Self(std::array::from_fn(|_| RwLock::default()))
+        Self(std::array::from_fn(|_| Part::new()))
     }
 
     /// A project; one that nothing is known of has nobody.
@@ -183,45 +246,53 @@ impl Projects {
     /// A project of which something is known.
     pub(super) fn known(&self, number: i32) -> Option<Arc<Project>> {
         let (part, place) = self.place(number);
-        let part = part.read().unwrap_or_else(PoisonError::into_inner);
-        part.get(place)?.clone()
+        part.read().get(place)?.clone()
     }
 
     /// The projects that are left out.
     pub(super) fn count_out(&self) -> usize {
-        let out = |part: &RwLock<Part>| {
-            let part = part.read().unwrap_or_else(PoisonError::into_inner);
-            let known = part.iter().flatten();
+        let out = |part: &Part| {
+            let list = part.read();
+            let known = list.iter().flatten();
             known.filter(|project| project.is_out).count()
         };
         self.0.iter().map(out).sum()
     }
 
-    /// A project that stays the same while it is held.
+    /// A project to look at.
     pub(super) fn hold(&self, number: i32) -> Held<'_> {
         let (part, place) = self.place(number);
-        Held {
-            part: part.read().unwrap_or_else(PoisonError::into_inner),
-            place,
+        let last = LAST.try_with(Cell::take).unwrap_or_default();
+        if last.stamp == part.stamp.load(Ordering::Acquire) && last.number == number {
+            return Held { part, kept: last };
         }
+        let list = part.read();
+        let kept = Kept {
+            // It changes only behind the lock.
+            stamp: part.stamp.load(Ordering::Acquire),
+            number,
+            project: list.get(place).cloned().flatten(),
+        };
+        Held { part, kept }
     }
 
     pub(super) fn put(&self, number: i32, project: Project) {
         let (part, place) = self.place(number);
-        let mut part = part.write().unwrap_or_else(PoisonError::into_inner);
-        if part.len() <= place {
-            part.resize(place + 1, None);
-        }
-        part[place] = Some(Arc::new(project));
+        part.change(|list| {
+            if list.len() <= place {
+                list.resize(place + 1, None);
+            }
+            list[place] = Some(Arc::new(project));
+        });
     }
 
     pub(super) fn clear(&self) {
         for part in &self.0 {
-            part.write().unwrap_or_else(PoisonError::into_inner).clear();
+            part.change(List::clear);
         }
     }
 
-    fn place(&self, number: i32) -> (&RwLock<Part>, usize) {
+    fn place(&self, number: i32) -> (&Part, usize) {
         let number = number.unsigned_abs() as usize;
         (&self.0[number % PARTS], number / PARTS)
     }

@@ -18,8 +18,10 @@ use super::names::Names;
 const HEAD: usize = 4;
 /// Words of a thing.
 const THING: usize = 3;
-/// Bits of the length of the id, and of the display name; the parts have one more. A record that is longer fits no chunk.
+/// Bits of the length of the id, and of the display name; the parts have one more. What is longer finds no room.
 const LENGTH_BITS: u32 = 21;
+/// Words of the second line of a record, and of the third that it may reach.
+const AHEAD: [usize; 2] = [8, 12];
 /// No grant.
 pub(super) const NO_GRANT: u32 = 0;
 
@@ -94,6 +96,12 @@ impl<'a> Record<'a> {
     /// The record that begins with the words.
     pub(super) const fn of(words: &'a [AtomicU64]) -> Self {
         Self(words)
+    }
+
+    /// Begins to load what most records have beyond the line of memory that they begin in, all at once: who reads one word after
+    /// another waits for each line.
+    pub(super) fn fetch(self) {
+        std::hint::black_box(AHEAD.map(|word| self.word(word)));
     }
 
     pub(super) fn stream(self) -> Uuid {

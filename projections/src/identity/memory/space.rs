@@ -5,12 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
-/// Words of a chunk: 2 MiB, so that a huge page can hold one.
-const CHUNK: usize = 1 << 18;
+use super::pages::{PAGE, Words};
+
+/// Words of a chunk: 16 MiB, of which those take memory that were written.
+const CHUNK: usize = 8 * PAGE;
+/// The most words of a record, with as many as lie before the first one.
+const LARGEST: usize = 1 << 18;
 /// The most chunks: places are 32 bits.
-const CHUNKS: usize = 1 << 14;
+const CHUNKS: usize = (1 << 32) / CHUNK;
 /// Counts of changes; each is of many places.
 const COUNTS: usize = 256;
 /// Records take multiples of so many words.
@@ -26,7 +30,9 @@ pub(super) struct Place(pub(super) u32);
 
 /// Every chunk.
 pub(super) struct Space {
-    chunks: Box<[OnceLock<Box<[AtomicU64]>>]>,
+    chunks: Box<[OnceLock<Words>]>,
+    /// Words from the first to the last that was ever taken.
+    taken: AtomicUsize,
     /// Each odd while something at its places is written.
     changes: Box<[AtomicU64]>,
 }
@@ -35,6 +41,7 @@ impl Space {
     pub(super) fn new() -> Self {
         Self {
             chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(),
+            taken: AtomicUsize::new(0),
             changes: (0..COUNTS).map(|_| AtomicU64::new(0)).collect(),
         }
     }
@@ -61,22 +68,15 @@ impl Space {
 
     /// Zeroes everything.
     pub(super) fn clear(&self) {
-        let starts = (0..CHUNKS * CHUNK).step_by(CHUNK);
-        for (start, chunk) in starts.zip(&self.chunks) {
-            let runs = chunk.get().map_or(0..0, |_| start..start + CHUNK);
-            for place in runs
-                .step_by(STEP)
-                .filter_map(|word| u32::try_from(word).ok())
-            {
-                self.write(Place(place), &[], STEP);
-            }
+        let places = (0..self.taken.load(Ordering::Relaxed)).step_by(STEP);
+        for place in places.filter_map(|word| u32::try_from(word).ok()) {
+            self.write(Place(place), &[], STEP);
         }
     }
 
-    /// Bytes of the chunks.
+    /// Bytes of the pages that were written to.
     pub(super) fn bytes(&self) -> usize {
-        let taken = self.chunks.iter().filter(|chunk| chunk.get().is_some());
-        taken.count() * CHUNK * size_of::<u64>()
+        self.taken.load(Ordering::Relaxed).next_multiple_of(PAGE) * size_of::<u64>()
     }
 
     /// Writes words at a place, and zeros after them.
@@ -113,7 +113,7 @@ impl Room {
         }
     }
 
-    /// Puts words where there is room; `None` where they are more than a chunk, or there is no room left.
+    /// Puts words where there is room; `None` where they are more than 2 MiB, or there is no room left.
     pub(super) fn put(&mut self, space: &Space, words: &[u64]) -> Option<Place> {
         let size = words.len().next_multiple_of(STEP);
         let place = self.take(size).or_else(|| self.open(space, size))?;
@@ -162,7 +162,7 @@ impl Room {
     /// A run that was never taken.
     fn open(&mut self, space: &Space, size: usize) -> Option<Place> {
         let left = CHUNK - self.next % CHUNK;
-        if size > CHUNK - FIRST {
+        if size > LARGEST - FIRST {
             return None;
         }
         if size > left {
@@ -171,9 +171,10 @@ impl Room {
             self.next += left;
         }
         let chunk = space.chunks.get(self.next / CHUNK)?;
-        chunk.get_or_init(|| (0..CHUNK).map(|_| AtomicU64::new(0)).collect());
+        chunk.get_or_init(|| Words::new(CHUNK));
         let place = Place(u32::try_from(self.next).ok()?);
         self.next += size;
+        space.taken.fetch_max(self.next, Ordering::Relaxed);
         Some(place)
     }
 }
@@ -182,7 +183,7 @@ impl Room {
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-    use super::{CHUNK, Room, Space};
+    use super::{LARGEST, Room, Space};
 
     #[test]
     fn what_is_given_back_is_zeroed_and_taken_again() {
@@ -206,8 +207,8 @@ mod tests {
         // A long run is split.
         room.give_back(&space, other, 14);
         assert_eq!(room.put(&space, &[1; 4]), Some(other));
-        assert!(room.put(&space, &vec![1; CHUNK]).is_none());
-        assert!(room.put(&space, &vec![1; CHUNK - 100]).is_some());
+        assert!(room.put(&space, &vec![1; LARGEST]).is_none());
+        assert!(room.put(&space, &vec![1; LARGEST - 100]).is_some());
         let bytes = space.bytes();
         space.clear();
         assert_eq!(
