@@ -61,22 +61,17 @@ impl Hashes {
     fn key(&self, kind: u8, project_no: i32, name: &str, text: &str) -> Key {
         // Hashers take one run of bytes faster than several. 0xff ends the name, as no UTF-8 has it.
         let [a, b, c, d] = project_no.to_be_bytes();
-        let parts = [
-            &[kind, a, b, c, d],
-            name.as_bytes(),
-            &[0xff],
-            text.as_bytes(),
-        ];
-        let mut short = [0; SHORT];
-        let mut rest = short.as_mut_slice();
-        for part in parts {
-            let Some((place, after)) = rest.split_at_mut_checked(part.len()) else {
-                return self.of_bytes(&parts.concat());
-            };
-            place.copy_from_slice(part);
-            rest = after;
+        let head = [kind, a, b, c, d];
+        let end = head.len() + name.len();
+        let length = end + 1 + text.len();
+        if length > SHORT {
+            return self.of_bytes(&[&head, name.as_bytes(), &[0xff], text.as_bytes()].concat());
         }
-        let length = SHORT - rest.len();
+        let mut short = [0; SHORT];
+        short[..head.len()].copy_from_slice(&head);
+        short[head.len()..end].copy_from_slice(name.as_bytes());
+        short[end] = 0xff;
+        short[end + 1..length].copy_from_slice(text.as_bytes());
         self.of_bytes(&short[..length])
     }
 

@@ -297,3 +297,35 @@ impl Projects {
         (&self.0[number % PARTS], number / PARTS)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Project, Projects};
+
+    #[test]
+    fn a_thread_never_takes_an_old_project_for_the_present_one() {
+        let project = |is_out| Project {
+            is_out,
+            ..Project::new().expect("the default schema")
+        };
+        let (projects, others) = (Projects::new(), Projects::new());
+        let is_out = |projects: &Projects, number| {
+            let held = projects.hold(number);
+            assert!(held.is_current());
+            held.project().is_some_and(|project| project.is_out)
+        };
+        assert!(!is_out(&projects, 3));
+        let before = projects.hold(3);
+        projects.put(3, project(true));
+        assert!(!before.is_current() && before.project().is_some_and(|project| !project.is_out));
+        drop(before);
+        assert!(is_out(&projects, 3) && is_out(&projects, 3));
+        // Another number of the same part, and the same number of another memory.
+        assert!(!is_out(&projects, 19) && is_out(&projects, 3) && !is_out(&others, 3));
+        let (first, second) = (projects.hold(3), projects.hold(19));
+        assert!(first.is_current() && second.is_current());
+        drop((first, second));
+        projects.clear();
+        assert!(!is_out(&projects, 3));
+    }
+}
