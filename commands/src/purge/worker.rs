@@ -2,14 +2,14 @@
 //!
 //! A chunk is one append, all or nothing: the erasures and the record of how far the purge is. So a run that is killed
 //! anywhere goes on behind the last customer who was erased, and nobody is counted twice. While one chunk is written, the next
-//! one is decided.
+//! one is decided and sent behind it.
 
 use std::sync::Arc;
 
 use roster_domain::meta::Meta;
 use roster_domain::purge::{
     FAILURE_PART, FailureDetail, Purge, PurgeCommand, PurgeCounts, PurgeStatus, StoredFailure,
-    Targets, decide,
+    Target, decide,
 };
 use roster_store::{ChunkVerdict, Loaded, Project, Sent};
 use tokio::time::sleep;
@@ -48,8 +48,6 @@ pub(super) struct Run {
 
 /// The next customers, decided.
 struct Ready {
-    /// How many came before them.
-    from: usize,
     /// How many they are.
     count: usize,
     chunk: Chunk,
@@ -58,8 +56,10 @@ struct Ready {
 /// A chunk on its way into the log.
 struct Going {
     sent: Sent,
-    /// The purge, should it be written.
-    after: Loaded<Purge>,
+    /// How many customers it is about.
+    count: usize,
+    /// How often it was lost before.
+    losses: usize,
     erased: Vec<String>,
     traces: Traces,
 }
@@ -110,60 +110,77 @@ impl Run {
                 .give_up("the list of the customers can no longer be read")
                 .await;
         };
-        let (mut size, mut losses, mut ready) = (FIRST, 0, None);
+        let (mut size, mut losses) = (FIRST, 0);
+        // The purge is the one that there will be once the chunk on its way is written.
+        let mut going: Option<Going> = None;
         loop {
-            if stop.is_cancelled() || !self.held.keep(self.directory.cell()).await? {
-                return Ok(Ran::Stopped);
-            }
-            if purge.state.status.is_final() {
-                return Ok(Ran::Ended);
-            }
+            let stopped = stop.is_cancelled() || !self.held.keep(self.directory.cell()).await?;
             let from = usize::try_from(purge.state.counts.total()).unwrap_or(usize::MAX);
             let rest = targets.0.get(from..).unwrap_or_default();
-            if rest.is_empty() || purge.state.cancel_requested {
-                let status = if rest.is_empty() {
-                    purge.state.completed_status()
-                } else {
-                    PurgeStatus::Cancelled
-                };
-                self.forget_written().await?;
-                return self.finish(status).await;
+            let ends =
+                purge.state.status.is_final() || purge.state.cancel_requested || rest.is_empty();
+            // Who waits for the directory waits for one chunk, not for two.
+            let one = self.pause.is_some() || self.directory.cell().is_busy();
+            let mut before = going.take_if(|_| stopped || ends || one);
+            if before.is_none() {
+                if stopped {
+                    return Ok(Ran::Stopped);
+                }
+                if ends {
+                    return self.end(&purge).await;
+                }
+                let ready = self.decide(&purge, rest, size, losses).await?;
+                let (next, after) = self.send(&purge, ready, losses, going.as_ref()).await?;
+                before = going.replace(next);
+                purge = after;
+                (size, losses) = ((size * GROWTH).min(MOST), 0);
             }
-            let known = ready.take().filter(|known: &Ready| known.from == from);
-            let Ready { count, chunk, .. } = match known {
-                Some(known) => known,
-                None => self.decide(&purge, from, &targets, size, losses).await?,
-            };
-            let larger = (size * GROWTH).min(MOST);
-            let going = self.send(&purge, chunk).await?;
-            let (verdict, next) = tokio::join!(
-                going.sent.verdict(),
-                self.decide(&purge, from + count, &targets, larger, 0)
-            );
-            match verdict? {
-                ChunkVerdict::Accepted { .. } => {
-                    for id in &going.erased {
-                        self.directory.forget_id(&self.project, id);
-                    }
-                    self.written = going.traces;
-                    purge = going.after;
-                    (size, losses, ready) = (larger, 0, Some(next?));
+            if let Some(before) = before {
+                let (count, lost) = (before.count, before.losses + 1);
+                if self.is_written(before).await? {
                     if let Some(pause) = self.pause {
                         stop.run_until_cancelled(sleep(pause)).await;
                     }
-                }
-                // Customers of it changed, or the purge did: where a person asked it to stop, that is what it reads now.
-                ChunkVerdict::Lost(_) => {
-                    losses += usize::from(count == 1);
-                    size = (count / 4).max(1);
+                } else {
+                    // Customers of it changed, or the purge did: where a person asked it to stop, that is what it reads now. What
+                    // was sent behind it is lost with it.
+                    going = None;
                     purge = self.load().await?;
+                    (size, losses) = ((count / 4).max(1), if count == 1 { lost } else { 0 });
                 }
             }
         }
     }
 
+    /// Waits until a chunk is written; `false` where it is lost.
+    async fn is_written(&mut self, going: Going) -> Result<bool, CommandError> {
+        let ChunkVerdict::Accepted { .. } = going.sent.verdict().await? else {
+            return Ok(false);
+        };
+        for id in &going.erased {
+            self.directory.forget_id(&self.project, id);
+        }
+        self.written.extend(&going.traces);
+        Ok(true)
+    }
+
+    /// Ends a purge that has nobody left, or that a person asked to stop.
+    async fn end(&mut self, purge: &Loaded<Purge>) -> Result<Ran, CommandError> {
+        let state = &purge.state;
+        if state.status.is_final() {
+            return Ok(Ran::Ended);
+        }
+        let status = if state.remaining() == 0 {
+            state.completed_status()
+        } else {
+            PurgeStatus::Cancelled
+        };
+        self.forget_written().await?;
+        self.finish(status).await
+    }
+
     /// Counts everybody who is left as failed, for one reason, and ends the purge.
-    pub(super) async fn give_up(&self, reason: &str) -> Result<Ran, CommandError> {
+    pub(super) async fn give_up(&mut self, reason: &str) -> Result<Ran, CommandError> {
         loop {
             let purge = self.load().await?;
             let state = &purge.state;
@@ -193,7 +210,12 @@ impl Run {
                 },
                 failures: vec![failure],
             };
-            self.send(&purge, left).await?.sent.verdict().await?;
+            let left = Ready {
+                count: usize::try_from(state.remaining()).unwrap_or(usize::MAX),
+                chunk: left,
+            };
+            let (going, _) = self.send(&purge, left, 0, None).await?;
+            self.is_written(going).await?;
         }
     }
 
@@ -201,13 +223,11 @@ impl Run {
     async fn decide(
         &self,
         purge: &Loaded<Purge>,
-        from: usize,
-        targets: &Targets,
+        rest: &[Target],
         most: usize,
         losses: usize,
     ) -> Result<Ready, CommandError> {
         let (directory, project) = (&self.directory, &self.project);
-        let rest = targets.0.get(from..).unwrap_or_default();
         let room = directory.cell().bulk_room().commands.saturating_sub(1);
         let next = &rest[..most.min(room).max(1).min(rest.len())];
         let chunk = match next {
@@ -215,45 +235,50 @@ impl Run {
             _ => chunk::decide(directory, project, purge, next, &self.meta).await?,
         };
         Ok(Ready {
-            from,
             count: usize::try_from(chunk.counts.total()).unwrap_or(next.len()),
             chunk,
         })
     }
 
-    /// Sends a chunk into the log, once nothing else is kept of those who are erased by it and before.
-    async fn send(&self, purge: &Loaded<Purge>, chunk: Chunk) -> Result<Going, CommandError> {
-        let Chunk {
-            commands,
-            erased,
-            traces,
-            counts,
-            failures,
-        } = chunk;
+    /// Sends a chunk into the log, once nothing else is kept of those who are erased by it and by what was written. The purge is as
+    /// the chunk before leaves it, and as this one does in the answer.
+    async fn send(
+        &mut self,
+        purge: &Loaded<Purge>,
+        ready: Ready,
+        losses: usize,
+        behind: Option<&Going>,
+    ) -> Result<(Going, Loaded<Purge>), CommandError> {
+        let Ready { count, chunk } = ready;
         let apply = PurgeCommand::ApplyChunk {
             at: self.directory.now(),
             from: purge.state.counts.total(),
-            counts,
-            failures,
+            counts: chunk.counts,
+            failures: chunk.failures,
         };
         let events = decide(&purge.state, &apply)?;
         let cell = self.directory.cell();
         let prepared = cell.prepare_with_state(&self.project, purge, events, &self.meta);
         let (own, after) = prepared?;
         let after = purge.moved(own.len(), after);
-        let mut all = Vec::with_capacity(commands.len() + 1);
+        let mut all = Vec::with_capacity(chunk.commands.len() + 1);
         all.push(own);
-        all.extend(commands);
+        all.extend(chunk.commands);
         cell.wait_for_bulk_turn().await;
         let mut kept = self.written.clone();
-        kept.extend(&traces);
+        kept.extend(&chunk.traces);
         self.directory.forget_traces(&self.project, &kept).await?;
-        Ok(Going {
-            sent: cell.send_all(all).await?,
-            after,
-            erased,
-            traces,
-        })
+        self.written = Traces::default();
+        let going = Going {
+            sent: cell
+                .send_all(all, behind.map(|before| &before.sent))
+                .await?,
+            count,
+            losses,
+            erased: chunk.erased,
+            traces: chunk.traces,
+        };
+        Ok((going, after))
     }
 
     async fn load(&self) -> Result<Loaded<Purge>, CommandError> {

@@ -1,7 +1,7 @@
 //! A cell: one schema in one database with its own log. Everything hangs off this value; there is no global state.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -376,20 +376,30 @@ impl Cell {
 
     /// Appends a chunk of at most 5,000 commands, all of them or none. Streams must differ from each other.
     pub async fn append_all(&self, chunk: Vec<Prepared>) -> Result<ChunkVerdict, StoreError> {
-        self.send_all(chunk).await?.verdict().await
+        self.send_all(chunk, None).await?.verdict().await
     }
 
-    /// Encodes and queues such a chunk: for who has other work until it is written.
-    pub async fn send_all(&self, chunk: Vec<Prepared>) -> Result<Sent, StoreError> {
+    /// Encodes and queues such a chunk: for who has other work until it is written. One that relies on a chunk which is still on its
+    /// way is sent behind that, and is lost where that is not written: a version alone cannot tell, for another may write it.
+    pub async fn send_all(
+        &self,
+        chunk: Vec<Prepared>,
+        behind: Option<&Sent>,
+    ) -> Result<Sent, StoreError> {
         if chunk.is_empty() || chunk.iter().any(Prepared::is_empty) {
             return Err(StoreError::Malformed("chunk without events"));
         }
         let commands: Vec<&Prepared> = chunk.iter().collect();
         let doubles = double_takers(&commands);
         let (reply, verdict) = oneshot::channel();
+        let written = Arc::<AtomicBool>::default();
+        let sent = Sent {
+            verdict,
+            written: Arc::clone(&written),
+        };
         if !doubles.is_empty() {
             drop(reply.send(Ok(ChunkVerdict::Lost(doubles))));
-            return Ok(Sent(verdict));
+            return Ok(sent);
         }
         let arguments = arguments(true, &commands)?;
         self.0
@@ -397,11 +407,13 @@ impl Cell {
             .send(Chunk {
                 prepared: chunk,
                 arguments,
+                behind: behind.map(|before| Arc::clone(&before.written)),
+                written,
                 reply,
             })
             .await
             .map_err(|_| StoreError::Closed)?;
-        Ok(Sent(verdict))
+        Ok(sent)
     }
 
     /// The first answer of a replayed request; its stream id leads it.

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use roster_domain::event::StoredEvent;
 use roster_domain::meta::Meta;
@@ -117,18 +118,23 @@ pub enum ChunkVerdict {
         /// The position of the last event.
         last_position: i64,
     },
-    /// Nothing was written; these commands lost, by their index in the chunk.
+    /// Nothing was written; these commands lost, by their index in the chunk. None where the chunk that it was sent behind was not
+    /// written.
     Lost(Vec<(usize, Verdict)>),
 }
 
 /// A chunk on its way. It is written even if nobody waits for its verdict.
 #[must_use]
-pub struct Sent(pub(crate) oneshot::Receiver<Result<ChunkVerdict, StoreError>>);
+pub struct Sent {
+    pub(crate) verdict: oneshot::Receiver<Result<ChunkVerdict, StoreError>>,
+    /// Set once it is written.
+    pub(crate) written: Arc<AtomicBool>,
+}
 
 impl Sent {
     /// What became of it.
     pub async fn verdict(self) -> Result<ChunkVerdict, StoreError> {
-        let verdict = self.0.instrument(trace::append());
+        let verdict = self.verdict.instrument(trace::append());
         verdict.await.map_err(|_| StoreError::Closed)?
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::PgArguments;
@@ -35,6 +35,9 @@ pub(crate) struct Chunk {
     pub(crate) prepared: Vec<Prepared>,
     /// Encoded by whoever sends it, while the chunk before it commits.
     pub(crate) arguments: PgArguments,
+    /// Whether the chunk was written that this one relies on.
+    pub(crate) behind: Option<Arc<AtomicBool>>,
+    pub(crate) written: Arc<AtomicBool>,
     pub(crate) reply: oneshot::Sender<Result<ChunkVerdict, StoreError>>,
 }
 
@@ -125,8 +128,14 @@ impl Sequencer {
         let Chunk {
             prepared,
             arguments,
+            behind,
+            written,
             reply,
         } = chunk;
+        if behind.is_some_and(|before| !before.load(Ordering::Relaxed)) {
+            drop(reply.send(Ok(ChunkVerdict::Lost(Vec::new()))));
+            return;
+        }
         let commands: Vec<&Prepared> = prepared.iter().collect();
         let started = Instant::now();
         let answer = self.call(arguments, &commands).await;
@@ -151,6 +160,7 @@ impl Sequencer {
             metrics::histogram!("roster_append_chunk_commands").record(as_float(prepared.len()));
             let last_position = first - 1 + i64::try_from(events).unwrap_or_default();
             self.publish(prepared, first, at);
+            written.store(true, Ordering::Relaxed);
             Ok(ChunkVerdict::Accepted { last_position })
         });
         drop(reply.send(answer));

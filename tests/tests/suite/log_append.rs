@@ -1,5 +1,7 @@
 //! The append: verdicts, claims, guards, idempotency, sealing, and what the database itself refuses.
 
+use std::sync::Arc;
+
 use cqrs_es::persist::PersistedEventRepository;
 use cqrs_es::{Aggregate, AggregateContext, EventStore};
 use roster_domain::Timestamp;
@@ -9,7 +11,7 @@ use roster_domain::stream::{Claim, claim_kind};
 use roster_store::{
     AggregateStore, Cell, ChunkVerdict, Loaded, Prepared, Project, ReplayRepository, Verdict,
 };
-use roster_tests::database::Database;
+use roster_tests::database::{Database, TestCell};
 use roster_tests::log::{schema_with_unique_email, scope, upsert};
 use sqlx::Executor;
 use uuid::Uuid;
@@ -25,19 +27,22 @@ fn prepare(
         .expect("it encodes")
 }
 
+/// A cell of its own with a project.
+async fn set_up() -> (Database, TestCell, Arc<Project>) {
+    let database = Database::create().await.expect("a database");
+    let test = database.cell().await.expect("a cell");
+    let project = test.cell.create_project(&scope("p"), new_id()).await;
+    (database, test, project.expect("a project"))
+}
+
 fn new_id() -> Uuid {
     Uuid::from_u128(rand::random())
 }
 
 #[tokio::test]
 async fn events_come_back_as_they_were_written() {
-    let database = Database::create().await.expect("a database");
-    let test = database.cell().await.expect("a cell");
+    let (database, test, project) = set_up().await;
     let cell = &test.cell;
-    let project = cell
-        .create_project(&scope("p"), new_id())
-        .await
-        .expect("a project");
     let schema = schema_with_unique_email();
     let ada = cell.new_stream::<Customer>(new_id());
     let register = upsert(&schema, "ada", &[("email", "ada@example.org")], 1);
@@ -80,13 +85,8 @@ async fn events_come_back_as_they_were_written() {
 
 #[tokio::test]
 async fn losers_use_no_positions_and_winners_are_not_aborted() {
-    let database = Database::create().await.expect("a database");
-    let test = database.cell().await.expect("a cell");
+    let (_database, test, project) = set_up().await;
     let cell = &test.cell;
-    let project = cell
-        .create_project(&scope("p"), new_id())
-        .await
-        .expect("a project");
     let schema = schema_with_unique_email();
     let ada = cell.new_stream::<Customer>(new_id());
     cell.append(prepare(
@@ -144,13 +144,8 @@ async fn losers_use_no_positions_and_winners_are_not_aborted() {
 
 #[tokio::test]
 async fn a_chunk_is_written_whole_or_not_at_all() {
-    let database = Database::create().await.expect("a database");
-    let test = database.cell().await.expect("a cell");
+    let (_database, test, project) = set_up().await;
     let cell = &test.cell;
-    let project = cell
-        .create_project(&scope("p"), new_id())
-        .await
-        .expect("a project");
     let schema = schema_with_unique_email();
     let make = |id: &str, email: &str| {
         let stream = cell.new_stream::<Customer>(new_id());
@@ -193,14 +188,56 @@ async fn a_chunk_is_written_whole_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn values_that_a_chunk_moves_between_customers_change_hands() {
-    let database = Database::create().await.expect("a database");
-    let test = database.cell().await.expect("a cell");
+async fn a_chunk_behind_another_shares_its_fate() {
+    let (_database, test, project) = set_up().await;
     let cell = &test.cell;
-    let project = cell
-        .create_project(&scope("p"), new_id())
-        .await
-        .expect("a project");
+    let schema = schema_with_unique_email();
+    // Two changes of one customer, the second decided by what the first is about to leave.
+    let two = |id: &str, version: i64| {
+        let first = cell.new_stream::<Customer>(new_id());
+        let register = upsert(&schema, id, &[("email", "x@example.org")], version);
+        let events = decide(&first.state, &register).expect("it is allowed");
+        let prepared = cell.prepare_with_state(&project, &first, events, &Meta::default());
+        let (first_change, after) = prepared.expect("it encodes");
+        let second = first.moved(first_change.len(), after);
+        let change = upsert(&schema, id, &[("email", "y@example.org")], version + 1);
+        let second_change = prepare(cell, &project, &second, &change);
+        (first, first_change, second_change)
+    };
+    let (_, first, second) = two("a", 1);
+    let first = cell.send_all(vec![first], None).await.expect("it is sent");
+    let second = cell.send_all(vec![second], Some(&first)).await;
+    let second = second.expect("it is sent").verdict().await.expect("a verdict");
+    assert_eq!(second, ChunkVerdict::Accepted { last_position: 2 });
+    assert_eq!(
+        first.verdict().await.expect("a verdict"),
+        ChunkVerdict::Accepted { last_position: 1 }
+    );
+
+    // The value is free again, but somebody else writes the version that the second relies on.
+    let (stream, first, second) = two("b", 3);
+    let other = upsert(&schema, "other", &[], 3);
+    let other = prepare(cell, &project, &stream, &other);
+    assert!(matches!(
+        cell.append(other).await,
+        Ok(Verdict::Accepted { version: 1, .. })
+    ));
+    let first = cell.send_all(vec![first], None).await.expect("it is sent");
+    let second = cell.send_all(vec![second], Some(&first)).await;
+    let second = second.expect("it is sent").verdict().await.expect("a verdict");
+    assert_eq!(second, ChunkVerdict::Lost(Vec::new()));
+    assert!(matches!(
+        first.verdict().await,
+        Ok(ChunkVerdict::Lost(lost)) if lost.len() == 1
+    ));
+    assert_eq!(cell.head_position().await.expect("a head"), 3);
+    test.close().await;
+}
+
+#[tokio::test]
+async fn values_that_a_chunk_moves_between_customers_change_hands() {
+    let (_database, test, project) = set_up().await;
+    let cell = &test.cell;
     let schema = schema_with_unique_email();
     let (a, b) = (new_id(), new_id());
     for (stream, id) in [(a, "a"), (b, "b")] {
@@ -245,13 +282,8 @@ async fn values_that_a_chunk_moves_between_customers_change_hands() {
 
 #[tokio::test]
 async fn an_erased_customer_leaves_no_claim_no_key_and_no_value() {
-    let database = Database::create().await.expect("a database");
-    let test = database.cell().await.expect("a cell");
+    let (_database, test, project) = set_up().await;
     let cell = &test.cell;
-    let project = cell
-        .create_project(&scope("p"), new_id())
-        .await
-        .expect("a project");
     let schema = schema_with_unique_email();
     let stream = new_id();
     let register = upsert(&schema, "ada", &[("email", "ada@example.org")], 1);
@@ -312,13 +344,8 @@ async fn an_erased_customer_leaves_no_claim_no_key_and_no_value() {
 
 #[tokio::test]
 async fn a_request_key_answers_the_first_answer_until_it_is_forgotten() {
-    let database = Database::create().await.expect("a database");
-    let test = database.cell().await.expect("a cell");
+    let (_database, test, project) = set_up().await;
     let cell = &test.cell;
-    let project = cell
-        .create_project(&scope("p"), new_id())
-        .await
-        .expect("a project");
     let schema = schema_with_unique_email();
     let key = [7; 32];
     let first = cell.new_stream::<Customer>(new_id());
@@ -397,13 +424,8 @@ async fn a_changed_type_and_a_wrong_key_keep_a_server_from_starting() {
 
 #[tokio::test]
 async fn the_log_serves_the_stock_framework() {
-    let database = Database::create().await.expect("a database");
-    let test = database.cell().await.expect("a cell");
+    let (_database, test, project) = set_up().await;
     let cell = &test.cell;
-    let project = cell
-        .create_project(&scope("p"), new_id())
-        .await
-        .expect("a project");
     let schema = schema_with_unique_email();
     let store = AggregateStore::new(cell.clone(), project.clone());
     let id = new_id().to_string();
@@ -439,13 +461,8 @@ async fn the_log_serves_the_stock_framework() {
 
 #[tokio::test]
 async fn bulk_work_waits_for_what_was_before_it_and_not_for_what_comes_meanwhile() {
-    let database = Database::create().await.expect("a database");
-    let test = database.cell().await.expect("a cell");
+    let (_database, test, project) = set_up().await;
     let cell = &test.cell;
-    let project = cell
-        .create_project(&scope("p"), new_id())
-        .await
-        .expect("a project");
     let schema = schema_with_unique_email();
     let register = async |number: u32| {
         let customer = cell.new_stream::<Customer>(new_id());
