@@ -207,7 +207,11 @@ async fn a_chunk_behind_another_shares_its_fate() {
     let (_, first, second) = two("a", 1);
     let first = cell.send_all(vec![first], None).await.expect("it is sent");
     let second = cell.send_all(vec![second], Some(&first)).await;
-    let second = second.expect("it is sent").verdict().await.expect("a verdict");
+    let second = second
+        .expect("it is sent")
+        .verdict()
+        .await
+        .expect("a verdict");
     assert_eq!(second, ChunkVerdict::Accepted { last_position: 2 });
     assert_eq!(
         first.verdict().await.expect("a verdict"),
@@ -224,7 +228,11 @@ async fn a_chunk_behind_another_shares_its_fate() {
     ));
     let first = cell.send_all(vec![first], None).await.expect("it is sent");
     let second = cell.send_all(vec![second], Some(&first)).await;
-    let second = second.expect("it is sent").verdict().await.expect("a verdict");
+    let second = second
+        .expect("it is sent")
+        .verdict()
+        .await
+        .expect("a verdict");
     assert_eq!(second, ChunkVerdict::Lost(Vec::new()));
     assert!(matches!(
         first.verdict().await,

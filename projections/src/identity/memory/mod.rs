@@ -127,39 +127,31 @@ impl Memory {
     }
 
     fn attempt(&self, look: &Look<'_>, found: &mut Option<Found>) -> Attempt {
-        let &Look {
-            asked,
-            project,
-            key,
-            position,
-        } = look;
         let view = View {
             memory: self,
-            project,
-            project_no: asked.project_no,
-            identity: key,
+            look,
             value: Cell::new(None),
             trouble: Cell::new(None),
         };
-        let outcome = find(asked.schema, &view, asked.sighting());
+        let outcome = find(look.asked.schema, &view, look.asked.sighting());
         if let Some(trouble) = view.trouble.get() {
             return Err(trouble);
         }
         let Some(matched) = outcome.found else {
-            *found = Some(Found::nobody(&outcome, position));
+            *found = Some(Found::nobody(&outcome, look.position));
             return Ok(());
         };
         let read = self.space.read(matched.customer, |words| {
             let record = Record::of(words);
             // Whom the index led to may have gone by now, and somebody else may be there.
             let holds = match (outcome.via, view.value.get()) {
-                (Via::Link, _) => record.has(Kind::Linked, key),
+                (Via::Link, _) => record.has(Kind::Linked, look.key),
                 (Via::Rule, Some(value)) => {
-                    record.has(Kind::Value, value) && !record.has(Kind::Blocked, key)
+                    record.has(Kind::Value, value) && !record.has(Kind::Blocked, look.key)
                 }
                 _ => false,
             };
-            if !holds || record.project_no() != asked.project_no {
+            if !holds || record.project_no() != look.asked.project_no {
                 Err(Trouble::Moved)
             } else if record.is_read() {
                 self.decide(look, &outcome, record, found)
@@ -279,9 +271,7 @@ impl Memory {
 /// The memory as matching asks it.
 struct View<'a> {
     memory: &'a Memory,
-    project: &'a Project,
-    project_no: i32,
-    identity: Key,
+    look: &'a Look<'a>,
     /// The value that was looked up last.
     value: Cell<Option<Key>>,
     /// Why what matching comes to counts for nothing.
@@ -307,7 +297,7 @@ impl Lookup for View<'_> {
     type Customer = Place;
 
     fn linked(&self, _: &ConnectorIdentity) -> Option<Place> {
-        match self.holder(Kind::Linked, self.identity) {
+        match self.holder(Kind::Linked, self.look.key) {
             Hits::None => None,
             Hits::One(place) => Some(place),
             Hits::Several => {
@@ -318,18 +308,19 @@ impl Lookup for View<'_> {
     }
 
     fn holders(&self, field: &str, value: &str) -> Hits<Place> {
-        if self.project.field(field).is_none() {
+        if self.look.project.field(field).is_none() {
             self.trouble.set(Some(Trouble::Unknown));
             return Hits::None;
         }
-        let key = self.memory.hashes.value(self.project_no, field, value);
+        let hashes = &self.memory.hashes;
+        let key = hashes.value(self.look.asked.project_no, field, value);
         self.value.set(Some(key));
         self.holder(Kind::Value, key)
     }
 
     fn is_blocked(&self, _: &ConnectorIdentity, customer: Place) -> bool {
         // Whoever changes now is looked at again.
-        let blocked = self.memory.has(customer, Kind::Blocked, self.identity);
+        let blocked = self.memory.has(customer, Kind::Blocked, self.look.key);
         blocked.unwrap_or_default()
     }
 }

@@ -88,14 +88,26 @@ impl Pages {
     pub(super) fn run(&self, count: usize) -> Run {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let start = |next: usize| next.next_multiple_of(count.clamp(1, PAGE));
-        let (words, next) = match open.take() {
-            Some((words, next)) if start(next) + count <= words.len() => (words, start(next)),
-            _ => (Arc::new(Words::new(count.max(MAPPED))), 0),
-        };
-        *open = Some((Arc::clone(&words), next + count));
+        if let Some((words, next)) = open.as_mut()
+            && start(*next) + count <= words.len()
+        {
+            let start = start(*next);
+            *next = start + count;
+            let words = Arc::clone(words);
+            return Run {
+                words,
+                start,
+                count,
+            };
+        }
+        let words = Arc::new(Words::new(count.max(MAPPED)));
+        // One that is full at once leaves the rest of the open one in use.
+        if count < MAPPED {
+            *open = Some((Arc::clone(&words), count));
+        }
         Run {
             words,
-            start: next,
+            start: 0,
             count,
         }
     }
