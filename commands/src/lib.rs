@@ -16,6 +16,7 @@ mod execute;
 pub mod import;
 pub mod jobs;
 pub mod keys;
+mod known;
 mod leased;
 mod preparation;
 mod purge;

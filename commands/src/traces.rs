@@ -11,8 +11,7 @@ use roster_domain::value::Value;
 use roster_store::Project;
 use uuid::Uuid;
 
-use crate::sync::forget_known;
-use crate::{CommandError, Directory};
+use crate::{CommandError, Directory, known};
 
 /// How the field of a channel is called that nothing else binds, behind the channel's name.
 const OWN_FIELD: &str = "_primary_key";
@@ -94,7 +93,7 @@ impl Directory {
             return Ok(());
         }
         let knows_strangers = async { Ok(self.cell().knows_strangers(project).await?) };
-        let known = forget_known(self.cell(), &traces.streams);
+        let known = known::forget(self.cell(), &traces.streams);
         let ((), knows_strangers) = tokio::try_join!(known, knows_strangers)?;
         if !knows_strangers {
             return Ok(());

@@ -42,6 +42,8 @@ mod import_crash;
 mod import_csv;
 #[path = "suite/import_files.rs"]
 mod import_files;
+#[path = "suite/import_known.rs"]
+mod import_known;
 #[path = "suite/key_rotation.rs"]
 mod key_rotation;
 #[path = "suite/layers.rs"]

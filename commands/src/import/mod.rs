@@ -11,6 +11,7 @@ pub(crate) mod issues;
 mod mapped;
 pub(crate) mod meaning;
 mod progress;
+mod recall;
 mod records;
 mod rows;
 mod run;

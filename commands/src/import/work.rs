@@ -17,9 +17,10 @@ use super::header::{Columns, Names};
 use super::issues::issue;
 use super::meaning::{Meaning, given_id, read};
 use super::progress::Tally;
+use super::recall::{Mark, Passed, Recall};
 use super::rows::Batch;
 use crate::schema::ActiveSchema;
-use crate::{CommandError, CsvProblem, Directory};
+use crate::{CommandError, CsvProblem, Directory, known};
 
 /// What all batches of one run of an import share.
 pub(crate) struct Bench {
@@ -30,6 +31,7 @@ pub(crate) struct Bench {
     pub(crate) meta: Meta,
     /// Whether unique values are looked up before an append: worth a round trip once one was lost to a taken value.
     pub(crate) looks_up_values: AtomicBool,
+    pub(crate) recall: Recall,
 }
 
 /// A decided batch.
@@ -41,6 +43,8 @@ pub(crate) struct Worked {
     pub(crate) tally: Tally,
     /// Customers on whose states it rests, also where nothing changes.
     pub(crate) known: Vec<Uuid>,
+    /// What is to be known of its rows once it is written.
+    pub(crate) findings: Vec<known::Finding>,
     /// The version of the schema's stream that was relied on.
     pub(crate) schema_version: i32,
 }
@@ -61,6 +65,8 @@ impl Worked {
 pub(crate) struct Looked {
     batch: Arc<Batch>,
     active: Arc<ActiveSchema>,
+    marks: Vec<Option<Mark>>,
+    passed: Passed,
     named: Named,
     people: People,
 }
@@ -79,8 +85,10 @@ impl<E: Into<CommandError>> From<E> for WorkError {
     }
 }
 
-/// The rows of a batch and whom they name. Kept while a batch is decided again.
+/// The rows of a batch that are not passed over, and whom they name. Kept while a batch is decided again.
 struct Named {
+    /// Their places in the batch.
+    places: Vec<usize>,
     meanings: Vec<Meaning>,
     /// The place of the person whom each row names.
     person_of: Vec<Option<usize>>,
@@ -110,6 +118,7 @@ struct Task {
     rules: Rules,
     looks_up: bool,
     batch: Arc<Batch>,
+    marks: Vec<Option<Mark>>,
     named: Named,
     people: People,
 }
@@ -121,14 +130,27 @@ impl Bench {
         let header = self.import.state.header.iter().map(String::as_str);
         let columns =
             Columns::read(header, &Names::of(&active.schema)).map_err(WorkError::Header)?;
-        let named = self.name(&active, columns, &batch).await?;
-        let people = People::find(&self.directory, &self.project, &named.ids).await?;
-        Ok(Looked {
-            batch,
-            active,
-            named,
-            people,
-        })
+        let columns = Arc::new(columns);
+        let marks = self.marks(&active, &columns, &batch).await?;
+        let mut passed = self.recall.passed(self.directory.cell(), &marks).await?;
+        loop {
+            let named = self.name(&active, &columns, &batch, &passed).await?;
+            let people = People::find(&self.directory, &self.project, &named.ids).await?;
+            // Somebody whom another row names as well may be changed by it.
+            let others: HashSet<Uuid> = people.known().into_iter().collect();
+            let before = passed.len();
+            passed.retain(|_, stream| !others.contains(stream));
+            if passed.len() == before {
+                return Ok(Looked {
+                    batch,
+                    active,
+                    marks,
+                    passed,
+                    named,
+                    people,
+                });
+            }
+        }
     }
 
     /// Decides a batch by the present schema and states. `taken` are values of which it is known who has them.
@@ -150,6 +172,8 @@ impl Bench {
         let Looked {
             batch,
             active,
+            marks,
+            passed,
             named,
             people,
         } = looked;
@@ -161,6 +185,7 @@ impl Bench {
             rules,
             looks_up,
             batch,
+            marks,
             named,
             people,
         };
@@ -183,6 +208,8 @@ impl Bench {
                     task.rules.taken.extend(held);
                 }
                 Step::Worked(mut worked) => {
+                    worked.tally.counts.unchanged += passed.len() as u64;
+                    worked.known.extend(passed.values());
                     if let (Some(field), Some(pending), false) =
                         (&voided, &task.active.pending, self.import.state.dry_run)
                     {
@@ -218,21 +245,46 @@ impl Bench {
         }
     }
 
-    /// Reads the rows, and gives everybody whom they name a place.
+    /// What stands for the rows of a batch.
+    async fn marks(
+        self: &Arc<Self>,
+        active: &ActiveSchema,
+        columns: &Arc<Columns>,
+        batch: &Arc<Batch>,
+    ) -> Result<Vec<Option<Mark>>, CommandError> {
+        let (bench, schema) = (Arc::clone(self), Arc::clone(&active.schema));
+        let (columns, batch) = (Arc::clone(columns), Arc::clone(batch));
+        let version = active.stream_version;
+        let mark_all = move || {
+            let by = (&*columns, schema.primary_key(), version);
+            let import = &bench.import.state;
+            bench.recall.marks(&bench.project, import, by, &batch.rows)
+        };
+        tokio::task::spawn_blocking(mark_all)
+            .await
+            .map_err(|_| internal())
+    }
+
+    /// Reads the rows that are not passed over, and gives everybody whom they name a place.
     async fn name(
         &self,
         active: &ActiveSchema,
-        columns: Columns,
+        columns: &Arc<Columns>,
         batch: &Arc<Batch>,
+        passed: &Passed,
     ) -> Result<Named, CommandError> {
         let (schema, batch) = (Arc::clone(&active.schema), Arc::clone(batch));
-        let empty_cells = self.import.state.empty_cells;
+        let (columns, empty_cells) = (Arc::clone(columns), self.import.state.empty_cells);
+        let rows: Vec<usize> = (0..batch.rows.len())
+            .filter(|place| !passed.contains_key(place))
+            .collect();
         let read_all = move || {
-            let mut places: HashMap<String, usize> = HashMap::with_capacity(batch.rows.len());
-            let mut ids = Vec::with_capacity(batch.rows.len());
-            let mut person_of = Vec::with_capacity(batch.rows.len());
-            let mut meanings = Vec::with_capacity(batch.rows.len());
-            for row in &batch.rows {
+            let mut places: HashMap<String, usize> = HashMap::with_capacity(rows.len());
+            let mut ids = Vec::with_capacity(rows.len());
+            let mut person_of = Vec::with_capacity(rows.len());
+            let mut meanings = Vec::with_capacity(rows.len());
+            for place in &rows {
+                let row = &batch.rows[*place];
                 let meaning = read(&columns, &schema, empty_cells, row);
                 let id = match &meaning {
                     Meaning::Customer(wanted) => Some(wanted.customer_user_id.clone()),
@@ -249,6 +301,7 @@ impl Bench {
                 meanings.push(meaning);
             }
             Named {
+                places: rows,
                 meanings,
                 person_of,
                 ids,
@@ -436,6 +489,7 @@ impl Task {
         outcome: &Outcome,
     ) -> Result<Worked, CommandError> {
         let bench = &self.bench;
+        let findings = self.findings(&events, outcome);
         let written = if bench.import.state.dry_run {
             Written::default()
         } else {
@@ -451,7 +505,7 @@ impl Task {
                     .person
                     .and_then(|place| self.named.ids.get(place))
                     .map(String::as_str);
-                let row = &self.batch.rows[finding.index];
+                let row = &self.batch.rows[self.named.places[finding.index]];
                 issue(
                     &bench.import,
                     finding,
@@ -474,8 +528,48 @@ impl Task {
                 issues,
             },
             known: self.people.known(),
+            findings,
             schema_version: self.active.stream_version,
         })
+    }
+
+    /// What is to be known of rows that will find nothing to do next time: of those that bring somebody, and of those that change
+    /// nothing. Whoever is changed has nothing known until that.
+    fn findings(&self, events: &[Vec<CustomerEvent>], outcome: &Outcome) -> Vec<known::Finding> {
+        if self.bench.import.state.dry_run {
+            return Vec::new();
+        }
+        let (named, people) = (&self.named, &self.people);
+        let told: HashSet<usize> = outcome.findings.iter().map(|told| told.index).collect();
+        let mut rows_of = vec![0_u32; named.ids.len()];
+        for person in named.person_of.iter().flatten() {
+            rows_of[*person] += 1;
+        }
+        let finding = |(index, place): (usize, &usize)| {
+            let (mark, person) = (self.marks[*place]?, named.person_of[index]?);
+            let is_applied = matches!(named.meanings[index], Meaning::Customer(_));
+            let is_alone = rows_of[person] == 1 && !people.suppressed[person];
+            if !is_applied || !is_alone || told.contains(&index) {
+                return None;
+            }
+            let version = match (&people.loaded[person], events[person].len()) {
+                (Some(before), 0) => before.version,
+                (None, 1..) => i32::try_from(events[person].len()).ok()?,
+                _ => return None,
+            };
+            Some(known::Finding {
+                stream: people.streams[person],
+                record: mark.record,
+                version,
+                digest: Some(mark.digest),
+            })
+        };
+        named
+            .places
+            .iter()
+            .enumerate()
+            .filter_map(finding)
+            .collect()
     }
 }
 

@@ -18,11 +18,12 @@ use uuid::Uuid;
 
 use super::flow::{Flow, GiveUp, Lost, Pass, Recorded};
 use super::progress::Tally;
+use super::recall::Recall;
 use super::source::Source;
 use super::work::{Bench, Looked, WorkError, Worked};
 use crate::jobs::{JobOptions, Ran};
 use crate::leased::Held;
-use crate::{CommandError, Directory};
+use crate::{CommandError, Directory, known};
 
 /// The most rows of a chunk. Three chunks are worked on at once, and fewer rows of each take less memory; an append of 5,000
 /// commands costs no less for each of them.
@@ -45,6 +46,8 @@ pub(super) struct Run {
     /// Where the first row starts that is not recorded.
     offset: u64,
     recorded: Instant,
+    /// What is to be known of rows that are written.
+    findings: Vec<known::Finding>,
 }
 
 impl Run {
@@ -69,6 +72,7 @@ impl Run {
             carried: Tally::default(),
             offset: 0,
             recorded: Instant::now(),
+            findings: Vec::new(),
         }
     }
 
@@ -88,6 +92,7 @@ impl Run {
             let bench = Arc::new(Bench {
                 directory: self.directory.clone(),
                 project: Arc::clone(&self.project),
+                recall: Recall::of(&self.project, &import.state),
                 import,
                 meta: self.meta.clone(),
                 looks_up_values: AtomicBool::new(false),
@@ -126,12 +131,15 @@ impl Run {
                 return Ok(Pass::Stopped);
             }
             let changes = ready.as_ref().map_or_else(HashSet::new, Worked::changes);
-            let (committed, decided, next) = tokio::join!(
+            let findings = std::mem::take(&mut self.findings);
+            let (learned, committed, decided, next) = tokio::join!(
+                learn(bench, findings),
                 self.commit(bench, ready.take()),
                 decide_found(bench, found.take()),
-                look_ahead(bench, source, size, read.is_some())
+                Box::pin(look_ahead(bench, source, size, read.is_some()))
             );
             size = (size * 2).min(most);
+            learned?;
             match committed? {
                 Flow::On => {}
                 Flow::Over => return Ok(Pass::Ended),
@@ -157,6 +165,7 @@ impl Run {
             }
             earlier = changes;
             if ready.is_none() && found.is_none() {
+                learn(bench, std::mem::take(&mut self.findings)).await?;
                 return match read {
                     Some(Err(error)) => Err(error),
                     _ => self.complete().await,
@@ -174,17 +183,24 @@ impl Run {
         let mut losses = 0;
         loop {
             let batch = Arc::clone(&worked.batch);
+            let findings = std::mem::take(&mut worked.findings);
             let tally = self.carried.clone().then(worked.tally);
             let mut changes = worked.commands;
             changes.extend(worked.void);
             if changes.is_empty() && !tally.is_due(self.recorded) {
                 self.carried = tally;
+                self.findings = findings;
                 return Ok(Flow::On);
             }
             let guard = (!changes.is_empty())
                 .then_some((self.project.schema_stream, worked.schema_version));
             match self.record(tally, changes, guard).await? {
-                Recorded::Flow(flow) => return Ok(flow),
+                Recorded::Flow(flow) => {
+                    if matches!(flow, Flow::On) {
+                        self.findings = findings;
+                    }
+                    return Ok(flow);
+                }
                 Recorded::Lost(lost) => {
                     losses += usize::from(lost.has_races);
                     if losses > LOSSES && batch.rows.len() > 1 {
@@ -308,6 +324,11 @@ impl Run {
         );
         Ok(())
     }
+}
+
+/// Remembers what is known of rows that are written.
+async fn learn(bench: &Bench, findings: Vec<known::Finding>) -> Result<(), CommandError> {
+    known::learn(bench.directory.cell(), bench.recall.source, &findings).await
 }
 
 /// Decides a batch whose customers were looked up.

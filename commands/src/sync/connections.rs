@@ -11,12 +11,12 @@ use roster_domain::sync_run::{self, RunStatus, SyncRun, SyncRunCommand};
 use roster_store::{ChunkVerdict, Loaded, Project, Verdict};
 use uuid::Uuid;
 
-use super::known;
 use super::rows::{Row, Tag};
 use super::settings::{ConnectionInput, settle};
 use super::source::Source;
 use crate::authority::Operation;
 use crate::execute::{DECISIONS, folded};
+use crate::known;
 use crate::{Applied, CommandError, Context, Directory, NotFound};
 
 /// A connection that was saved.

@@ -7,7 +7,6 @@ mod connections;
 mod digest;
 mod due;
 mod gather;
-mod known;
 mod meaning;
 mod page;
 mod part;
@@ -34,7 +33,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use connections::{ConnectionDeleted, ConnectionSaved, DeletedRows};
-pub(crate) use known::forget as forget_known;
 pub use rows::{Row, Rows, Tag};
 pub use runs::{RunInput, RunStarted};
 pub use schedule::next_run_at;

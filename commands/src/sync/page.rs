@@ -14,7 +14,6 @@ use roster_domain::sync_run::SyncRun;
 use roster_store::{Loaded, Prepared, Project};
 use uuid::Uuid;
 
-use super::known::{self, Finding, short};
 use super::meaning::read;
 use super::recall::{Passed, Said};
 use super::seen;
@@ -23,6 +22,7 @@ use super::task::{Step, Task};
 use crate::import::decide::Rules;
 use crate::import::meaning::{Meaning, Refusal};
 use crate::import::work::{People, holders};
+use crate::known::{self, Finding, short};
 use crate::schema::ActiveSchema;
 use crate::{CommandError, Directory};
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::digest::Digests;
-use super::known::{self, Known, short};
 use super::page::{Desk, internal};
 use super::source::Record;
 use crate::CommandError;
+use crate::known::{self, Known, short};
 use crate::schema::ActiveSchema;
 
 /// What stands for records, and for what they say.
@@ -68,7 +68,7 @@ impl Desk {
                 .or_insert(Some(place));
         }
         let wanted: Vec<i64> = places.keys().copied().collect();
-        let rows = known::unchanged(self.directory.cell(), self.connection.id, &wanted).await?;
+        let rows = known::unchanged(self.directory.cell(), self.connection.id, wanted).await?;
         for row in rows {
             let place = places.get(&row.record).copied().flatten();
             if let Some(place) = place.filter(|place| said.digests[*place] == Some(row.digest)) {

@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use super::reader::End;
 use super::worker::Run;
-use super::{SyncOptions, known, seen};
+use super::{SyncOptions, seen};
 use crate::jobs::Ran;
-use crate::{CommandError, Directory};
+use crate::{CommandError, Directory, known};
 
 impl Directory {
     /// Goes on with a run from where it stands; `gives_up` where every stretch before failed.

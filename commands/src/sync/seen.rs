@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet};
 use roster_store::Cell;
 use uuid::Uuid;
 
-use super::known::Finding;
 use crate::CommandError;
+use crate::known::Finding;
 
 /// Remembers customers with what is known of them, and those whose rows have these numbers; how many of all are new to the run.
 pub(super) async fn mark(

@@ -8,7 +8,6 @@ use roster_domain::import::Severity;
 use roster_domain::stream::Claim;
 use uuid::Uuid;
 
-use super::known::{Finding, short};
 use super::page::{Desk, Named, Worked};
 use super::recall::Said;
 use super::source::Record;
@@ -17,6 +16,7 @@ use crate::import::decide::{Outcome, Rules};
 use crate::import::issues::issue;
 use crate::import::meaning::Meaning;
 use crate::import::work::{Decided, People, Written};
+use crate::known::{Finding, short};
 
 /// What a decision is made of.
 pub(super) struct Task {

@@ -24,10 +24,10 @@ use super::settings::opened;
 use super::source::Walk;
 use super::sweep::Sweep;
 use super::writer::{Taken, Writer};
-use super::{SyncOptions, Syncing, Tag, known, seen};
+use super::{SyncOptions, Syncing, Tag, seen};
 use crate::jobs::Ran;
 use crate::leased::Held;
-use crate::{CommandError, Directory};
+use crate::{CommandError, Directory, known};
 
 /// How often a run shows that it lives, and looks whether it is to stop.
 const BEAT: Duration = Duration::from_secs(5);

@@ -22,7 +22,7 @@ use crate::link::Link;
 use crate::lookups::{LookUp, LookUps};
 use crate::prepared::{ChunkVerdict, Prepared, Sent, Verdict};
 use crate::recent::Recent;
-use crate::sequencer::{Chunk, Interactive, Sequencer};
+use crate::sequencer::{Chunk, Interactive, Sequencer, UNCOMPRESSED};
 use crate::streams::StreamCache;
 use crate::vault::{DataKey, Vault};
 use crate::{Project, StoreError, journal, migrate, project, rotation, trace, types};
@@ -149,7 +149,7 @@ impl Cell {
         let head = cell.head_position().await?;
         cell.0.head.send_replace(head);
         let sequencer = Sequencer {
-            link: Link::new(cell.0.pool.clone()),
+            link: Link::new(cell.0.pool.clone()).with(UNCOMPRESSED),
             interactive: interactive_queue,
             bulk: bulk_queue,
             cache: Arc::clone(&cell.0.cache),

@@ -262,14 +262,33 @@ pub(crate) async fn create_role(
                 .await?;
         let verb = if known { "ALTER" } else { "CREATE" };
         left -= 1;
-        match owner
-            .execute(format!("{verb} ROLE {role} LOGIN PASSWORD '{password}'").as_str())
-            .await
-        {
+        let made = format!("{verb} ROLE {role} LOGIN PASSWORD '{password}'");
+        let made = owner.execute(made.as_str()).await;
+        let ended = match made {
+            Ok(_) => allow(owner, role).await,
+            Err(error) => Err(error),
+        };
+        match ended {
             Err(error) if left > 0 && has_lost_a_race(&error) => {}
-            ended => return Ok(ended.map(|_| ())?),
+            ended => return Ok(ended?),
         }
     }
+}
+
+/// Lets a role say that the log's pages are not compressed, where that is the owner's to give; elsewhere they are, as the server has it.
+async fn allow(owner: &mut PgConnection, role: &str) -> Result<(), sqlx::Error> {
+    let may_give: bool = sqlx::query_scalar(
+        "SELECT has_parameter_privilege('wal_compression', 'SET WITH GRANT OPTION')
+            AND NOT has_parameter_privilege($1, 'wal_compression', 'SET')",
+    )
+    .bind(role)
+    .fetch_one(&mut *owner)
+    .await?;
+    if may_give {
+        let grant = format!("GRANT SET ON PARAMETER wal_compression TO {role}");
+        owner.execute(grant.as_str()).await?;
+    }
+    Ok(())
 }
 
 /// Whether another session made or changed the role first: `unique_violation`, `duplicate_object`, or the internal error

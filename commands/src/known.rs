@@ -1,5 +1,6 @@
-//! What is known of a connection's records from runs before, in table `job_sync_known`: who was found by which record, and by a
-//! keyed digest what it said. A record that says the same of a customer at the same version is passed over.
+//! What is known of a source's records from before, in table `job_sync_known`: who was found by which record, and by a keyed digest
+//! what it said. A record that says the same of a customer at the same version is passed over. Sources are the connections of
+//! syncs, and the providers of imported files.
 //!
 //! A row goes with its customer and with its connection. It never claims what may not be so: the digest of somebody new rests on a
 //! stream that nobody else can write, that of somebody known on a state that was read; whoever is changed has none until a later
@@ -12,39 +13,41 @@ use crate::CommandError;
 
 /// A customer as a record was found to name them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Finding {
-    pub(super) stream: Uuid,
+pub(crate) struct Finding {
+    pub(crate) stream: Uuid,
     /// What stands for the record ([`short`]).
-    pub(super) record: i64,
+    pub(crate) record: i64,
     /// The customer's version.
-    pub(super) version: i32,
+    pub(crate) version: i32,
     /// What the record said, where applying it again would change nothing.
-    pub(super) digest: Option<Uuid>,
+    pub(crate) digest: Option<Uuid>,
 }
 
 /// A row whose customer is as they were.
 #[derive(Clone, Copy, Debug, sqlx::FromRow)]
-pub(super) struct Known {
-    pub(super) record: i64,
+pub(crate) struct Known {
+    pub(crate) record: i64,
     /// The number of the row.
-    pub(super) no: i64,
+    pub(crate) no: i64,
     #[sqlx(rename = "stream_id")]
-    pub(super) stream: Uuid,
-    pub(super) digest: Uuid,
+    pub(crate) stream: Uuid,
+    pub(crate) digest: Uuid,
 }
 
 /// The part of a record's key that the table has: an index over it takes half as long to write. A digest tells records apart
 /// that share it.
-pub(super) fn short(record: Uuid) -> i64 {
+pub(crate) fn short(record: Uuid) -> i64 {
     record.as_u64_pair().0.cast_signed()
 }
 
 /// The rows of records that have a digest, where the customer still has the version that it is about.
-pub(super) async fn unchanged(
+pub(crate) async fn unchanged(
     cell: &Cell,
     connection: Uuid,
-    records: &[i64],
+    mut records: Vec<i64>,
 ) -> Result<Vec<Known>, CommandError> {
+    // In the order of the index: neighbours share its pages.
+    records.sort_unstable();
     Ok(sqlx::query_as(
         "SELECT k.record, k.no, k.stream_id, k.digest
            FROM unnest($2::bigint[]) AS wanted(record)
@@ -65,6 +68,36 @@ pub(super) async fn unchanged(
     .await?)
 }
 
+/// Remembers customers whose states are in the log. Whoever erases one of them meanwhile forgets before this writes, or this finds
+/// the stream closed.
+pub(crate) async fn learn(
+    cell: &Cell,
+    source: Uuid,
+    findings: &[Finding],
+) -> Result<(), CommandError> {
+    if findings.is_empty() {
+        return Ok(());
+    }
+    let streams: Vec<Uuid> = findings.iter().map(|finding| finding.stream).collect();
+    let records: Vec<i64> = findings.iter().map(|finding| finding.record).collect();
+    let versions: Vec<i32> = findings.iter().map(|finding| finding.version).collect();
+    let digests: Vec<Option<Uuid>> = findings.iter().map(|finding| finding.digest).collect();
+    sqlx::query(
+        "INSERT INTO job_sync_known (stream_id, connection_id, record, version, digest)
+         SELECT unnest($2::uuid[]), $1, unnest($3::bigint[]), unnest($4::integer[]), unnest($5::uuid[])
+             ON CONFLICT (stream_id, connection_id) DO UPDATE
+            SET record = EXCLUDED.record, version = EXCLUDED.version, digest = EXCLUDED.digest",
+    )
+    .bind(source)
+    .bind(&streams)
+    .bind(records)
+    .bind(versions)
+    .bind(digests)
+    .execute(cell.pool())
+    .await?;
+    forget_erased(cell, &streams).await
+}
+
 /// Forgets customers, for every connection: they are erased, or never came to be.
 pub(crate) async fn forget(cell: &Cell, streams: &[Uuid]) -> Result<(), CommandError> {
     if !streams.is_empty() {
@@ -78,7 +111,7 @@ pub(crate) async fn forget(cell: &Cell, streams: &[Uuid]) -> Result<(), CommandE
 
 /// Forgets those of some customers who were erased after they had been read: whoever erases forgets before this writes, or
 /// this finds the stream closed.
-pub(super) async fn forget_erased(cell: &Cell, streams: &[Uuid]) -> Result<(), CommandError> {
+pub(crate) async fn forget_erased(cell: &Cell, streams: &[Uuid]) -> Result<(), CommandError> {
     if !streams.is_empty() {
         sqlx::query(
             "DELETE FROM job_sync_known k
@@ -96,7 +129,7 @@ pub(super) async fn forget_erased(cell: &Cell, streams: &[Uuid]) -> Result<(), C
 }
 
 /// Forgets customers of a connection who were decided on and never written, because a run stopped in between.
-pub(super) async fn forget_unwritten(cell: &Cell, connection: Uuid) -> Result<(), CommandError> {
+pub(crate) async fn forget_unwritten(cell: &Cell, connection: Uuid) -> Result<(), CommandError> {
     sqlx::query(
         "DELETE FROM job_sync_known k
           WHERE k.connection_id = $1
@@ -109,7 +142,7 @@ pub(super) async fn forget_unwritten(cell: &Cell, connection: Uuid) -> Result<()
 }
 
 /// Forgets everything about a connection.
-pub(super) async fn forget_connection(cell: &Cell, connection: Uuid) -> Result<(), CommandError> {
+pub(crate) async fn forget_connection(cell: &Cell, connection: Uuid) -> Result<(), CommandError> {
     sqlx::query("DELETE FROM job_sync_known WHERE connection_id = $1")
         .bind(connection)
         .execute(cell.pool())
