@@ -6,6 +6,8 @@
 //! stream that nobody else can write, that of somebody known on a state that was read; whoever is changed has none until a later
 //! run finds nothing to do.
 
+use std::collections::HashMap;
+
 use roster_store::Cell;
 use uuid::Uuid;
 
@@ -26,7 +28,7 @@ pub(crate) struct Finding {
 /// A row whose customer is as they were.
 #[derive(Clone, Copy, Debug, sqlx::FromRow)]
 pub(crate) struct Known {
-    pub(crate) record: i64,
+    record: i64,
     /// The number of the row.
     pub(crate) no: i64,
     #[sqlx(rename = "stream_id")]
@@ -40,15 +42,30 @@ pub(crate) fn short(record: Uuid) -> i64 {
     record.as_u64_pair().0.cast_signed()
 }
 
-/// The rows of records that have a digest, where the customer still has the version that it is about.
+/// The rows of records that have a digest, with the records' places, where the customer still has the version that it is about. Of
+/// a record that comes twice none is asked for: the first may change what the second meets. Records that are in the order in which
+/// they once came find their rows and customers side by side.
 pub(crate) async fn unchanged(
     cell: &Cell,
-    connection: Uuid,
-    mut records: Vec<i64>,
-) -> Result<Vec<Known>, CommandError> {
-    // In the order of the index: neighbours share its pages.
-    records.sort_unstable();
-    Ok(sqlx::query_as(
+    source: Uuid,
+    records: &[Option<i64>],
+) -> Result<Vec<(usize, Known)>, CommandError> {
+    let mut places: HashMap<i64, Option<usize>> = HashMap::with_capacity(records.len());
+    for (place, record) in records.iter().enumerate() {
+        let Some(record) = record else { continue };
+        places
+            .entry(*record)
+            .and_modify(|known| *known = None)
+            .or_insert(Some(place));
+    }
+    let place_of = |record: i64| places.get(&record).copied().flatten();
+    let wanted: Vec<i64> = records
+        .iter()
+        .flatten()
+        .copied()
+        .filter(|record| place_of(*record).is_some())
+        .collect();
+    let rows: Vec<Known> = sqlx::query_as(
         "SELECT k.record, k.no, k.stream_id, k.digest
            FROM unnest($2::bigint[]) AS wanted(record)
           CROSS JOIN LATERAL (
@@ -62,10 +79,14 @@ pub(crate) async fn unchanged(
                  WHERE o.stream_id = k.stream_id AND o.version = k.version
                 OFFSET 0) s",
     )
-    .bind(connection)
-    .bind(records)
+    .bind(source)
+    .bind(wanted)
     .fetch_all(cell.pool())
-    .await?)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| Some((place_of(row.record)?, row)))
+        .collect())
 }
 
 /// Remembers customers whose states are in the log. Whoever erases one of them meanwhile forgets before this writes, or this finds

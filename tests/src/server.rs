@@ -244,12 +244,12 @@ impl Server {
             // Cells of all tests have one name, and one NATS.
             .env("ROSTER_NATS__RELAY", "false")
             .env("ROSTER_AUTH__JWT_SECRET", JWT_SECRET)
-            .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         // The programs of the Postgres that the tests started, which may be the only ones there are.
         if let Some(folder) = &cluster().postgres_bin {
             command.env("ROSTER_BACKUP__PG_BIN", folder);
         }
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command
     }
 

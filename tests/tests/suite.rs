@@ -90,6 +90,8 @@ mod runtime_story;
 mod schema_routes;
 #[path = "suite/schema_uniqueness.rs"]
 mod schema_uniqueness;
+#[path = "suite/service_role.rs"]
+mod service_role;
 #[path = "suite/source_postgres.rs"]
 mod source_postgres;
 #[path = "suite/start_during_recovery.rs"]

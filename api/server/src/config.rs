@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use roster_commands::AuditMode;
 use roster_projections::relay::RelayOptions;
+use roster_store::CellConfig;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
@@ -397,7 +398,7 @@ impl Settings {
                 "must be host:port, such as 127.0.0.1:8080",
             ),
             (
-                self.database.pool_size < 6,
+                self.database.pool_size < CellConfig::LEAST_POOL,
                 "database.pool_size",
                 "must be at least 6",
             ),

@@ -12,9 +12,6 @@ use tokio_util::task::TaskTracker;
 use crate::config::Settings;
 use crate::ready;
 
-/// Connections of a command that is no server.
-const POOL: u32 = 6;
-
 /// The key-encryption key of the settings; without one, that of the servers started in the data folder.
 pub(crate) fn vault(settings: &Settings) -> anyhow::Result<Vault> {
     if let Some(kek) = &settings.keys.kek {
@@ -122,7 +119,7 @@ impl Session {
         let config = CellConfig {
             name: settings.cell.clone(),
             database_url: service_url(settings, &vault).await?,
-            pool_size: POOL,
+            pool_size: CellConfig::LEAST_POOL,
             cache_streams: 1,
         };
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());

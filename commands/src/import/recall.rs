@@ -1,7 +1,7 @@
 //! Rows that need no look at their customer: they say what they said when a file of their provider was imported before, and
 //! nothing happened to the customer since.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use csv::StringRecord;
@@ -80,8 +80,8 @@ impl Recall {
         rows.iter().map(&mut mark).collect()
     }
 
-    /// Which rows may be passed over. Of rows with one id each is looked at: the first may change what the second meets. While
-    /// nothing is known, as where a file comes for the first time, ever fewer batches are asked about.
+    /// Which rows may be passed over. While nothing is known, as where a file comes for the first time, ever fewer batches are asked
+    /// about.
     pub(crate) async fn passed(
         &self,
         cell: &Cell,
@@ -94,19 +94,12 @@ impl Recall {
         if in_vain > 0 && !in_vain.is_power_of_two() {
             return Ok(passed);
         }
-        let mut places: HashMap<i64, Option<usize>> = HashMap::with_capacity(marks.len());
-        for (place, mark) in marks.iter().enumerate() {
-            let Some(mark) = mark else { continue };
-            places
-                .entry(mark.record)
-                .and_modify(|known| *known = None)
-                .or_insert(Some(place));
-        }
-        let wanted: Vec<i64> = places.keys().copied().collect();
-        for row in known::unchanged(cell, self.source, wanted).await? {
-            let place = places.get(&row.record).copied().flatten();
-            let says = |place: &usize| marks[*place].is_some_and(|mark| mark.digest == row.digest);
-            if let Some(place) = place.filter(says) {
+        let records: Vec<Option<i64>> = marks
+            .iter()
+            .map(|mark| mark.map(|mark| mark.record))
+            .collect();
+        for (place, row) in known::unchanged(cell, self.source, &records).await? {
+            if marks[place].is_some_and(|mark| mark.digest == row.digest) {
                 passed.insert(place, row.stream);
             }
         }

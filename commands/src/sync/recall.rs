@@ -1,6 +1,6 @@
 //! Records that need no look at their customer: they say what they said before, and nothing happened to the customer since.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -52,26 +52,17 @@ impl Desk {
             .map_err(|_| internal())
     }
 
-    /// Which records may be passed over. Of a record that comes twice, each time is looked at: the first may change what the
-    /// second meets.
+    /// Which records may be passed over.
     pub(super) async fn recall(&self, said: &Said) -> Result<Passed, CommandError> {
         let mut passed = Passed::new();
         // Without rows of its own a connection knows nothing.
         if !self.run.state.is_full || self.run.state.rows_before == 0 {
             return Ok(passed);
         }
-        let mut places: HashMap<i64, Option<usize>> = HashMap::with_capacity(said.keys.len());
-        for (place, key) in said.keys.iter().enumerate() {
-            places
-                .entry(short(*key))
-                .and_modify(|known| *known = None)
-                .or_insert(Some(place));
-        }
-        let wanted: Vec<i64> = places.keys().copied().collect();
-        let rows = known::unchanged(self.directory.cell(), self.connection.id, wanted).await?;
-        for row in rows {
-            let place = places.get(&row.record).copied().flatten();
-            if let Some(place) = place.filter(|place| said.digests[*place] == Some(row.digest)) {
+        let records: Vec<Option<i64>> = said.keys.iter().map(|key| Some(short(*key))).collect();
+        let rows = known::unchanged(self.directory.cell(), self.connection.id, &records).await?;
+        for (place, row) in rows {
+            if said.digests[place] == Some(row.digest) {
                 passed.insert(place, row);
             }
         }

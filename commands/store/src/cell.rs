@@ -22,7 +22,7 @@ use crate::link::Link;
 use crate::lookups::{LookUp, LookUps};
 use crate::prepared::{ChunkVerdict, Prepared, Sent, Verdict};
 use crate::recent::Recent;
-use crate::sequencer::{Chunk, Interactive, Sequencer, UNCOMPRESSED};
+use crate::sequencer::{Chunk, Interactive, Sequencer};
 use crate::streams::StreamCache;
 use crate::vault::{DataKey, Vault};
 use crate::{Project, StoreError, journal, migrate, project, rotation, trace, types};
@@ -34,10 +34,15 @@ pub struct CellConfig {
     pub name: String,
     /// Where it lives, with the service's own role ([`migrate::service_url`]).
     pub database_url: SecretString,
-    /// Connections, at least 6: the sequencer, the look-ups of holders, the journal and the directory projection keep one each.
+    /// Connections, at least [`CellConfig::LEAST_POOL`].
     pub pool_size: u32,
     /// Streams in the cache; each takes about its profile's size plus 300 bytes.
     pub cache_streams: usize,
+}
+
+impl CellConfig {
+    /// The fewest connections that do: the sequencer, the look-ups of holders, the journal and the directory projection keep one each.
+    pub const LEAST_POOL: u32 = 6;
 }
 
 /// An open cell.
@@ -113,7 +118,7 @@ impl Cell {
         let database_url = config.database_url;
         let options = connect_options(&database_url, &vault)?;
         let pool = PgPoolOptions::new()
-            .max_connections(config.pool_size.max(6))
+            .max_connections(config.pool_size.max(CellConfig::LEAST_POOL))
             .min_connections(1)
             .acquire_timeout(Duration::from_secs(10))
             .test_before_acquire(false)
@@ -149,7 +154,7 @@ impl Cell {
         let head = cell.head_position().await?;
         cell.0.head.send_replace(head);
         let sequencer = Sequencer {
-            link: Link::new(cell.0.pool.clone()).with(UNCOMPRESSED),
+            link: Link::new(cell.0.pool.clone()),
             interactive: interactive_queue,
             bulk: bulk_queue,
             cache: Arc::clone(&cell.0.cache),

@@ -4,13 +4,11 @@
 //! the last one did not.
 
 use sqlx::pool::PoolConnection;
-use sqlx::{Executor as _, PgConnection, PgPool, Postgres};
+use sqlx::{PgConnection, PgPool, Postgres};
 
 /// One connection of a pool, taken when it is first needed.
 pub struct Link {
     pool: PgPool,
-    /// What a connection is told when it is taken.
-    setup: Option<&'static str>,
     connection: Option<PoolConnection<Postgres>>,
 }
 
@@ -19,16 +17,8 @@ impl Link {
     pub const fn new(pool: PgPool) -> Self {
         Self {
             pool,
-            setup: None,
             connection: None,
         }
-    }
-
-    /// The same, with a statement that each connection is sent before it is used.
-    #[must_use]
-    pub const fn with(mut self, setup: &'static str) -> Self {
-        self.setup = Some(setup);
-        self
     }
 
     /// The connection.
@@ -38,13 +28,7 @@ impl Link {
     pub async fn get(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
         let link = match &mut self.connection {
             Some(link) => link,
-            free => {
-                let mut link = self.pool.acquire().await?;
-                if let Some(setup) = self.setup {
-                    link.execute(setup).await?;
-                }
-                free.insert(link)
-            }
+            free => free.insert(self.pool.acquire().await?),
         };
         Ok(&mut *link)
     }

@@ -262,33 +262,14 @@ pub(crate) async fn create_role(
                 .await?;
         let verb = if known { "ALTER" } else { "CREATE" };
         left -= 1;
-        let made = format!("{verb} ROLE {role} LOGIN PASSWORD '{password}'");
-        let made = owner.execute(made.as_str()).await;
-        let ended = match made {
-            Ok(_) => allow(owner, role).await,
-            Err(error) => Err(error),
-        };
-        match ended {
+        match owner
+            .execute(format!("{verb} ROLE {role} LOGIN PASSWORD '{password}'").as_str())
+            .await
+        {
             Err(error) if left > 0 && has_lost_a_race(&error) => {}
-            ended => return Ok(ended?),
+            ended => return Ok(ended.map(|_| ())?),
         }
     }
-}
-
-/// Lets a role say that the log's pages are not compressed, where that is the owner's to give; elsewhere they are, as the server has it.
-async fn allow(owner: &mut PgConnection, role: &str) -> Result<(), sqlx::Error> {
-    let may_give: bool = sqlx::query_scalar(
-        "SELECT has_parameter_privilege('wal_compression', 'SET WITH GRANT OPTION')
-            AND NOT has_parameter_privilege($1, 'wal_compression', 'SET')",
-    )
-    .bind(role)
-    .fetch_one(&mut *owner)
-    .await?;
-    if may_give {
-        let grant = format!("GRANT SET ON PARAMETER wal_compression TO {role}");
-        owner.execute(grant.as_str()).await?;
-    }
-    Ok(())
 }
 
 /// Whether another session made or changed the role first: `unique_violation`, `duplicate_object`, or the internal error
@@ -312,7 +293,7 @@ async fn set_role(owner: &mut PgConnection, schema: &str) -> Result<(), StoreErr
     let database: String = sqlx::query_scalar("SELECT quote_ident(current_database())")
         .fetch_one(&mut *owner)
         .await?;
-    for setting in [
+    let mut settings = vec![
         format!("search_path = {schema}, {CONTROL_SCHEMA}, public"),
         "jit = off".into(),
         // The service looks rows up by key. A plan that is kept from when a table was empty must fit when it is large.
@@ -324,12 +305,28 @@ async fn set_role(owner: &mut PgConnection, schema: &str) -> Result<(), StoreErr
         // One page read ahead costs more than it saves where pages are in memory: half the time of a search that finds 6,000.
         "effective_io_concurrency = 0".into(),
         "TimeZone = 'UTC'".into(),
-    ] {
+    ];
+    settings.extend(page_images(owner).await?);
+    for setting in settings {
         owner
             .execute(format!("ALTER ROLE {schema} IN DATABASE {database} SET {setting}").as_str())
             .await?;
     }
     Ok(())
+}
+
+/// How images of pages are compressed in the write-ahead log, where the server would do it by `pglz` and the owner may say otherwise.
+async fn page_images(owner: &mut PgConnection) -> Result<Option<String>, StoreError> {
+    let faster: Option<String> = sqlx::query_scalar(
+        "SELECT CASE WHEN 'lz4' = ANY (enumvals) THEN 'lz4' ELSE 'off' END
+           FROM pg_settings
+          WHERE name = 'wal_compression'
+            AND setting IN ('on', 'pglz')
+            AND has_parameter_privilege(name, 'SET')",
+    )
+    .fetch_optional(owner)
+    .await?;
+    Ok(faster.map(|method| format!("wal_compression = {method}")))
 }
 
 async fn grant(owner: &mut PgConnection, schema: &str) -> Result<(), StoreError> {

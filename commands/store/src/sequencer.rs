@@ -26,10 +26,6 @@ const BATCH_COMMANDS: usize = 256;
 /// The most bytes of one interactive batch.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// What an append writes is sealed or hashed: compressing the images of such pages takes the processor's time, a third of that of an
-/// import of changed rows, and saves a twelfth of their bytes. Only a role that may set it does.
-pub(crate) const UNCOMPRESSED: &str = "SELECT set_config('wal_compression', 'off', false) WHERE has_parameter_privilege('wal_compression', 'SET')";
-
 pub(crate) struct Interactive {
     pub(crate) prepared: Prepared,
     pub(crate) reply: oneshot::Sender<Result<Verdict, StoreError>>,
