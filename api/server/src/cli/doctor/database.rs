@@ -147,6 +147,17 @@ async fn look(report: &mut Report, connection: &mut PgConnection) -> Result<(), 
             ),
         );
     }
+    let method: String = sqlx::query_scalar("SELECT current_setting('wal_compression')")
+        .fetch_one(&mut *connection)
+        .await?;
+    if ["on", "pglz"].contains(&method.as_str()) {
+        report.warn(
+            "page images",
+            "pglz compresses them and takes much of the processor's time: `roster migrate` as a superuser sets lz4 for the service's role",
+        );
+    } else {
+        report.ok("page images", format_args!("wal_compression is {method}"));
+    }
     rights(report, connection).await
 }
 
