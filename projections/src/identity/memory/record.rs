@@ -20,8 +20,8 @@ const HEAD: usize = 4;
 const THING: usize = 3;
 /// Bits of the length of the id, and of the display name; the parts have one more. What is longer finds no room.
 const LENGTH_BITS: u32 = 21;
-/// Words of the second line of a record, and of the third that it may reach.
-const AHEAD: [usize; 2] = [8, 12];
+/// Words of the lines of memory that most records lie in, wherever in a line they begin.
+const AHEAD: [usize; 3] = [0, 8, 12];
 /// No grant.
 pub(super) const NO_GRANT: u32 = 0;
 
@@ -98,8 +98,7 @@ impl<'a> Record<'a> {
         Self(words)
     }
 
-    /// Begins to load what most records have beyond the line of memory that they begin in, all at once: who reads one word after
-    /// another waits for each line.
+    /// Begins to load the lines of memory of most records, all at once: who reads one word after another waits for each line.
     pub(super) fn fetch(self) {
         std::hint::black_box(AHEAD.map(|word| self.word(word)));
     }
