@@ -8,7 +8,9 @@
 
 use std::collections::HashMap;
 
-use roster_store::Cell;
+use roster_store::{Cell, StoreError};
+use sqlx::Arguments as _;
+use sqlx::postgres::PgArguments;
 use uuid::Uuid;
 
 use crate::CommandError;
@@ -23,6 +25,30 @@ pub(crate) struct Finding {
     pub(crate) version: i32,
     /// What the record said, where applying it again would change nothing.
     pub(crate) digest: Option<Uuid>,
+}
+
+/// Writes findings of source `$1`, whose columns are `$2` to `$5` ([`columns`]).
+pub(crate) const KEEP: &str = "
+    INSERT INTO job_sync_known AS k (connection_id, stream_id, record, version, digest)
+    SELECT $1, unnest($2::uuid[]), unnest($3::bigint[]), unnest($4::integer[]), unnest($5::uuid[])
+        ON CONFLICT (stream_id, connection_id) DO UPDATE
+       SET record = EXCLUDED.record, version = EXCLUDED.version, digest = EXCLUDED.digest";
+
+/// The arguments of [`KEEP`].
+pub(crate) fn columns(source: Uuid, findings: &[Finding]) -> Result<PgArguments, StoreError> {
+    let streams: Vec<Uuid> = findings.iter().map(|finding| finding.stream).collect();
+    let records: Vec<i64> = findings.iter().map(|finding| finding.record).collect();
+    let versions: Vec<i32> = findings.iter().map(|finding| finding.version).collect();
+    let digests: Vec<Option<Uuid>> = findings.iter().map(|finding| finding.digest).collect();
+    let mut arguments = PgArguments::default();
+    arguments
+        .add(source)
+        .and_then(|()| arguments.add(streams))
+        .and_then(|()| arguments.add(records))
+        .and_then(|()| arguments.add(versions))
+        .and_then(|()| arguments.add(digests))
+        .map_err(|error| StoreError::Database(sqlx::Error::Encode(error)))?;
+    Ok(arguments)
 }
 
 /// A row whose customer is as they were.
@@ -99,23 +125,10 @@ pub(crate) async fn learn(
     if findings.is_empty() {
         return Ok(());
     }
+    sqlx::query_with(KEEP, columns(source, findings)?)
+        .execute(cell.pool())
+        .await?;
     let streams: Vec<Uuid> = findings.iter().map(|finding| finding.stream).collect();
-    let records: Vec<i64> = findings.iter().map(|finding| finding.record).collect();
-    let versions: Vec<i32> = findings.iter().map(|finding| finding.version).collect();
-    let digests: Vec<Option<Uuid>> = findings.iter().map(|finding| finding.digest).collect();
-    sqlx::query(
-        "INSERT INTO job_sync_known (stream_id, connection_id, record, version, digest)
-         SELECT unnest($2::uuid[]), $1, unnest($3::bigint[]), unnest($4::integer[]), unnest($5::uuid[])
-             ON CONFLICT (stream_id, connection_id) DO UPDATE
-            SET record = EXCLUDED.record, version = EXCLUDED.version, digest = EXCLUDED.digest",
-    )
-    .bind(source)
-    .bind(&streams)
-    .bind(records)
-    .bind(versions)
-    .bind(digests)
-    .execute(cell.pool())
-    .await?;
     forget_erased(cell, &streams).await
 }
 

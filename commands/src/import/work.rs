@@ -96,19 +96,11 @@ struct Named {
 }
 
 /// The people of a batch, each at its place.
+#[derive(Default)]
 pub(crate) struct People {
     pub(crate) loaded: Vec<Option<Loaded<Customer>>>,
     pub(crate) streams: Vec<Uuid>,
     pub(crate) suppressed: Vec<bool>,
-}
-
-/// What deciding a batch led to.
-enum Step {
-    /// A pending unique field has a duplicate: decide without it.
-    Void(String),
-    /// These values are taken: look up by whom.
-    LookUp(Vec<Claim>),
-    Worked(Box<Worked>),
 }
 
 /// Work for a thread: nothing in it waits.
@@ -198,16 +190,16 @@ impl Bench {
             let (back, step) = ran.await.map_err(|_| internal())?;
             task = back;
             match step? {
-                Step::Void(field) => {
+                Decided::Void(field) => {
                     task.rules.pending = None;
                     voided = Some(field);
                 }
-                Step::LookUp(claims) => {
+                Decided::LookUp(claims) => {
                     task.looks_up = false;
                     let held = holders(&self.directory, &self.project, &claims).await?;
                     task.rules.taken.extend(held);
                 }
-                Step::Worked(mut worked) => {
+                Decided::All(mut worked) => {
                     worked.tally.counts.unchanged += passed.len() as u64;
                     worked.known.extend(passed.values());
                     if let (Some(field), Some(pending), false) =
@@ -327,6 +319,9 @@ impl People {
         project: &Project,
         ids: &[String],
     ) -> Result<Self, CommandError> {
+        if ids.is_empty() {
+            return Ok(Self::default());
+        }
         let cell = directory.cell();
         let claims: Vec<Claim> = ids.iter().map(|id| Claim::customer_id(id)).collect();
         let loaded = cell
@@ -361,15 +356,31 @@ impl People {
     }
 }
 
-/// What deciding the rows of a batch comes to.
-pub(crate) enum Decided {
+/// What deciding the rows of a batch, or the records of a page, comes to.
+pub(crate) enum Decided<T> {
     /// A pending unique field has a duplicate: decide without it.
     Void(String),
     /// These values are new to whom they are given: look up who has them.
     LookUp(Vec<Claim>),
-    /// The events of each person.
-    Events(Vec<Vec<CustomerEvent>>, Outcome),
+    All(T),
 }
+
+impl<T> Decided<T> {
+    /// What is made of it all.
+    pub(crate) fn try_map<U, E>(
+        self,
+        make: impl FnOnce(T) -> Result<U, E>,
+    ) -> Result<Decided<U>, E> {
+        Ok(match self {
+            Self::Void(field) => Decided::Void(field),
+            Self::LookUp(claims) => Decided::LookUp(claims),
+            Self::All(all) => Decided::All(make(all)?),
+        })
+    }
+}
+
+/// The events of each person, and what else was found.
+type Events = (Vec<Vec<CustomerEvent>>, Outcome);
 
 impl People {
     /// Decides what is asked for these people; with `looks_up` it stops where somebody gets a value that is new to them.
@@ -379,7 +390,7 @@ impl People {
         meanings: &mut [Meaning],
         person_of: &[Option<usize>],
         looks_up: bool,
-    ) -> Decided {
+    ) -> Decided<Events> {
         let absent = Customer::default();
         let mut people: Vec<Person<'_>> = self
             .loaded
@@ -406,7 +417,7 @@ impl People {
             }
         }
         let events = people.into_iter().map(|person| person.events).collect();
-        Decided::Events(events, outcome)
+        Decided::All((events, outcome))
     }
 }
 
@@ -467,19 +478,12 @@ impl People {
 }
 
 impl Task {
-    fn run(&mut self) -> Result<Step, CommandError> {
+    fn run(&mut self) -> Result<Decided<Box<Worked>>, CommandError> {
         let named = &mut self.named;
         let (meanings, person_of) = (&mut named.meanings, &named.person_of);
-        let decided = self
-            .people
-            .decide(&self.rules, meanings, person_of, self.looks_up);
-        Ok(match decided {
-            Decided::Void(field) => Step::Void(field),
-            Decided::LookUp(claims) => Step::LookUp(claims),
-            Decided::Events(events, outcome) => {
-                Step::Worked(Box::new(self.finish(events, &outcome)?))
-            }
-        })
+        let (people, looks_up) = (&self.people, self.looks_up);
+        let decided = people.decide(&self.rules, meanings, person_of, looks_up);
+        decided.try_map(|(events, outcome)| self.finish(events, &outcome).map(Box::new))
     }
 
     /// Prepares the commands and seals the findings.

@@ -18,10 +18,10 @@ use super::meaning::read;
 use super::recall::{Passed, Said};
 use super::seen;
 use super::source::Record;
-use super::task::{Step, Task};
+use super::task::Task;
 use crate::import::decide::Rules;
 use crate::import::meaning::{Meaning, Refusal};
-use crate::import::work::{People, holders};
+use crate::import::work::{Decided, People, holders};
 use crate::known::{self, Finding, short};
 use crate::schema::ActiveSchema;
 use crate::{CommandError, Directory};
@@ -167,16 +167,16 @@ impl Desk {
             let (back, step) = ran.await.map_err(|_| internal())?;
             task = back;
             match step? {
-                Step::Void(field) => {
+                Decided::Void(field) => {
                     task.rules.pending = None;
                     voided = Some(field);
                 }
-                Step::LookUp(claims) => {
+                Decided::LookUp(claims) => {
                     task.looks_up = false;
                     let held = holders(&self.directory, &self.project, &claims).await?;
                     task.rules.taken.extend(held);
                 }
-                Step::Worked(mut worked) => {
+                Decided::All(mut worked) => {
                     worked.schema_version = active.stream_version;
                     worked.counts.unchanged += passed.len() as u64;
                     worked.known.extend(passed.values().map(|row| row.stream));

@@ -8,7 +8,7 @@ use roster_store::Cell;
 use uuid::Uuid;
 
 use crate::CommandError;
-use crate::known::Finding;
+use crate::known::{Finding, KEEP, columns};
 
 /// Remembers customers with what is known of them, and those whose rows have these numbers; how many of all are new to the run.
 pub(super) async fn mark(
@@ -21,17 +21,8 @@ pub(super) async fn mark(
     if findings.is_empty() && passed.is_empty() {
         return Ok(0);
     }
-    let column = |of: fn(&Finding) -> Uuid| findings.iter().map(of).collect::<Vec<Uuid>>();
-    let records: Vec<i64> = findings.iter().map(|finding| finding.record).collect();
-    let versions: Vec<i32> = findings.iter().map(|finding| finding.version).collect();
-    let digests: Vec<Option<Uuid>> = findings.iter().map(|finding| finding.digest).collect();
-    let new: i64 = sqlx::query_scalar(
-        "WITH kept AS (
-            INSERT INTO job_sync_known AS k (stream_id, connection_id, record, version, digest)
-            SELECT u.stream_id, $2, u.record, u.version, u.digest
-              FROM unnest($3::uuid[], $4::bigint[], $5::integer[], $6::uuid[]) AS u(stream_id, record, version, digest)
-                ON CONFLICT (stream_id, connection_id) DO UPDATE
-               SET record = EXCLUDED.record, version = EXCLUDED.version, digest = EXCLUDED.digest
+    let sql = format!(
+        "WITH kept AS ({KEEP}
          RETURNING k.no
          ), marks AS MATERIALIZED (
             SELECT m.no >> 10 AS block, bit_or(set_bit(0::bit(1024), (m.no & 1023)::integer, 1)) AS bits
@@ -39,24 +30,20 @@ pub(super) async fn mark(
              GROUP BY m.no >> 10
          ), put AS (
             INSERT INTO job_sync_seen AS s (run_id, block, bits)
-            SELECT $1, m.block, m.bits
+            SELECT $6, m.block, m.bits
               FROM marks m
                 ON CONFLICT (run_id, block) DO UPDATE
                SET bits = s.bits | EXCLUDED.bits
          )
          SELECT COALESCE(sum(bit_count(m.bits & ~COALESCE(s.bits, 0::bit(1024)))), 0)::bigint
            FROM marks m
-           LEFT JOIN job_sync_seen s ON s.run_id = $1 AND s.block = m.block",
-    )
-    .bind(run_id)
-    .bind(connection)
-    .bind(column(|finding| finding.stream))
-    .bind(records)
-    .bind(versions)
-    .bind(digests)
-    .bind(passed)
-    .fetch_one(cell.pool())
-    .await?;
+           LEFT JOIN job_sync_seen s ON s.run_id = $6 AND s.block = m.block"
+    );
+    let new: i64 = sqlx::query_scalar_with(&sql, columns(connection, findings)?)
+        .bind(run_id)
+        .bind(passed)
+        .fetch_one(cell.pool())
+        .await?;
     Ok(u64::try_from(new).unwrap_or_default())
 }
 

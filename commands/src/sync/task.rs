@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use roster_domain::customer::CustomerEvent;
 use roster_domain::import::Severity;
-use roster_domain::stream::Claim;
 use uuid::Uuid;
 
 use super::page::{Desk, Named, Worked};
@@ -33,26 +32,13 @@ pub(super) struct Task {
     pub(super) people: People,
 }
 
-pub(super) enum Step {
-    Void(String),
-    LookUp(Vec<Claim>),
-    Worked(Box<Worked>),
-}
-
 impl Task {
-    pub(super) fn run(&mut self) -> Result<Step, CommandError> {
+    pub(super) fn run(&mut self) -> Result<Decided<Box<Worked>>, CommandError> {
         let named = &mut self.named;
         let (meanings, person_of) = (&mut named.meanings, &named.person_of);
-        let decided = self
-            .people
-            .decide(&self.rules, meanings, person_of, self.looks_up);
-        Ok(match decided {
-            Decided::Void(field) => Step::Void(field),
-            Decided::LookUp(claims) => Step::LookUp(claims),
-            Decided::Events(events, outcome) => {
-                Step::Worked(Box::new(self.finish(events, &outcome)?))
-            }
-        })
+        let (people, looks_up) = (&self.people, self.looks_up);
+        let decided = people.decide(&self.rules, meanings, person_of, looks_up);
+        decided.try_map(|(events, outcome)| self.finish(events, &outcome).map(Box::new))
     }
 
     fn finish(

@@ -17,6 +17,8 @@ static CELL: Migrator = sqlx::migrate!("../../migrations/cell");
 
 /// The schema of everything that is shared by cells.
 pub(crate) const CONTROL_SCHEMA: &str = "roster_control";
+/// The values of `wal_compression` that mean `pglz`.
+pub const PGLZ: [&str; 2] = ["on", "pglz"];
 /// What every key-encryption key seals once, so that a wrong one is noticed at start.
 const CHECK: [u8; 32] = *b"roster key-encryption key check\0";
 /// How often a role is made or changed while others do the same.
@@ -315,15 +317,20 @@ async fn set_role(owner: &mut PgConnection, schema: &str) -> Result<(), StoreErr
     Ok(())
 }
 
-/// How images of pages are compressed in the write-ahead log, where the server would do it by `pglz` and the owner may say otherwise.
-async fn page_images(owner: &mut PgConnection) -> Result<Option<String>, StoreError> {
+/// How images of pages are compressed in the write-ahead log instead, as a setting with its value: where this connection does it by
+/// `pglz`, and the owner may say otherwise.
+///
+/// # Errors
+/// Where Postgres does not answer.
+pub async fn page_images(owner: &mut PgConnection) -> Result<Option<String>, sqlx::Error> {
     let faster: Option<String> = sqlx::query_scalar(
         "SELECT CASE WHEN 'lz4' = ANY (enumvals) THEN 'lz4' ELSE 'off' END
            FROM pg_settings
           WHERE name = 'wal_compression'
-            AND setting IN ('on', 'pglz')
+            AND setting = ANY ($1)
             AND has_parameter_privilege(name, 'SET')",
     )
+    .bind(PGLZ)
     .fetch_optional(owner)
     .await?;
     Ok(faster.map(|method| format!("wal_compression = {method}")))

@@ -37,7 +37,8 @@ pub(super) struct Database {
 }
 
 impl Database {
-    /// Makes an empty database, over one that an earlier run left.
+    /// Makes an empty database, over one that an earlier run left. Who writes to it as a limit writes images of pages as the service
+    /// does, which `roster migrate` keeps from `pglz`.
     pub(super) async fn create(machine: &Machine, name: &str) -> anyhow::Result<Self> {
         let name = format!("roster_bench_{name}");
         let maintenance: PgConnectOptions = machine.database_url.parse()?;
@@ -47,6 +48,10 @@ impl Database {
         connection
             .execute(format!("CREATE DATABASE {} TEMPLATE template0", database.name).as_str())
             .await?;
+        if let Some(setting) = migrate::page_images(&mut connection).await? {
+            let sql = format!("ALTER DATABASE {} SET {setting}", database.name);
+            connection.execute(sql.as_str()).await?;
+        }
         connection.close().await?;
         Ok(database)
     }

@@ -2,8 +2,9 @@
 
 use std::fs;
 
+use roster_store::migrate;
 use serde::Serialize;
-use sqlx::PgConnection;
+use sqlx::{Executor, PgConnection};
 
 /// The machine and the settings of its Postgres.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -38,8 +39,13 @@ const SETTINGS: [&str; 9] = [
 ];
 
 impl Facts {
-    /// Looks at the machine and asks Postgres.
+    /// Looks at the machine and asks Postgres, whose databases of measurements write images of pages as the service does.
     pub(super) async fn read(connection: &mut PgConnection) -> anyhow::Result<Self> {
+        if let Some(setting) = migrate::page_images(connection).await? {
+            connection
+                .execute(format!("SET {setting}").as_str())
+                .await?;
+        }
         let mut settings = Vec::new();
         for name in SETTINGS {
             let value: String = sqlx::query_scalar("SELECT current_setting($1)")

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use roster_commands::clock::{Clock, SystemClock};
 use roster_dev::version::OLDEST_POSTGRES;
-use roster_store::StoreError;
+use roster_store::{StoreError, migrate};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
@@ -150,10 +150,11 @@ async fn look(report: &mut Report, connection: &mut PgConnection) -> Result<(), 
     let method: String = sqlx::query_scalar("SELECT current_setting('wal_compression')")
         .fetch_one(&mut *connection)
         .await?;
-    if ["on", "pglz"].contains(&method.as_str()) {
+    if migrate::PGLZ.contains(&method.as_str()) {
         report.warn(
             "page images",
-            "pglz compresses them and takes much of the processor's time: `roster migrate` as a superuser sets lz4 for the service's role",
+            "pglz compresses them and takes much of the processor's time: `roster migrate` as a superuser sets another method for the \
+             service's role",
         );
     } else {
         report.ok("page images", format_args!("wal_compression is {method}"));
