@@ -10,6 +10,7 @@ mod header;
 pub(crate) mod issues;
 mod mapped;
 pub(crate) mod meaning;
+pub(crate) mod people;
 mod progress;
 mod recall;
 mod records;
@@ -18,7 +19,7 @@ mod run;
 mod source;
 mod staging;
 mod text;
-pub(crate) mod work;
+mod work;
 mod worker;
 
 use std::time::Duration;

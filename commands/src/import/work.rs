@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use roster_domain::Personal;
-use roster_domain::customer::{Customer, CustomerEvent, DataSource, SourceKind};
+use roster_domain::customer::{CustomerEvent, DataSource, SourceKind};
 use roster_domain::import::Import;
 use roster_domain::meta::Meta;
-use roster_domain::stream::{Claim, claim_kind};
-use roster_store::{Cell, Loaded, Prepared, Project};
+use roster_domain::stream::Claim;
+use roster_store::{Loaded, Prepared, Project};
 use uuid::Uuid;
 
-use super::decide::{Finding, Outcome, Person, Rules, decide};
+use super::decide::{Outcome, Rules};
 use super::header::{Columns, Names};
 use super::issues::issue;
 use super::meaning::{Meaning, given_id, read};
+use super::people::{Decided, People, Written, settle};
 use super::progress::Tally;
 use super::recall::{Mark, Passed, Recall};
 use super::rows::Batch;
@@ -95,20 +96,11 @@ struct Named {
     ids: Vec<String>,
 }
 
-/// The people of a batch, each at its place.
-#[derive(Default)]
-pub(crate) struct People {
-    pub(crate) loaded: Vec<Option<Loaded<Customer>>>,
-    pub(crate) streams: Vec<Uuid>,
-    pub(crate) suppressed: Vec<bool>,
-}
-
 /// Work for a thread: nothing in it waits.
 struct Task {
     bench: Arc<Bench>,
-    active: Arc<ActiveSchema>,
-    rules: Rules,
-    looks_up: bool,
+    /// The version of the schema's stream.
+    schema_version: i32,
     batch: Arc<Batch>,
     marks: Vec<Option<Mark>>,
     named: Named,
@@ -173,48 +165,26 @@ impl Bench {
         let rules = self.rules(&active, taken);
         let mut task = Task {
             bench: Arc::clone(self),
-            active,
-            rules,
-            looks_up,
+            schema_version: active.stream_version,
             batch,
             marks,
             named,
             people,
         };
-        let mut voided = None;
-        loop {
-            let ran = tokio::task::spawn_blocking(move || {
-                let step = task.run();
-                (task, step)
-            });
-            let (back, step) = ran.await.map_err(|_| internal())?;
-            task = back;
-            match step? {
-                Decided::Void(field) => {
-                    task.rules.pending = None;
-                    voided = Some(field);
-                }
-                Decided::LookUp(claims) => {
-                    task.looks_up = false;
-                    let held = holders(&self.directory, &self.project, &claims).await?;
-                    task.rules.taken.extend(held);
-                }
-                Decided::All(mut worked) => {
-                    worked.tally.counts.unchanged += passed.len() as u64;
-                    worked.known.extend(passed.values());
-                    if let (Some(field), Some(pending), false) =
-                        (&voided, &task.active.pending, self.import.state.dry_run)
-                    {
-                        let (project, id) = (&self.project, pending.preparation_id);
-                        worked.void = self
-                            .directory
-                            .void_preparation(project, &self.meta, id, field)
-                            .await?;
-                    }
-                    return Ok(*worked);
-                }
-            }
+        let run = move |rules: &Rules, looks_up| task.run(rules, looks_up);
+        let (directory, project) = (&self.directory, &self.project);
+        let (mut worked, voided) = settle(directory, project, rules, looks_up, run).await?;
+        worked.tally.counts.unchanged += passed.len() as u64;
+        worked.known.extend(passed.values());
+        if let (Some(field), Some(pending), false) =
+            (&voided, &active.pending, self.import.state.dry_run)
+        {
+            let id = pending.preparation_id;
+            worked.void = directory
+                .void_preparation(project, &self.meta, id, field)
+                .await?;
         }
+        Ok(*worked)
     }
 
     fn rules(&self, active: &ActiveSchema, taken: HashMap<Claim, Uuid>) -> Rules {
@@ -305,184 +275,11 @@ impl Bench {
     }
 }
 
-impl People {
-    /// The streams of those who are there.
-    pub(crate) fn known(&self) -> Vec<Uuid> {
-        let there = self.loaded.iter().flatten();
-        there.map(|known| known.stream).collect()
-    }
-
-    /// Loads everybody with one statement. Suppressions are asked after that: a person who is erased and suppressed
-    /// meanwhile is then found suppressed.
-    pub(crate) async fn find(
-        directory: &Directory,
-        project: &Project,
-        ids: &[String],
-    ) -> Result<Self, CommandError> {
-        if ids.is_empty() {
-            return Ok(Self::default());
-        }
-        let cell = directory.cell();
-        let claims: Vec<Claim> = ids.iter().map(|id| Claim::customer_id(id)).collect();
-        let loaded = cell
-            .load_holders::<Customer>(project, claim_kind::CUSTOMER_ID, &claims)
-            .await?;
-        let suppressed = if cell
-            .count_claims(project, claim_kind::SUPPRESSED, 1)
-            .await?
-            > 0
-        {
-            let claims: Vec<Claim> = ids.iter().map(|id| Claim::suppressed(id)).collect();
-            let holders = cell
-                .holders(project, claim_kind::SUPPRESSED, &claims)
-                .await?;
-            holders.iter().map(Option::is_some).collect()
-        } else {
-            vec![false; ids.len()]
-        };
-        let streams = loaded
-            .iter()
-            .map(|loaded| {
-                loaded
-                    .as_ref()
-                    .map_or_else(|| directory.new_id(), |loaded| loaded.stream)
-            })
-            .collect();
-        Ok(Self {
-            loaded,
-            streams,
-            suppressed,
-        })
-    }
-}
-
-/// What deciding the rows of a batch, or the records of a page, comes to.
-pub(crate) enum Decided<T> {
-    /// A pending unique field has a duplicate: decide without it.
-    Void(String),
-    /// These values are new to whom they are given: look up who has them.
-    LookUp(Vec<Claim>),
-    All(T),
-}
-
-impl<T> Decided<T> {
-    /// What is made of it all.
-    pub(crate) fn try_map<U, E>(
-        self,
-        make: impl FnOnce(T) -> Result<U, E>,
-    ) -> Result<Decided<U>, E> {
-        Ok(match self {
-            Self::Void(field) => Decided::Void(field),
-            Self::LookUp(claims) => Decided::LookUp(claims),
-            Self::All(all) => Decided::All(make(all)?),
-        })
-    }
-}
-
-/// The events of each person, and what else was found.
-type Events = (Vec<Vec<CustomerEvent>>, Outcome);
-
-impl People {
-    /// Decides what is asked for these people; with `looks_up` it stops where somebody gets a value that is new to them.
-    pub(crate) fn decide(
-        &self,
-        rules: &Rules,
-        meanings: &mut [Meaning],
-        person_of: &[Option<usize>],
-        looks_up: bool,
-    ) -> Decided<Events> {
-        let absent = Customer::default();
-        let mut people: Vec<Person<'_>> = self
-            .loaded
-            .iter()
-            .zip(&self.streams)
-            .zip(&self.suppressed)
-            .map(|((loaded, stream), is_suppressed)| {
-                let base = loaded.as_ref().map_or(&absent, |loaded| &loaded.state);
-                Person::new(*stream, base, *is_suppressed)
-            })
-            .collect();
-        let outcome = decide(rules, meanings, person_of, &mut people);
-        if let Some(field) = outcome.void {
-            return Decided::Void(field);
-        }
-        if looks_up {
-            let claims: Vec<Claim> = people
-                .iter()
-                .filter(|person| !person.events.is_empty())
-                .flat_map(Person::new_claims)
-                .collect();
-            if !claims.is_empty() {
-                return Decided::LookUp(claims);
-            }
-        }
-        let events = people.into_iter().map(|person| person.events).collect();
-        Decided::All((events, outcome))
-    }
-}
-
-/// What some events write.
-#[derive(Default)]
-pub(crate) struct Written {
-    /// Ready to append.
-    pub(crate) commands: Vec<Prepared>,
-    /// The streams that some of them begin.
-    pub(crate) begun: Vec<Uuid>,
-    /// Those of them whom a finding is about, by their places.
-    found: HashMap<usize, Loaded<Customer>>,
-}
-
-impl People {
-    /// Prepares the events of each person.
-    pub(crate) fn prepare(
-        &self,
-        cell: &Cell,
-        project: &Project,
-        meta: &Meta,
-        events: Vec<Vec<CustomerEvent>>,
-        outcome: &Outcome,
-    ) -> Result<Written, CommandError> {
-        let findings = outcome.findings.iter();
-        let named: HashSet<usize> = findings.filter_map(|finding| finding.person).collect();
-        let mut written = Written::default();
-        for (place, events) in events.into_iter().enumerate() {
-            if events.is_empty() {
-                continue;
-            }
-            if let Some(before) = &self.loaded[place] {
-                let command = cell.prepare(project, before, events, meta)?;
-                written.commands.push(command);
-                continue;
-            }
-            let before = cell.new_stream::<Customer>(self.streams[place]);
-            let command = cell.prepare(project, &before, events, meta)?;
-            written.commands.push(command);
-            written.begun.push(before.stream);
-            if named.contains(&place) {
-                written.found.insert(place, before);
-            }
-        }
-        Ok(written)
-    }
-
-    /// Whom a finding is about, if that is somebody who is there or begins to be.
-    pub(crate) fn person<'a>(
-        &'a self,
-        written: &'a Written,
-        finding: &Finding,
-    ) -> Option<&'a Loaded<Customer>> {
-        let place = finding.person?;
-        let known = self.loaded[place].as_ref();
-        known.or_else(|| written.found.get(&place))
-    }
-}
-
 impl Task {
-    fn run(&mut self) -> Result<Decided<Box<Worked>>, CommandError> {
+    fn run(&mut self, rules: &Rules, looks_up: bool) -> Result<Decided<Box<Worked>>, CommandError> {
         let named = &mut self.named;
         let (meanings, person_of) = (&mut named.meanings, &named.person_of);
-        let (people, looks_up) = (&self.people, self.looks_up);
-        let decided = people.decide(&self.rules, meanings, person_of, looks_up);
+        let decided = self.people.decide(rules, meanings, person_of, looks_up);
         decided.try_map(|(events, outcome)| self.finish(events, &outcome).map(Box::new))
     }
 
@@ -533,7 +330,7 @@ impl Task {
             },
             known: self.people.known(),
             findings,
-            schema_version: self.active.stream_version,
+            schema_version: self.schema_version,
         })
     }
 
@@ -575,26 +372,6 @@ impl Task {
             .filter_map(finding)
             .collect()
     }
-}
-
-/// Who holds which of some values and identities.
-pub(crate) async fn holders(
-    directory: &Directory,
-    project: &Project,
-    claims: &[Claim],
-) -> Result<HashMap<Claim, Uuid>, CommandError> {
-    let mut all = HashMap::new();
-    for kind in [claim_kind::UNIQUE_VALUE, claim_kind::CONNECTOR_IDENTITY] {
-        let of_kind = claims.iter().filter(|claim| claim.kind == kind);
-        let of_kind: Vec<Claim> = of_kind.cloned().collect();
-        if of_kind.is_empty() {
-            continue;
-        }
-        let holders = directory.cell().holders(project, kind, &of_kind).await?;
-        let held = of_kind.into_iter().zip(holders);
-        all.extend(held.filter_map(|(claim, holder)| Some((claim, holder?))));
-    }
-    Ok(all)
 }
 
 fn internal() -> CommandError {

@@ -21,7 +21,7 @@ use super::source::Record;
 use super::task::Task;
 use crate::import::decide::Rules;
 use crate::import::meaning::{Meaning, Refusal};
-use crate::import::work::{Decided, People, holders};
+use crate::import::people::{People, settle};
 use crate::known::{self, Finding, short};
 use crate::schema::ActiveSchema;
 use crate::{CommandError, Directory};
@@ -147,10 +147,10 @@ impl Desk {
         } = looked;
         let owners = self.refuse_doubles(&said, &mut named, &people).await?;
         let gone = self.gone(&people).await?;
+        let rules = self.rules(&active, taken, gone);
+        let looks_up = self.run.state.dry_run || self.looks_up_values.load(Ordering::Relaxed);
         let mut task = Task {
-            rules: self.rules(&active, taken, gone),
             desk: Arc::clone(self),
-            looks_up: self.run.state.dry_run || self.looks_up_values.load(Ordering::Relaxed),
             records,
             before,
             said,
@@ -158,42 +158,22 @@ impl Desk {
             owners,
             people,
         };
-        let mut voided = None;
-        loop {
-            let ran = tokio::task::spawn_blocking(move || {
-                let step = task.run();
-                (task, step)
-            });
-            let (back, step) = ran.await.map_err(|_| internal())?;
-            task = back;
-            match step? {
-                Decided::Void(field) => {
-                    task.rules.pending = None;
-                    voided = Some(field);
-                }
-                Decided::LookUp(claims) => {
-                    task.looks_up = false;
-                    let held = holders(&self.directory, &self.project, &claims).await?;
-                    task.rules.taken.extend(held);
-                }
-                Decided::All(mut worked) => {
-                    worked.schema_version = active.stream_version;
-                    worked.counts.unchanged += passed.len() as u64;
-                    worked.known.extend(passed.values().map(|row| row.stream));
-                    self.mark(&mut worked, &passed).await?;
-                    if let (Some(field), Some(pending), false) =
-                        (&voided, &active.pending, self.run.state.dry_run)
-                    {
-                        let (project, id) = (&self.project, pending.preparation_id);
-                        let directory = &self.directory;
-                        worked.void = directory
-                            .void_preparation(project, &self.meta, id, field)
-                            .await?;
-                    }
-                    return Ok(*worked);
-                }
-            }
+        let run = move |rules: &Rules, looks_up| task.run(rules, looks_up);
+        let (directory, project) = (&self.directory, &self.project);
+        let (mut worked, voided) = settle(directory, project, rules, looks_up, run).await?;
+        worked.schema_version = active.stream_version;
+        worked.counts.unchanged += passed.len() as u64;
+        worked.known.extend(passed.values().map(|row| row.stream));
+        self.mark(&mut worked, &passed).await?;
+        if let (Some(field), Some(pending), false) =
+            (&voided, &active.pending, self.run.state.dry_run)
+        {
+            let id = pending.preparation_id;
+            worked.void = directory
+                .void_preparation(project, &self.meta, id, field)
+                .await?;
         }
+        Ok(*worked)
     }
 
     /// The tag of the connection's rows; record and time come with each.

@@ -14,14 +14,12 @@ use crate::CommandError;
 use crate::import::decide::{Outcome, Rules};
 use crate::import::issues::issue;
 use crate::import::meaning::Meaning;
-use crate::import::work::{Decided, People, Written};
+use crate::import::people::{Decided, People, Written};
 use crate::known::{Finding, short};
 
 /// What a decision is made of.
 pub(super) struct Task {
     pub(super) desk: Arc<Desk>,
-    pub(super) rules: Rules,
-    pub(super) looks_up: bool,
     pub(super) records: Arc<Vec<Record>>,
     /// How many records of the run came before.
     pub(super) before: u64,
@@ -33,21 +31,25 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) fn run(&mut self) -> Result<Decided<Box<Worked>>, CommandError> {
+    pub(super) fn run(
+        &mut self,
+        rules: &Rules,
+        looks_up: bool,
+    ) -> Result<Decided<Box<Worked>>, CommandError> {
         let named = &mut self.named;
         let (meanings, person_of) = (&mut named.meanings, &named.person_of);
-        let (people, looks_up) = (&self.people, self.looks_up);
-        let decided = people.decide(&self.rules, meanings, person_of, looks_up);
-        decided.try_map(|(events, outcome)| self.finish(events, &outcome).map(Box::new))
+        let decided = self.people.decide(rules, meanings, person_of, looks_up);
+        decided.try_map(|(events, outcome)| self.finish(rules, events, &outcome).map(Box::new))
     }
 
     fn finish(
         &self,
+        rules: &Rules,
         events: Vec<Vec<CustomerEvent>>,
         outcome: &Outcome,
     ) -> Result<Worked, CommandError> {
         let desk = &self.desk;
-        let (findings, failed) = self.findings(&events, outcome);
+        let (findings, failed) = self.findings(rules, &events, outcome);
         let written = if desk.run.state.dry_run {
             Written::default()
         } else {
@@ -88,6 +90,7 @@ impl Task {
     /// applied.
     fn findings(
         &self,
+        rules: &Rules,
         events: &[Vec<CustomerEvent>],
         outcome: &Outcome,
     ) -> (Vec<Finding>, Vec<Uuid>) {
@@ -111,7 +114,8 @@ impl Task {
             if self.owners.get(&person) != Some(&short(key)) {
                 continue;
             }
-            let Some((stream, version, is_settled)) = self.found(person, &events[person]) else {
+            let Some((stream, version, is_settled)) = self.found(rules, person, &events[person])
+            else {
                 continue;
             };
             let is_applied = matches!(self.named.meanings[index], Meaning::Customer(_));
@@ -133,14 +137,19 @@ impl Task {
     /// The stream and the version of a person who is there, or will be, and whether the record that asked for these events will
     /// find nothing to do next time; whoever is changed may be changed by somebody else first, and who has another source is
     /// subject to what becomes of that.
-    fn found(&self, person: usize, events: &[CustomerEvent]) -> Option<(Uuid, i32, bool)> {
+    fn found(
+        &self,
+        rules: &Rules,
+        person: usize,
+        events: &[CustomerEvent],
+    ) -> Option<(Uuid, i32, bool)> {
         let Some(before) = &self.people.loaded[person] else {
             let is_new = !events.is_empty() && !self.desk.run.state.dry_run;
             let version = i32::try_from(events.len()).unwrap_or(i32::MAX);
             return is_new.then_some((self.people.streams[person], version, true));
         };
         let of = before.state.source.connection_id.as_ref();
-        let is_own = of.is_some() && of == self.rules.source.connection_id.as_ref();
+        let is_own = of.is_some() && of == rules.source.connection_id.as_ref();
         let is_settled = events.is_empty() && is_own && !self.people.suppressed[person];
         Some((before.stream, before.version, is_settled))
     }

@@ -14,7 +14,7 @@ use super::settings::{ConnectionInput, opened, redacted, settle};
 use super::source::{Check, Record, Session, SourceError, Walk};
 use crate::authority::Operation;
 use crate::import::meaning::{Meaning, Refusal};
-use crate::import::work::People;
+use crate::import::people::People;
 use crate::{CommandError, Context, Directory};
 
 /// How long a source may take to answer a test or a preview.
