@@ -252,12 +252,12 @@ impl IdentityCache {
 impl Inner {
     /// What the memory says, unless it was emptied meanwhile.
     fn look(&self, asked: &Asked<'_>, moment: Moment) -> Option<Found> {
-        let found = self.memory.look(asked, moment.position);
-        if self.feed.is_whole(moment) {
-            found
-        } else {
-            None
+        let mut found = None;
+        let is_known = self.memory.look(asked, moment.position, &mut found);
+        if !is_known || !self.feed.is_whole(moment) {
+            found = None;
         }
+        found
     }
 }
 

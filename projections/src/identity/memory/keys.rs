@@ -1,4 +1,6 @@
-//! Keys of the memory: 128 bits of a keyed hash (SipHash-1-3) instead of the texts, under a key of this process.
+//! Keys of the memory: 128 bits of a keyed hash (SipHash-1-3) instead of the texts, under a key of this process. Identities of a
+//! channel, and values of a field, have a key of their own for it, which is such a hash of project and name: a look-up finds it with
+//! the channel, and hashes the rest as it lies there.
 //!
 //! Two texts of one key would be taken for each other, so a key is as long as a guess is hopeless, and is of a keyed function:
 //! nobody outside can look for two such texts, or for texts that crowd one part of a table.
@@ -8,8 +10,8 @@ use std::hash::{BuildHasher, RandomState};
 use siphasher::sip128::SipHasher13;
 use uuid::Uuid;
 
-/// Texts up to this many bytes, with what goes before them, are hashed without an allocation.
-const SHORT: usize = 128;
+/// Names up to this many bytes, with what goes before them, are hashed without an allocation.
+const SHORT: usize = 64;
 
 /// What stands for an identity, or for a value of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,39 +48,53 @@ impl Hashes {
         }
     }
 
+    /// What makes keys of the identities of a channel.
+    pub(super) fn channel(&self, project_no: i32, name: &str) -> Named {
+        self.named(0, project_no, name)
+    }
+
     pub(super) fn identity(&self, project_no: i32, channel: &str, external_user_id: &str) -> Key {
-        self.key(0, project_no, channel, external_user_id)
+        self.channel(project_no, channel).key(external_user_id)
     }
 
     pub(super) fn value(&self, project_no: i32, field: &str, value: &str) -> Key {
-        self.key(1, project_no, field, value)
+        self.named(1, project_no, field).key(value)
     }
 
     pub(super) fn stream(&self, stream: Uuid) -> u64 {
         self.streams.hash_one(stream.as_u128())
     }
 
-    fn key(&self, kind: u8, project_no: i32, name: &str, text: &str) -> Key {
-        // Hashers take one run of bytes faster than several. 0xff ends the name, as no UTF-8 has it.
+    fn named(&self, kind: u8, project_no: i32, name: &str) -> Named {
+        // Hashers take one run of bytes faster than several.
         let [a, b, c, d] = project_no.to_be_bytes();
         let head = [kind, a, b, c, d];
-        let end = head.len() + name.len();
-        let length = end + 1 + text.len();
-        if length > SHORT {
-            return self.of_bytes(&[&head, name.as_bytes(), &[0xff], text.as_bytes()].concat());
-        }
-        let mut short = [0; SHORT];
-        short[..head.len()].copy_from_slice(&head);
-        short[head.len()..end].copy_from_slice(name.as_bytes());
-        short[end] = 0xff;
-        short[end + 1..length].copy_from_slice(text.as_bytes());
-        self.of_bytes(&short[..length])
+        let length = head.len() + name.len();
+        let [one, other] = if length > SHORT {
+            hash(&self.keys, &[&head, name.as_bytes()].concat())
+        } else {
+            let mut short = [0; SHORT];
+            short[..head.len()].copy_from_slice(&head);
+            short[head.len()..length].copy_from_slice(name.as_bytes());
+            hash(&self.keys, &short[..length])
+        };
+        Named(SipHasher13::new_with_keys(one, other))
     }
+}
 
-    fn of_bytes(&self, bytes: &[u8]) -> Key {
-        let hash = self.keys.hash(bytes);
-        Key([hash.h1, hash.h2])
+/// What makes keys of the texts of one channel or field.
+#[derive(Clone)]
+pub(super) struct Named(SipHasher13);
+
+impl Named {
+    pub(super) fn key(&self, text: &str) -> Key {
+        Key(hash(&self.0, text.as_bytes()))
     }
+}
+
+fn hash(keys: &SipHasher13, bytes: &[u8]) -> [u64; 2] {
+    let hash = keys.hash(bytes);
+    [hash.h1, hash.h2]
 }
 
 #[cfg(test)]

@@ -93,37 +93,44 @@ impl Memory {
         Some(Arc::clone(&self.projects.get(project_no)?.schema))
     }
 
-    /// Who it is, unless the memory cannot tell. `position` is one that was applied before.
-    pub(super) fn look(&self, asked: &Asked<'_>, position: i64) -> Option<Found> {
-        let identity = asked.identity;
-        let key = self.hashes.identity(
-            asked.project_no,
-            &identity.channel,
-            &identity.external_user_id,
-        );
-        let mut found = None;
+    /// Puts into `found` who it is; `false` where the memory cannot tell. `position` is one that was applied before.
+    pub(super) fn look(&self, asked: &Asked<'_>, position: i64, found: &mut Option<Found>) -> bool {
         for _ in 0..ATTEMPTS {
             let held = self.projects.hold(asked.project_no);
-            let project = held.project()?;
+            let Some(project) = held.project() else {
+                return false;
+            };
             let gate = project.gate.load(Ordering::SeqCst);
             if gate % 2 == 1 || !project.answers(asked.schema) {
-                return None;
+                return false;
             }
             let look = Look {
                 asked,
                 project,
-                key,
+                key: self.key(project, asked),
                 position,
             };
-            match self.attempt(&look, &mut found) {
+            match self.attempt(&look, found) {
                 Ok(()) if project.gate.load(Ordering::SeqCst) == gate && held.is_current() => {
-                    return found;
+                    return true;
                 }
-                Err(Trouble::Unknown) => return None,
+                Err(Trouble::Unknown) => return false,
                 Ok(()) | Err(Trouble::Moved) => {}
             }
         }
-        None
+        false
+    }
+
+    /// What stands for an identity.
+    fn key(&self, project: &Project, asked: &Asked<'_>) -> Key {
+        let (channel, id) = (
+            asked.identity.channel.as_str(),
+            &asked.identity.external_user_id,
+        );
+        project.keys(channel).map_or_else(
+            || self.hashes.identity(asked.project_no, channel, id),
+            |keys| keys.key(id),
+        )
     }
 
     fn attempt(&self, look: &Look<'_>, found: &mut Option<Found>) -> Attempt {

@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock, RwLockReadGuard};
 use roster_domain::schema::{Definition, Schema};
 use uuid::Uuid;
 
+use super::keys::Named;
 use super::terms::Granted;
 
 /// Parts of the list of projects.
@@ -38,6 +39,8 @@ pub(super) struct Field {
 #[derive(Clone)]
 pub(super) struct Channel {
     name: Box<str>,
+    /// What makes keys of its identities; there from when the project can be looked at.
+    keys: Option<Named>,
     /// The stream of the wildcard, and its grant.
     pub(super) wildcard: Option<(Uuid, Arc<Granted>)>,
 }
@@ -94,6 +97,22 @@ impl Project {
         found.map(|(number, _)| number)
     }
 
+    /// What makes keys of the identities of a channel, where anybody has something on it.
+    pub(super) fn keys(&self, channel: &str) -> Option<&Named> {
+        let mut channels = self.channels.iter();
+        channels
+            .find(|known| *known.name == *channel)?
+            .keys
+            .as_ref()
+    }
+
+    /// Makes the keys of channels that are new.
+    pub(super) fn make_keys(&mut self, keys: impl Fn(&str) -> Named) {
+        for channel in &mut self.channels {
+            channel.keys.get_or_insert_with(|| keys(&channel.name));
+        }
+    }
+
     /// The grant of everybody on the channel with a number.
     pub(super) fn wildcard(&self, channel: u16) -> Option<&Arc<Granted>> {
         let channel = self.channels.get(usize::from(channel))?;
@@ -106,6 +125,7 @@ impl Project {
         let place = known.unwrap_or_else(|| {
             self.channels.push(Channel {
                 name: name.into(),
+                keys: None,
                 wildcard: None,
             });
             self.channels.len() - 1

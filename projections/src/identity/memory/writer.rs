@@ -344,6 +344,7 @@ impl Writer {
         let gate = Arc::clone(&project.gate);
         project.turn();
         change(&mut project);
+        project.make_keys(|channel| self.memory.hashes.channel(project_no, channel));
         projects.put(project_no, project);
         gate.fetch_add(1, Ordering::SeqCst);
     }
