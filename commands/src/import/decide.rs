@@ -26,6 +26,8 @@ pub(crate) struct Rules {
     pub(crate) at: Timestamp,
     /// Claims of which it is known who holds them.
     pub(crate) taken: HashMap<Claim, Uuid>,
+    /// Claims of which it was asked who holds them.
+    pub(crate) asked: HashSet<Claim>,
 }
 
 /// A customer whom rows of the batch name.
@@ -70,6 +72,8 @@ struct Owners<'a> {
     known: HashMap<Claim, Uuid>,
     /// Whose claims are not among them yet: rows that move none need nobody's.
     held: Vec<(Uuid, &'a Customer)>,
+    /// What somebody took by one row and gave up by a later one.
+    passing: Vec<Claim>,
 }
 
 impl<'a> Owners<'a> {
@@ -80,6 +84,7 @@ impl<'a> Owners<'a> {
                 .iter()
                 .map(|person| (person.stream, person.base))
                 .collect(),
+            passing: Vec::new(),
         }
     }
 
@@ -111,6 +116,9 @@ pub(crate) struct Outcome {
     pub(crate) findings: Vec<Finding>,
     /// A field of the pending schema with a duplicate: its preparation must end, and the batch be decided without it.
     pub(crate) void: Option<String>,
+    /// Unique values and identities that somebody took by one row and gave up by a later one: no append judges whether another
+    /// customer has them.
+    pub(crate) passing: Vec<Claim>,
 }
 
 /// What one row did.
@@ -184,6 +192,7 @@ pub(crate) fn decide(
                 }));
         }
     }
+    outcome.passing = owners.passing;
     outcome
 }
 
@@ -279,12 +288,12 @@ fn change_owners(
     if takes().chain(gives()).next().is_none() {
         return Ok(());
     }
-    let owners = owners.all();
+    let held = person.base.claims();
+    let passed = gives().filter(|claim| !held.contains(claim)).cloned();
+    let passed: Vec<Claim> = passed.collect();
+    let known = owners.all();
     for claim in takes() {
-        if owners
-            .get(claim)
-            .is_none_or(|owner| *owner == person.stream)
-        {
+        if known.get(claim).is_none_or(|owner| *owner == person.stream) {
             continue;
         }
         if let Some(channel) = claim.channel() {
@@ -309,13 +318,14 @@ fn change_owners(
         )));
     }
     for claim in takes() {
-        owners.insert(claim.clone(), person.stream);
+        known.insert(claim.clone(), person.stream);
     }
     for claim in gives() {
-        if owners.get(claim) == Some(&person.stream) {
-            owners.remove(claim);
+        if known.get(claim) == Some(&person.stream) {
+            known.remove(claim);
         }
     }
+    owners.passing.extend(passed);
     Ok(())
 }
 

@@ -42,6 +42,7 @@ fn rules() -> Rules {
         on_conflict: OnConflict::Update,
         at: Timestamp(5),
         taken: HashMap::new(),
+        asked: HashSet::new(),
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct People {
 pub(crate) enum Decided<T> {
     /// A pending unique field has a duplicate: decide without it.
     Void(String),
-    /// These values are new to whom they are given: look up who has them.
+    /// These values are new to whom they are given, and it was not asked yet who has them.
     LookUp(Vec<Claim>),
     All(T),
 }
@@ -107,7 +107,8 @@ impl People {
         })
     }
 
-    /// Decides what is asked for these people; with `looks_up` it stops where somebody gets a value that is new to them.
+    /// Decides what is asked for these people. It stops where somebody had a value that is new to them for some rows only, and with
+    /// `looks_up` also where somebody keeps one.
     pub(crate) fn decide(
         &self,
         rules: &Rules,
@@ -130,15 +131,17 @@ impl People {
         if let Some(field) = outcome.void {
             return Decided::Void(field);
         }
-        if looks_up {
-            let claims: Vec<Claim> = people
-                .iter()
-                .filter(|person| !person.events.is_empty())
-                .flat_map(Person::new_claims)
-                .collect();
-            if !claims.is_empty() {
-                return Decided::LookUp(claims);
-            }
+        let changed = people.iter().filter(|person| !person.events.is_empty());
+        let kept = changed.filter(|_| looks_up).flat_map(Person::new_claims);
+        let claims: Vec<Claim> = outcome
+            .passing
+            .iter()
+            .cloned()
+            .chain(kept)
+            .filter(|claim| !rules.asked.contains(claim))
+            .collect();
+        if !claims.is_empty() {
+            return Decided::LookUp(claims);
         }
         let events = people.into_iter().map(|person| person.events).collect();
         Decided::All((events, outcome))
@@ -188,15 +191,24 @@ impl People {
     }
 }
 
-/// Decides in threads until nothing is in the way: without a pending unique field of which there is a duplicate, whose name comes
-/// back too, and by who holds the values that are new to somebody. `run` waits for nothing.
+/// What was decided in the end.
+pub(crate) struct Settled<T> {
+    pub(crate) all: T,
+    /// A pending unique field of which there is a duplicate.
+    pub(crate) voided: Option<String>,
+    /// Those who hold what somebody was to get.
+    pub(crate) holders: Vec<Uuid>,
+}
+
+/// Decides in threads until nothing is in the way: without a pending unique field of which there is a duplicate, and by who holds the
+/// values that are new to somebody. `run` waits for nothing.
 pub(crate) async fn settle<T: Send + 'static>(
     directory: &Directory,
     project: &Project,
     mut rules: Rules,
-    mut looks_up: bool,
+    looks_up: bool,
     mut run: impl FnMut(&Rules, bool) -> Result<Decided<T>, CommandError> + Send + 'static,
-) -> Result<(T, Option<String>), CommandError> {
+) -> Result<Settled<T>, CommandError> {
     let mut voided = None;
     loop {
         let ran = tokio::task::spawn_blocking(move || {
@@ -213,11 +225,17 @@ pub(crate) async fn settle<T: Send + 'static>(
                 voided = Some(field);
             }
             Decided::LookUp(claims) => {
-                looks_up = false;
                 let held = holders(directory, project, &claims).await?;
                 rules.taken.extend(held);
+                rules.asked.extend(claims);
             }
-            Decided::All(all) => return Ok((all, voided)),
+            Decided::All(all) => {
+                return Ok(Settled {
+                    all,
+                    voided,
+                    holders: rules.taken.into_values().collect(),
+                });
+            }
         }
     }
 }

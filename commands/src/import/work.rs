@@ -173,11 +173,13 @@ impl Bench {
         };
         let run = move |rules: &Rules, looks_up| task.run(rules, looks_up);
         let (directory, project) = (&self.directory, &self.project);
-        let (mut worked, voided) = settle(directory, project, rules, looks_up, run).await?;
+        let settled = settle(directory, project, rules, looks_up, run).await?;
+        let mut worked = settled.all;
         worked.tally.counts.unchanged += passed.len() as u64;
         worked.known.extend(passed.values());
+        worked.known.extend(settled.holders);
         if let (Some(field), Some(pending), false) =
-            (&voided, &active.pending, self.import.state.dry_run)
+            (&settled.voided, &active.pending, self.import.state.dry_run)
         {
             let id = pending.preparation_id;
             worked.void = directory
@@ -204,6 +206,7 @@ impl Bench {
             on_conflict: self.import.state.on_conflict,
             at: self.directory.now(),
             taken,
+            asked: HashSet::new(),
         }
     }
 

@@ -160,13 +160,15 @@ impl Desk {
         };
         let run = move |rules: &Rules, looks_up| task.run(rules, looks_up);
         let (directory, project) = (&self.directory, &self.project);
-        let (mut worked, voided) = settle(directory, project, rules, looks_up, run).await?;
+        let settled = settle(directory, project, rules, looks_up, run).await?;
+        let mut worked = settled.all;
         worked.schema_version = active.stream_version;
         worked.counts.unchanged += passed.len() as u64;
         worked.known.extend(passed.values().map(|row| row.stream));
+        worked.known.extend(settled.holders);
         self.mark(&mut worked, &passed).await?;
         if let (Some(field), Some(pending), false) =
-            (&voided, &active.pending, self.run.state.dry_run)
+            (&settled.voided, &active.pending, self.run.state.dry_run)
         {
             let id = pending.preparation_id;
             worked.void = directory
@@ -203,6 +205,7 @@ impl Desk {
             on_conflict: self.connection.settings.on_conflict,
             at: self.directory.now(),
             taken,
+            asked: HashSet::new(),
         }
     }
 

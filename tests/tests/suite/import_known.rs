@@ -119,6 +119,37 @@ async fn what_is_known_goes_with_the_customer_and_never_hides_a_change() {
     assert_eq!(known(&mut superuser).await, 2);
 }
 
+/// A value that a later row of the same customer takes back reaches no append; whoever has it may be in no row, or in one that is
+/// passed over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_of_somebody_else_is_refused_to_a_row_that_a_later_one_takes_back() {
+    let (server, mut superuser) = start().await;
+    let client = project(&server, "p").await;
+    let import = async |rows: &str| {
+        let csv = format!("customer_user_id,email,note\n{rows}");
+        counts(&import_text(&client, &csv, json!({})).await)
+    };
+    let file = "a,a@example.org,x\nb,b@example.org,y\n";
+    assert_eq!(import(file).await, [2, 0, 0, 0, 0]);
+    let taken_back = "b,a@example.org,y\nb,b@example.org,y\n";
+    assert_eq!(import(taken_back).await, [0, 0, 1, 0, 1]);
+    let known = known(&mut superuser).await;
+    assert_eq!(
+        (
+            import(&format!("a,a@example.org,x\n{taken_back}")).await,
+            known
+        ),
+        ([0, 0, 2, 0, 1], 2)
+    );
+    // Where nobody has it, or the one who had it gave it up before, it is a value like any other.
+    assert_eq!(
+        import("b,c@example.org,y\nb,b@example.org,y\n").await,
+        [0, 2, 0, 0, 0]
+    );
+    let given_up = format!("a,d@example.org,x\n{taken_back}");
+    assert_eq!(import(&given_up).await, [0, 3, 0, 0, 0]);
+}
+
 fn one_of<const MANY: usize>(random: &mut StdRng, of: [&'static str; MANY]) -> &'static str {
     of[random.random_range(0..MANY)]
 }
