@@ -288,9 +288,6 @@ fn change_owners(
     if takes().chain(gives()).next().is_none() {
         return Ok(());
     }
-    let held = person.base.claims();
-    let passed = gives().filter(|claim| !held.contains(claim)).cloned();
-    let passed: Vec<Claim> = passed.collect();
     let known = owners.all();
     for claim in takes() {
         if known.get(claim).is_none_or(|owner| *owner == person.stream) {
@@ -325,7 +322,12 @@ fn change_owners(
             known.remove(claim);
         }
     }
-    owners.passing.extend(passed);
+    // The first row that changes somebody gives up only what the log has.
+    if person.current.is_some() {
+        let base = person.base.claims();
+        let passed = gives().filter(|claim| !base.contains(claim)).cloned();
+        owners.passing.extend(passed);
+    }
     Ok(())
 }
 

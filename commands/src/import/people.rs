@@ -206,13 +206,12 @@ pub(crate) async fn settle<T: Send + 'static>(
     directory: &Directory,
     project: &Project,
     mut rules: Rules,
-    looks_up: bool,
-    mut run: impl FnMut(&Rules, bool) -> Result<Decided<T>, CommandError> + Send + 'static,
+    mut run: impl FnMut(&Rules) -> Result<Decided<T>, CommandError> + Send + 'static,
 ) -> Result<Settled<T>, CommandError> {
     let mut voided = None;
     loop {
         let ran = tokio::task::spawn_blocking(move || {
-            let decided = run(&rules, looks_up);
+            let decided = run(&rules);
             (run, rules, decided)
         });
         let decided;

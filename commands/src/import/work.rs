@@ -171,9 +171,9 @@ impl Bench {
             named,
             people,
         };
-        let run = move |rules: &Rules, looks_up| task.run(rules, looks_up);
+        let run = move |rules: &Rules| task.run(rules, looks_up);
         let (directory, project) = (&self.directory, &self.project);
-        let settled = settle(directory, project, rules, looks_up, run).await?;
+        let settled = settle(directory, project, rules, run).await?;
         let mut worked = settled.all;
         worked.tally.counts.unchanged += passed.len() as u64;
         worked.known.extend(passed.values());

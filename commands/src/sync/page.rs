@@ -158,9 +158,9 @@ impl Desk {
             owners,
             people,
         };
-        let run = move |rules: &Rules, looks_up| task.run(rules, looks_up);
+        let run = move |rules: &Rules| task.run(rules, looks_up);
         let (directory, project) = (&self.directory, &self.project);
-        let settled = settle(directory, project, rules, looks_up, run).await?;
+        let settled = settle(directory, project, rules, run).await?;
         let mut worked = settled.all;
         worked.schema_version = active.stream_version;
         worked.counts.unchanged += passed.len() as u64;

@@ -70,6 +70,8 @@ type Attempt = Result<(), Trouble>;
 struct Look<'a> {
     asked: &'a Asked<'a>,
     project: &'a Project,
+    /// The number of the channel, where anybody has something on it.
+    channel: Option<u16>,
     key: Key,
     position: i64,
 }
@@ -104,10 +106,23 @@ impl Memory {
             if gate % 2 == 1 || !project.answers(asked.schema) {
                 return false;
             }
+            let identity = asked.identity;
+            let channel = project.channel(&identity.channel);
+            let id = &identity.external_user_id;
+            let key = channel
+                .and_then(|channel| project.keys(channel))
+                .map_or_else(
+                    || {
+                        self.hashes
+                            .identity(asked.project_no, &identity.channel, id)
+                    },
+                    |keys| keys.key(id),
+                );
             let look = Look {
                 asked,
                 project,
-                key: self.key(project, asked),
+                channel,
+                key,
                 position,
             };
             match self.attempt(&look, found) {
@@ -119,18 +134,6 @@ impl Memory {
             }
         }
         false
-    }
-
-    /// What stands for an identity.
-    fn key(&self, project: &Project, asked: &Asked<'_>) -> Key {
-        let (channel, id) = (
-            asked.identity.channel.as_str(),
-            &asked.identity.external_user_id,
-        );
-        project.keys(channel).map_or_else(
-            || self.hashes.identity(asked.project_no, channel, id),
-            |keys| keys.key(id),
-        )
     }
 
     fn attempt(&self, look: &Look<'_>, found: &mut Option<Found>) -> Attempt {
@@ -180,10 +183,10 @@ impl Memory {
         let &Look {
             asked,
             project,
+            channel,
             key,
             position,
         } = look;
-        let channel = project.channel(&asked.identity.channel);
         let is_here = move |thing: &Thing| Some(thing.name) == channel;
         let linked = || {
             let things = record.things();

@@ -97,13 +97,9 @@ impl Project {
         found.map(|(number, _)| number)
     }
 
-    /// What makes keys of the identities of a channel, where anybody has something on it.
-    pub(super) fn keys(&self, channel: &str) -> Option<&Named> {
-        let mut channels = self.channels.iter();
-        channels
-            .find(|known| *known.name == *channel)?
-            .keys
-            .as_ref()
+    /// What makes keys of the identities of the channel with a number.
+    pub(super) fn keys(&self, channel: u16) -> Option<&Named> {
+        self.channels.get(usize::from(channel))?.keys.as_ref()
     }
 
     /// Makes the keys of channels that are new.
