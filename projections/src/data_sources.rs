@@ -8,6 +8,8 @@ use sqlx::{PgPool, Row};
 use crate::QueryError;
 use crate::bucket::bucket;
 use crate::customers::fold::Folded;
+use crate::directory::Directory;
+use crate::runner::Projection as _;
 
 /// One data source of a project.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,14 +44,24 @@ impl DataSourceRow {
 
 /// The data sources of a project that have customers, in order of kind, provider and connection.
 pub async fn list(pool: &PgPool, project_no: i32) -> Result<Vec<DataSourceRow>, QueryError> {
-    Ok(list_with_size(pool, project_no).await?.0)
+    Ok(overview(pool, project_no, Directory::NAME).await?.sources)
 }
 
-/// The same, and about how many customers all projects of the cell have; -1 where Postgres does not know yet.
-pub(crate) async fn list_with_size(
+/// Data sources of a project, and what lists of its customers depend on besides.
+pub(crate) struct Overview {
+    pub(crate) sources: Vec<DataSourceRow>,
+    /// About how many customers all projects of the cell have; -1 where Postgres does not know yet, or there is no data source.
+    pub(crate) cell: f32,
+    /// Where the projection was that was asked about.
+    pub(crate) position: i64,
+}
+
+/// The data sources of a project that have customers, and where a projection is.
+pub(crate) async fn overview(
     pool: &PgPool,
     project_no: i32,
-) -> Result<(Vec<DataSourceRow>, f32), QueryError> {
+    projection: &str,
+) -> Result<Overview, QueryError> {
     let rows = sqlx::query(
         "SELECT source_kind,
                 source_provider,
@@ -57,20 +69,21 @@ pub(crate) async fn list_with_size(
                 count,
                 enabled_count,
                 last_upserted_at,
-                (SELECT reltuples FROM pg_class WHERE oid = to_regclass('view_customer_search')) AS size
+                (SELECT reltuples FROM pg_class WHERE oid = to_regclass('view_customer_search')) AS size,
+                (SELECT position FROM log_checkpoints WHERE name = $2) AS position
            FROM view_data_sources
           WHERE project_no = $1
             AND count > 0
           ORDER BY source_kind, source_provider, source_connection",
     )
     .bind(project_no)
+    .bind(projection)
     .fetch_all(pool)
     .await?;
-    let size: Option<f32> = rows
-        .first()
-        .map(|row| row.try_get("size"))
-        .transpose()?
-        .flatten();
+    let (size, position): (Option<f32>, Option<i64>) = match rows.first() {
+        Some(row) => (row.try_get("size")?, row.try_get("position")?),
+        None => (None, None),
+    };
     let sources = rows
         .iter()
         .map(|row| {
@@ -86,7 +99,11 @@ pub(crate) async fn list_with_size(
             })
         })
         .collect::<Result<_, QueryError>>()?;
-    Ok((sources, size.unwrap_or(-1.0)))
+    Ok(Overview {
+        sources,
+        cell: size.unwrap_or(-1.0),
+        position: position.unwrap_or_default(),
+    })
 }
 
 /// The differences of a page, an array a column.

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::audit::Audit;
+use crate::customers::Totals;
 use crate::directory::Directory;
 use crate::erasures::Erasures;
 use crate::parked;
@@ -40,6 +41,7 @@ struct Inner {
     search: Arc<Shared>,
     audit: Arc<Shared>,
     erasures: Option<Arc<Shared>>,
+    totals: Totals,
 }
 
 impl Projections {
@@ -121,6 +123,7 @@ impl Projections {
             search,
             audit,
             erasures,
+            totals: Totals::default(),
         }));
         let measured = projections.clone();
         tracker.spawn(async move { measured.measure(stop).await });
@@ -145,6 +148,11 @@ impl Projections {
     /// What the read tables are reached with.
     pub fn pool(&self) -> &sqlx::PgPool {
         self.0.cell.pool()
+    }
+
+    /// What lists of customers have counted.
+    pub fn totals(&self) -> &Totals {
+        &self.0.totals
     }
 
     /// The last position that can be read; -1 before the first look.

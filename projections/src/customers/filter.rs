@@ -125,6 +125,21 @@ impl Filter {
             .collect()
     }
 
+    /// Whether search rows decide who passes.
+    pub(crate) fn searches(&self) -> bool {
+        self.term().is_some() || !self.fields.is_empty()
+    }
+
+    /// What stands for those who pass, in whatever order.
+    pub(crate) fn set(&self, project_no: i32) -> i64 {
+        let set = Self {
+            sort: Sort::default(),
+            descending: false,
+            ..self.clone()
+        };
+        set.fingerprint(project_no)
+    }
+
     /// What a cursor must have been made for.
     pub(crate) fn fingerprint(&self, project_no: i32) -> i64 {
         let mut hash = Sha256::new();

@@ -2,18 +2,23 @@
 //!
 //! Source and switch filters and every order are index walks with totals from the counts. A search or value filter is
 //! *frequent* or *rare*: a walk in the wanted order finds frequent matches at once; where it does not, an index gives the
-//! whole set if it has at most 10,000 rows, which are then sorted here; a set that is larger and yet not met is walked to.
+//! whole set if it has at most 10,000 rows, which are then sorted here; a set that is larger and yet not met is walked to, and
+//! is known to be larger for a while ([`Totals`]).
 //! Restricted to so few customers, all of them are looked at instead.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 use super::filter::{Cursor, Filter, Key};
-use super::shape::{BOUND, Shape, Sizes, Term};
+use super::shape::{BOUND, MOST, Shape, Sizes, Term};
 use super::statements::{Driver, SAMPLE};
+use super::totals::Totals;
 use super::{CustomerRow, get_many, parts};
 use crate::QueryError;
 use crate::data_sources;
+use crate::directory::Directory;
+use crate::runner::Projection as _;
+use crate::search::Search;
 
 /// Rows that the first walk looks at, where it reads what it tests (about 0.5 µs each).
 const FIRST_WALK: i64 = 1_000;
@@ -39,23 +44,35 @@ pub struct CustomerPage {
     pub next_cursor: Option<Cursor>,
 }
 
-/// A page of a project's customers.
+/// A page of a project's customers. `totals` are those of this server.
 ///
 /// # Errors
 /// [`QueryError::InvalidCursor`] where the cursor is of another list.
 pub async fn list(
     pool: &PgPool,
+    totals: &Totals,
     project_no: i32,
     filter: &Filter,
 ) -> Result<CustomerPage, QueryError> {
     let mut list = List::new(pool, project_no, filter).await?;
+    let set = filter.set(project_no);
+    list.is_beyond = !filter.count_exact && totals.is_beyond(set, list.position);
     let (keys, known) = list.keys().await?;
     let mut page = list.page(keys).await?;
-    match list.total(known).await? {
-        total if total > BOUND && !filter.count_exact && list.shape.narrows() => {
-            page.total_at_least = Some(BOUND);
-        }
-        total => page.total = Some(total),
+    if list.is_beyond {
+        page.total_at_least = Some(BOUND);
+        return Ok(page);
+    }
+    let total = list.total(known).await?;
+    let is_beyond = total > BOUND && list.shape.narrows();
+    if is_beyond {
+        let position = position(pool, filter).await?;
+        totals.keep(set, total, list.position, position);
+    }
+    if is_beyond && !filter.count_exact {
+        page.total_at_least = Some(BOUND);
+    } else {
+        page.total = Some(total);
     }
     Ok(page)
 }
@@ -71,13 +88,31 @@ pub(super) async fn rows(
     list.page(keys).await
 }
 
+/// The projection whose table decides who passes.
+fn decides(filter: &Filter) -> &'static str {
+    if filter.searches() {
+        Search::NAME
+    } else {
+        Directory::NAME
+    }
+}
+
+/// Where that projection is now.
+async fn position(pool: &PgPool, filter: &Filter) -> Result<i64, QueryError> {
+    let position = sqlx::query_scalar("SELECT position FROM log_checkpoints WHERE name = $1")
+        .bind(decides(filter))
+        .fetch_optional(pool)
+        .await?;
+    Ok(position.unwrap_or_default())
+}
+
 /// What finding the keys told about the total.
 #[derive(Clone, Copy)]
 pub(super) enum Known {
     /// It is this.
     Total(i64),
-    /// It is more than [`BOUND`].
-    Beyond,
+    /// It is more than [`BOUND`]: at least this.
+    Beyond(i64),
     /// The index finds too many to tell how many of them pass.
     Crowded,
     /// Of so many rows looked at, so many passed.
@@ -96,6 +131,10 @@ pub(super) struct List<'a> {
     project: i64,
     /// Customers in the buckets that pass.
     pub(super) bucketed: i64,
+    /// Where the projection was that decides who passes.
+    position: i64,
+    /// Whether more than [`BOUND`] pass for sure.
+    is_beyond: bool,
     offset: i64,
     /// One more than the page has, to see whether the list goes on.
     wanted: i64,
@@ -113,15 +152,17 @@ impl<'a> List<'a> {
             .as_ref()
             .map(|cursor| cursor.key(fingerprint).cloned())
             .transpose()?;
-        let (sources, cell) = data_sources::list_with_size(pool, project_no).await?;
-        let (buckets, counts): (Vec<i64>, Vec<i64>) =
-            filter.buckets(project_no, &sources).into_iter().unzip();
-        let project = sources.iter().map(|source| source.count).sum();
+        let known = data_sources::overview(pool, project_no, decides(filter)).await?;
+        let (buckets, counts): (Vec<i64>, Vec<i64>) = filter
+            .buckets(project_no, &known.sources)
+            .into_iter()
+            .unzip();
+        let project = known.sources.iter().map(|source| source.count).sum();
         let bucketed = counts.iter().sum();
         let sizes = Sizes {
             buckets: bucketed,
             project,
-            cell,
+            cell: known.cell,
         };
         let page = if after.is_some() {
             1
@@ -136,6 +177,8 @@ impl<'a> List<'a> {
             after,
             project,
             bucketed,
+            position: known.position,
+            is_beyond: false,
             offset: i64::from(page - 1) * i64::from(filter.page_size),
             wanted: i64::from(filter.page_size) + 1,
         })
@@ -175,7 +218,7 @@ impl<'a> List<'a> {
         if self.shape.searches()
             && self.shape.restricted
             && self.bucketed <= BOUND
-            && let Some(matched) = self.candidates(Driver::Buckets).await?
+            && let Candidates::All(matched) = self.candidates(Driver::Buckets).await?
         {
             return Ok(self.slice(matched));
         }
@@ -206,11 +249,13 @@ impl<'a> List<'a> {
         if self.is_filled(&walk) {
             return Ok((self.cut(walk.found), known));
         }
-        if let Some(driver) = self.driver() {
+        if let Some(driver) = self.driver().filter(|_| !self.is_beyond) {
             match self.candidates(driver).await? {
-                Some(matched) => return Ok(self.slice(matched)),
-                None if self.driver_is_all(driver) => known = Known::Beyond,
-                None => known = Known::Crowded,
+                Candidates::All(matched) => return Ok(self.slice(matched)),
+                Candidates::Many(found) if self.driver_is_all(driver) => {
+                    known = Known::Beyond(found);
+                }
+                Candidates::Many(_) => known = Known::Crowded,
             }
         }
         if self.shape.walks_starts() {
@@ -269,8 +314,8 @@ impl<'a> List<'a> {
         Ok(())
     }
 
-    /// What passes of the rows that an index finds; `None` where it finds more than [`BOUND`].
-    async fn candidates(&mut self, driver: Driver) -> Result<Option<Vec<Key>>, QueryError> {
+    /// What passes of the rows that an index finds.
+    async fn candidates(&mut self, driver: Driver) -> Result<Candidates, QueryError> {
         if driver == Driver::Index {
             self.choose_parts().await?;
         }
@@ -281,14 +326,14 @@ impl<'a> List<'a> {
             .bind(query, None, 0, 0, 0)
             .fetch_all(self.pool)
             .await?;
-        if found.first().is_some_and(|(found, ..)| *found > BOUND) {
-            return Ok(None);
+        if let Some((found, ..)) = found.first()
+            && *found > BOUND
+        {
+            return Ok(Candidates::Many(*found));
         }
-        Ok(Some(
-            found
-                .into_iter()
-                .map(|(_, at, id)| Key { at: at.into(), id })
-                .collect(),
+        let keys = found.into_iter();
+        Ok(Candidates::All(
+            keys.map(|(_, at, id)| Key { at: at.into(), id }).collect(),
         ))
     }
 
@@ -377,21 +422,22 @@ impl<'a> List<'a> {
             .collect())
     }
 
-    /// How many pass: exact, or [`BOUND`] + 1 where more do and nobody asked for all.
+    /// How many pass: exact, or at least so many where they are more than [`BOUND`] and nobody asked for all.
     pub(super) async fn total(&mut self, known: Known) -> Result<i64, QueryError> {
         let share = match known {
             Known::Total(total) => return Ok(total),
             _ if self.filter.count_exact => return self.count_all(i64::MAX).await,
-            Known::Beyond => return Ok(BOUND + 1),
-            Known::Crowded => return self.count_all(BOUND + 1).await,
+            Known::Beyond(found) => return Ok(found),
+            Known::Crowded => return self.count_all(MOST).await,
             // The walk was through those in the buckets.
             Known::Share { walked, hits } => {
                 as_share(hits, walked) * as_share(self.bucketed, self.project)
             }
         };
         if self.shape.is_start() {
-            if self.count(&Shape::count_starts(), 0).await? > BOUND {
-                return Ok(BOUND + 1);
+            let counted = self.count(&Shape::count_starts(), 0).await?;
+            if counted > BOUND {
+                return Ok(counted);
             }
         } else if self.shape.searches() && share >= FREQUENT {
             // Half as many again as should do.
@@ -410,12 +456,14 @@ impl<'a> List<'a> {
             && driver != Driver::Index
         {
             match self.candidates(driver).await? {
-                Some(matched) => return Ok(i64::try_from(matched.len()).unwrap_or(i64::MAX)),
-                None if self.driver_is_all(driver) => return Ok(BOUND + 1),
-                None => {}
+                Candidates::All(matched) => {
+                    return Ok(i64::try_from(matched.len()).unwrap_or(i64::MAX));
+                }
+                Candidates::Many(found) if self.driver_is_all(driver) => return Ok(found),
+                Candidates::Many(_) => {}
             }
         }
-        self.count_all(BOUND + 1).await
+        self.count_all(MOST).await
     }
 
     async fn count_all(&mut self, limit: i64) -> Result<i64, QueryError> {
@@ -435,6 +483,14 @@ impl<'a> List<'a> {
             .await?
             .0)
     }
+}
+
+/// What an index finds.
+enum Candidates {
+    /// The keys of those that pass, where it finds at most [`BOUND`] rows.
+    All(Vec<Key>),
+    /// It finds at least so many, which are more.
+    Many(i64),
 }
 
 /// A walk in the wanted order.

@@ -13,6 +13,7 @@ mod parts;
 mod shape;
 mod statements;
 pub mod synced;
+mod totals;
 pub(crate) mod write;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ pub use history::{AsOf, Changed, HistoryEntry, history, record_as_of};
 pub use list::{CustomerPage, list};
 pub use matching::{Matching, matching};
 pub(crate) use shape::escape;
+pub use totals::Totals;
 
 use crate::QueryError;
 

@@ -9,8 +9,11 @@ use super::filter::{Filter, Key, Sort};
 use crate::bucket::exact;
 use crate::search::start;
 
-/// The most rows that are counted and the largest set that is sorted in memory.
+/// The largest total that is told without being asked for, and the largest set that is sorted in memory.
 pub(super) const BOUND: i64 = 10_000;
+/// The most rows that are counted where there are more than [`BOUND`]: the count is known to be beyond it for as many events as
+/// it is.
+pub(super) const MOST: i64 = BOUND + 1_000;
 
 /// The most buckets that the search index looks up, once each.
 const INDEXED_BUCKETS: usize = 8;

@@ -5,7 +5,7 @@
 //! look-ups sit in `LATERAL` sub-queries with `OFFSET 0`, which the planner must take row by row.
 
 use super::filter::Sort;
-use super::shape::{BOUND, Shape};
+use super::shape::{BOUND, MOST, Shape};
 
 /// The index that candidates come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,13 +141,13 @@ impl Shape {
         )
     }
 
-    /// What an index finds, at most 10,001 rows: how many it found, and the keys of those that pass. Where it found more
-    /// than 10,000 there is one row only, for the number.
+    /// What an index finds, at most [`MOST`] rows: how many it found, and the keys of those that pass. Where it found more
+    /// than [`BOUND`] there is one row only, for the number.
     ///
     /// The set is materialised without a limit, so the planner counts with all of it and takes the index; the executor
     /// stops at the limit all the same.
     pub(super) fn candidates(&self, driver: Driver) -> String {
-        let limit = BOUND + 1;
+        let limit = MOST;
         let found = match driver {
             Driver::Buckets => format!(
                 "SELECT {} AS at, s.customer_user_id, {} AND {} AS hit
@@ -203,7 +203,7 @@ impl Shape {
         )
     }
 
-    /// The larger of how many ids and how many names start with the term, each to 10,001; names are not looked at where the
+    /// The larger of how many ids and how many names start with the term, each to [`MOST`]; names are not looked at where the
     /// ids are enough.
     pub(super) fn count_starts() -> String {
         let range = |column: &str| {
@@ -214,8 +214,7 @@ impl Shape {
                            WHERE s.{column} >= $4
                              AND s.{column} < $5
                            ORDER BY s.{column}
-                           LIMIT {}) r)",
-                BOUND + 1
+                           LIMIT {MOST}) r)"
             )
         };
         format!(
@@ -281,7 +280,7 @@ impl Shape {
         )
     }
 
-    /// Counts hits among the first $10 rows in some order, to 10,001.
+    /// Counts hits among the first $10 rows in some order, to [`MOST`].
     pub(super) fn count_walk(&self) -> String {
         format!(
             "SELECT count(*)
@@ -291,7 +290,7 @@ impl Shape {
                               WHERE {}
                               LIMIT $10) k
                       WHERE {} AND {}
-                      LIMIT {}) hits",
+                      LIMIT {MOST}) hits",
             // A range of places reads page after page, but of all projects.
             if self.index.by_project {
                 "s.project_no = $1 ORDER BY s.customer_user_id"
@@ -300,7 +299,6 @@ impl Shape {
             },
             self.search_test("k"),
             self.plain_test("k"),
-            BOUND + 1
         )
     }
 

@@ -381,3 +381,58 @@ async fn updated_since_shows_what_moved_and_nothing_else() {
     );
     assert_eq!(same["version"], 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_ten_thousand_are_told_only_as_long_as_there_are_so_many() {
+    let server = Server::start().await.expect("a server");
+    let client = Client::of_project(&server, "beyond")
+        .await
+        .expect("a client");
+    let rows = (0..10_060).map(|number| format!("c{number:05},Person {number},red\n"));
+    let csv: String = ["customer_user_id,full_name,team\n".to_owned()]
+        .into_iter()
+        .chain(rows)
+        .collect();
+    let started = client.import("", csv).await;
+    client.import_ended(&started.ok()["import_id"]).await;
+    let lists = [
+        json!({"search": "person"}),
+        json!({"fields": {"team": "red"}}),
+        json!({"search": "person", "sort": "updated_at", "order": "desc"}),
+        json!({"search": "person", "enabled_only": true, "fields": {"team": "red"}}),
+    ];
+    let mut position = client.head().await;
+    for (left, first) in [(10_060, 0), (10_020, 40), (9_980, 80), (10_020, 40)] {
+        let items = (0..80)
+            .map(|number| {
+                let is_gone = number < first;
+                json!({
+                    "customer_user_id": format!("c{number:05}"),
+                    "profile": {
+                        "full_name": if is_gone { "Nobody".to_owned() } else { format!("Person {number}") },
+                        "team": if is_gone { "blue" } else { "red" },
+                    },
+                })
+            })
+            .collect();
+        position = position.max(client.upsert_all(items).await);
+        for list in lists.iter().chain(&lists) {
+            let page = client.list_at(list.clone(), position).await;
+            let told = (&page["total"], &page["total_at_least"]);
+            if left > 10_000 {
+                assert_eq!(told, (&Value::Null, &json!(10_000)), "{list} of {left}");
+            } else {
+                assert_eq!(told, (&json!(left), &Value::Null), "{list} of {left}");
+            }
+            let next = page["next_cursor"].clone();
+            let mut second = list.clone();
+            second["cursor"] = next;
+            let second = client.list_at(second, position).await;
+            assert_eq!(ids(&second).len(), 25, "{list}: the page behind the first");
+            assert!(
+                ids(&page).iter().all(|id| !ids(&second).contains(id)),
+                "{list}"
+            );
+        }
+    }
+}

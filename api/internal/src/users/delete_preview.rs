@@ -117,7 +117,8 @@ pub(crate) async fn handler(
         count_exact: true,
         ..filter
     };
-    let found = customers::list(cell.pool(), project.no, &filter).await?;
+    let totals = app.projections().totals();
+    let found = customers::list(cell.pool(), totals, project.no, &filter).await?;
     let sample = found.rows.into_iter();
     let sample = sample.map(|row| Record::of_row(row, &schema));
     let total = u64::try_from(found.total.unwrap_or_default()).unwrap_or_default();

@@ -148,7 +148,8 @@ pub(crate) async fn handler(
     let Some(project) = project else {
         return Ok(respond::ok(&Page::<Record>::empty(page, page_size)));
     };
-    let found = customers::list(cell.pool(), project.no, &filter).await?;
+    let totals = app.projections().totals();
+    let found = customers::list(cell.pool(), totals, project.no, &filter).await?;
     let items = found
         .rows
         .into_iter()
