@@ -10,7 +10,7 @@ use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
 use crate::clock::{Clock, Ids};
-use crate::schema::ActiveSchema;
+use crate::schema::KnownSchema;
 use crate::sightings::Sightings;
 use crate::sync::Syncing;
 use crate::{AuditMode, CommandError, Context, UnmatchedLimits};
@@ -100,7 +100,7 @@ struct Shared {
     limits: Limits,
     sightings: Arc<Sightings>,
     streams_by_id: Mutex<LruCache<IdKey, Uuid>>,
-    schemas: Mutex<LruCache<i32, Arc<ActiveSchema>>>,
+    schemas: Mutex<LruCache<i32, KnownSchema>>,
     syncing: OnceLock<Syncing>,
     job_started: Notify,
     job_ended: watch::Sender<Option<Uuid>>,
@@ -172,8 +172,8 @@ impl Directory {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Compiled schemas by project.
-    pub(crate) fn schemas(&self) -> MutexGuard<'_, LruCache<i32, Arc<ActiveSchema>>> {
+    /// Compiled schemas by project, and when each was looked at.
+    pub(crate) fn schemas(&self) -> MutexGuard<'_, LruCache<i32, KnownSchema>> {
         self.shared
             .schemas
             .lock()

@@ -20,7 +20,7 @@ impl Directory {
     ) -> Result<Vec<Problem>, CommandError> {
         let active = self
             .cell()
-            .load::<ProjectSchema>(project, project.schema_stream)
+            .load_fresh::<ProjectSchema>(project, project.schema_stream)
             .await?;
         let wanted = definition.clone().normalised();
         let voided = active.state.pending.as_ref().filter(|pending| {

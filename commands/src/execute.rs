@@ -25,8 +25,14 @@ impl Directory {
         decide: impl Fn(&A) -> Result<Vec<A::Event>, CommandError> + Send,
     ) -> Result<Applied<A>, CommandError> {
         for _ in 0..DECISIONS {
-            let before = self.cell().load::<A>(project, stream).await?;
-            let events = decide(&before.state)?;
+            let mut before = self.cell().load::<A>(project, stream).await?;
+            let mut decided = decide(&before.state);
+            // An append would notice a stale memory; a refusal or "nothing changed" must ask the log first.
+            if before.from_cache && decided.as_ref().map_or(true, Vec::is_empty) {
+                before = self.cell().load_fresh::<A>(project, stream).await?;
+                decided = decide(&before.state);
+            }
+            let events = decided?;
             if events.is_empty() {
                 return Ok(Applied::unchanged(before.into_state()));
             }

@@ -132,9 +132,10 @@ impl Directory {
             if !job.state.is_running() {
                 return Ok(Ran::Ended);
             }
+            // The schema was told of the job when that began, maybe by another server.
             let active = self
                 .cell()
-                .load::<ProjectSchema>(project, project.schema_stream)
+                .load_fresh::<ProjectSchema>(project, project.schema_stream)
                 .await?;
             let is_wanted = active.state.pending.as_ref().is_some_and(|pending| {
                 pending.preparation_id == id && pending.status == PendingStatus::Running
@@ -276,7 +277,7 @@ impl Directory {
 
     /// Brings customers who were registered while a schema took effect on an empty project in line with it.
     pub(crate) async fn claim_late_comers(&self, project: &Project) -> Result<(), CommandError> {
-        let active = self.active_schema(project).await?;
+        let active = self.present_schema(project).await?;
         if active.schema.unique_fields().next().is_none() {
             return Ok(());
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use roster_domain::Timestamp;
 use roster_domain::customer::{Customer, Tagging, Upsert};
@@ -12,7 +13,7 @@ use roster_domain::schema::{
 };
 use roster_domain::stream::claim_kind;
 use roster_domain::value::{SmolStr, Value};
-use roster_store::{ChunkVerdict, Project, Verdict};
+use roster_store::{ChunkVerdict, Loaded, Project, TRUSTED, Verdict};
 use uuid::Uuid;
 
 use crate::authority::Operation;
@@ -49,6 +50,9 @@ pub(crate) struct PendingSchema {
     /// The fields whose claims writes take too.
     pub(crate) unique: Arc<[String]>,
 }
+
+/// What was active when it was looked at.
+pub(crate) type KnownSchema = (Arc<ActiveSchema>, Instant);
 
 impl ActiveSchema {
     /// The upsert that changes these values of a customer and nothing else.
@@ -128,21 +132,51 @@ impl From<SchemaRefusal> for CommandError {
 }
 
 impl Directory {
-    /// The schema that commands on a project decide by, from the log's own stream.
+    /// The schema that commands on a project decide by, from the log's own stream: of a second ago at most. A command that
+    /// is appended says which one it was decided by; what is refused or done without an append may need the present one.
     pub async fn active_schema(
+        &self,
+        project: &Project,
+    ) -> Result<Arc<ActiveSchema>, CommandError> {
+        let stream = project.schema_stream;
+        let known = self.schemas().get(&project.no).cloned();
+        // The default schema has no stream that could be remembered.
+        if let Some((known, at)) = known
+            && known.stream_version == 0
+            && at.elapsed() <= TRUSTED
+            && self.cell().load_cached::<ProjectSchema>(stream).is_none()
+        {
+            return Ok(known);
+        }
+        let loaded = self.cell().load::<ProjectSchema>(project, stream).await?;
+        self.compiled(project, &loaded)
+    }
+
+    /// The schema as the log has it now.
+    pub(crate) async fn present_schema(
         &self,
         project: &Project,
     ) -> Result<Arc<ActiveSchema>, CommandError> {
         let loaded = self
             .cell()
-            .load::<ProjectSchema>(project, project.schema_stream)
+            .load_fresh::<ProjectSchema>(project, project.schema_stream)
             .await?;
+        self.compiled(project, &loaded)
+    }
+
+    fn compiled(
+        &self,
+        project: &Project,
+        loaded: &Loaded<ProjectSchema>,
+    ) -> Result<Arc<ActiveSchema>, CommandError> {
         let known = self.schemas().get(&project.no).cloned();
-        if let Some(known) = known.filter(|known| known.stream_version == loaded.version) {
-            return Ok(known);
-        }
-        let active = Arc::new(ActiveSchema::of(&loaded.state, loaded.version)?);
-        self.schemas().put(project.no, Arc::clone(&active));
+        let known = known.filter(|(known, _)| known.stream_version == loaded.version);
+        let active = match known {
+            Some((known, _)) => known,
+            None => Arc::new(ActiveSchema::of(&loaded.state, loaded.version)?),
+        };
+        let kept = (Arc::clone(&active), Instant::now());
+        self.schemas().put(project.no, kept);
         Ok(active)
     }
 
@@ -282,6 +316,7 @@ impl Directory {
                 ChunkVerdict::Lost(_) => return Ok(Step::Lost),
             }
         };
+        self.schemas().pop(&project.no);
         Ok(if is_started {
             Step::Preparing(preparation_id)
         } else {

@@ -34,7 +34,7 @@ impl Directory {
             .project(&ctx.scope)
             .await?
             .ok_or_else(not_found)?;
-        let schema = self.active_schema(&project).await?;
+        let schema = self.present_schema(&project).await?;
         let id = schema
             .schema
             .canonical_id(customer_user_id)

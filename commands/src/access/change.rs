@@ -56,22 +56,33 @@ impl Directory {
         let mut current = 0;
         let mut duplicate: Option<(Uuid, String)> = None;
         for _ in 0..DECISIONS {
-            let active = self.active_schema(project).await?;
-            let before = self.load_whom(project, &active, whom).await?;
+            let is_voided = duplicate.is_some();
+            let mut active = self.active_schema(project).await?;
+            let mut found = self
+                .decide_change(project, &active, whom, is_voided, &make)
+                .await;
+            // An append would notice a stale memory of the schema; a refusal or "nothing changed" must ask the log first.
+            if found
+                .as_ref()
+                .map_or(true, |(.., events)| events.is_empty())
+            {
+                let present = self.present_schema(project).await?;
+                if present.stream_version != active.stream_version {
+                    active = present;
+                    found = self
+                        .decide_change(project, &active, whom, is_voided, &make)
+                        .await;
+                }
+            }
+            let (before, after, events) = found?;
             current = before.state.version;
-            let mut commands = make(&active, &before.state)?;
             let mut others = Vec::new();
             if let Some((preparation_id, field)) = &duplicate {
-                commands = commands
-                    .into_iter()
-                    .map(CustomerCommand::without_pending)
-                    .collect();
                 others.extend(
                     self.void_preparation(project, meta, *preparation_id, field)
                         .await?,
                 );
             }
-            let (after, events) = decided(&before.state, &commands)?;
             let mut changed = Changed {
                 active: Arc::clone(&active),
                 stream: before.stream,
@@ -96,6 +107,25 @@ impl Directory {
             }
         }
         Err(CommandError::VersionConflict { current })
+    }
+
+    /// The customer, and what the commands that `make` finds come to; without a pending schema where that was voided.
+    async fn decide_change(
+        &self,
+        project: &Project,
+        active: &ActiveSchema,
+        whom: Whom<'_>,
+        is_voided: bool,
+        make: &(impl Fn(&ActiveSchema, &Customer) -> Result<Vec<CustomerCommand>, CommandError> + Send),
+    ) -> Result<(Loaded<Customer>, Customer, Vec<CustomerEvent>), CommandError> {
+        let before = self.load_whom(project, active, whom).await?;
+        let mut commands = make(active, &before.state)?;
+        if is_voided {
+            let unpended = commands.into_iter().map(CustomerCommand::without_pending);
+            commands = unpended.collect();
+        }
+        let (after, events) = decided(&before.state, &commands)?;
+        Ok((before, after, events))
     }
 
     async fn load_whom(

@@ -1,8 +1,10 @@
 //! Find a customer by a value that only one customer has.
 
 use roster_domain::Problem;
+use roster_domain::schema::Schema;
 use roster_domain::stream::Claim;
 use roster_domain::value::Input;
+use roster_store::Project;
 use uuid::Uuid;
 
 use crate::authority::Operation;
@@ -41,10 +43,27 @@ impl Directory {
             return Ok(None);
         };
         let active = self.active_schema(&project).await?;
-        let schema = &active.schema;
+        let found = self.holder_by(&project, &active.schema, &by).await;
+        if matches!(found, Ok(Some(_))) {
+            return found;
+        }
+        // No append would notice a stale memory.
+        let present = self.present_schema(&project).await?;
+        if present.stream_version == active.stream_version {
+            return found;
+        }
+        self.holder_by(&project, &present.schema, &by).await
+    }
+
+    async fn holder_by(
+        &self,
+        project: &Project,
+        schema: &Schema,
+        by: &FindBy,
+    ) -> Result<Option<Uuid>, CommandError> {
         let claim = match by {
             FindBy::Id(id) => {
-                Claim::customer_id(&schema.canonical_id(&id).map_err(CommandError::invalid)?)
+                Claim::customer_id(&schema.canonical_id(id).map_err(CommandError::invalid)?)
             }
             FindBy::Field(name, input) => {
                 let is_id = name == schema.primary_key();
@@ -56,7 +75,7 @@ impl Directory {
                         message,
                     )));
                 }
-                let value = schema.read_value(&name, &input).map_err(|problem| {
+                let value = schema.read_value(name, input).map_err(|problem| {
                     CommandError::invalid(Problem {
                         loc: vec![name.clone()],
                         ..problem
@@ -64,11 +83,11 @@ impl Directory {
                 })?;
                 match value {
                     Some(value) if is_id => Claim::customer_id(value.as_text()),
-                    Some(value) => Claim::unique_value(&name, value.as_text()),
+                    Some(value) => Claim::unique_value(name, value.as_text()),
                     None => return Ok(None),
                 }
             }
         };
-        Ok(self.cell().holder(&project, &claim).await?)
+        Ok(self.cell().holder(project, &claim).await?)
     }
 }

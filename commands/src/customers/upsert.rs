@@ -36,7 +36,7 @@ impl Directory {
     ) -> Result<Applied<Upserted>, CommandError> {
         ctx.authorise(Operation::UpsertCustomer)?;
         let project = self.writable(ctx).await?;
-        self.upsert(&project, &ctx.meta(), &input, None).await
+        self.upsert(&project, &ctx.meta(), &input, None, None).await
     }
 
     /// Creates or changes at most 500 customers, with a verdict each. Items that name one customer apply in order.
@@ -58,7 +58,7 @@ impl Directory {
             )));
         }
         let project = self.writable(ctx).await?;
-        let active = self.active_schema(&project).await?;
+        let active = self.present_schema(&project).await?;
         let mut groups: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (index, input) in inputs.iter().enumerate() {
             // An item without a usable id stands alone: its own upsert will say what is wrong.
@@ -71,7 +71,7 @@ impl Directory {
             .load_holders::<Customer>(&project, claim_kind::CUSTOMER_ID, &claims)
             .await?;
         let meta = ctx.meta();
-        let (project, meta, inputs) = (&project, &meta, &inputs);
+        let (project, meta, inputs, active) = (&project, &meta, &inputs, &active);
         let groups = groups
             .into_values()
             .zip(holders)
@@ -84,8 +84,14 @@ impl Directory {
                 for index in indices {
                     verdicts.push((
                         index,
-                        self.upsert(project, meta, &inputs[index], first.take())
-                            .await,
+                        self.upsert(
+                            project,
+                            meta,
+                            &inputs[index],
+                            Some(Arc::clone(active)),
+                            first.take(),
+                        )
+                        .await,
                     ));
                 }
                 verdicts
@@ -113,14 +119,26 @@ impl Directory {
         project: &Project,
         meta: &Meta,
         input: &UpsertInput,
+        mut present: Option<Arc<ActiveSchema>>,
         mut found: Option<Found>,
     ) -> Result<Applied<Upserted>, CommandError> {
         let mut fresh = false;
         let mut current = 0;
         let mut left = DECISIONS;
         while left > 0 {
-            let active = self.active_schema(project).await?;
-            let command = command_of(&active, input, self.now())?;
+            let is_present = fresh || present.is_some();
+            let active = match present.take() {
+                Some(active) => active,
+                None if fresh => self.present_schema(project).await?,
+                None => self.active_schema(project).await?,
+            };
+            let command = match command_of(&active, input, self.now()) {
+                Err(_) if !is_present => {
+                    fresh = true;
+                    continue;
+                }
+                command => command?,
+            };
             let id = command.customer_user_id.clone();
             let Found { loaded, is_fresh } = match found.take() {
                 Some(found) => found,
@@ -131,7 +149,8 @@ impl Directory {
             let command = CustomerCommand::Upsert(command);
             let decided = customer::decide(&before.state, &command);
             // An append would notice a stale memory; a refusal or "nothing changed" must ask the log first.
-            if !is_fresh && !decided.as_ref().is_ok_and(|events| !events.is_empty()) {
+            let is_sure = is_fresh && is_present;
+            if !is_sure && !decided.as_ref().is_ok_and(|events| !events.is_empty()) {
                 fresh = true;
                 continue;
             }

@@ -125,7 +125,7 @@ impl Directory {
         ctx.authorise(Operation::PurgeCustomers)?;
         check_ids(ids)?;
         let project = self.writable(ctx).await?;
-        let active = self.active_schema(&project).await?;
+        let active = self.present_schema(&project).await?;
         let mut seen = HashSet::new();
         // An id that the schema does not allow is one that nobody has.
         let ids: Vec<String> = ids

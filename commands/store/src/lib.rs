@@ -49,6 +49,6 @@ pub use project::Project;
 pub use read::{Recorded, Streams};
 pub use replay::ReplayRepository;
 pub use scan::{Heading, Standing};
-pub use streams::Loaded;
+pub use streams::{Loaded, TRUSTED};
 pub use trace::TRACE;
 pub use vault::{DataKey, Vault, VaultError};

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use lru::LruCache;
 use roster_domain::stream::{Claim, Stream};
@@ -19,6 +20,9 @@ use crate::{Cell, Project, StoreError};
 
 /// The largest sealed snapshot that is kept inline, in bytes (design: 2 KiB keeps the row in its page).
 const LARGEST_SNAPSHOT: usize = 2048;
+/// For so long [`Cell::load`] takes a state that this server wrote or read for the present one: nothing tells it what other
+/// servers write.
+pub const TRUSTED: Duration = Duration::from_secs(1);
 
 /// A stream at a version.
 #[derive(Clone, Debug)]
@@ -104,8 +108,8 @@ pub(crate) struct Cached {
     pub(crate) state: Arc<dyn Any + Send + Sync>,
 }
 
-/// The most recently used streams of a cell.
-pub(crate) struct StreamCache(Mutex<LruCache<Uuid, Cached>>);
+/// The most recently used streams of a cell, and when each was written or read.
+pub(crate) struct StreamCache(Mutex<LruCache<Uuid, (Cached, Instant)>>);
 
 impl StreamCache {
     pub(crate) fn new(streams: usize) -> Self {
@@ -114,10 +118,14 @@ impl StreamCache {
         )))
     }
 
-    fn get<A: Stream + 'static>(&self, stream: Uuid) -> Option<Loaded<A>> {
+    /// A stream as it was so long ago at most.
+    fn get<A: Stream + 'static>(&self, stream: Uuid, within: Duration) -> Option<Loaded<A>> {
         let (version, key, state) = {
             let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let cached = cache.get(&stream)?;
+            let (cached, at) = cache.get(&stream)?;
+            if at.elapsed() > within {
+                return None;
+            }
             (
                 cached.version,
                 cached.key.clone(),
@@ -137,9 +145,9 @@ impl StreamCache {
         let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if cache
             .peek(&stream)
-            .is_none_or(|known| known.version <= cached.version)
+            .is_none_or(|(known, _)| known.version <= cached.version)
         {
-            cache.put(stream, cached);
+            cache.put(stream, (cached, Instant::now()));
         }
     }
 
@@ -168,42 +176,44 @@ impl Cell {
         }
     }
 
-    /// The stream's state, from the cache where it is there; version 0 and a fresh key where the stream does not exist.
+    /// The stream's state, of a second ago at most; version 0 and a fresh key where the stream does not exist.
     pub async fn load<A: Stream + 'static>(
         &self,
         project: &Project,
         stream: Uuid,
     ) -> Result<Loaded<A>, StoreError> {
-        match self.load_cached(stream) {
+        match self.cache().get(stream, TRUSTED) {
             Some(cached) => Ok(cached),
             None => self.load_fresh(project, stream).await,
         }
     }
 
-    /// The stream's state, where it is in the cache.
+    /// The stream's state where it is in the cache, however old.
     pub fn load_cached<A: Stream + 'static>(&self, stream: Uuid) -> Option<Loaded<A>> {
-        self.cache().get(stream)
+        self.cache().get(stream, Duration::MAX)
     }
 
-    /// The stream's state as the database has it now.
+    /// The stream's state as the database has it now; what is another project's, or of another kind, does not exist.
     pub async fn load_fresh<A: Stream + 'static>(
         &self,
         project: &Project,
         stream: Uuid,
     ) -> Result<Loaded<A>, StoreError> {
-        let sql = format!("SELECT {COLUMNS} FROM log_streams s WHERE s.stream_id = $1");
+        let sql = format!(
+            "SELECT {COLUMNS} FROM log_streams s WHERE s.stream_id = $1 AND s.project_no = $2 AND s.kind = $3"
+        );
         let row = sqlx::query(&sql)
             .bind(stream)
+            .bind(project.no)
+            .bind(A::KIND)
             .fetch_optional(self.pool())
             .await?;
-        match row {
-            Some(row) => {
-                let loaded = self.loaded(project, &row).await?;
-                self.keep(&loaded);
-                Ok(loaded)
-            }
-            None => Ok(self.new_stream(stream)),
-        }
+        let Some(row) = row else {
+            return Ok(self.new_stream(stream));
+        };
+        let loaded = self.loaded(project, &row).await?;
+        self.keep(&loaded);
+        Ok(loaded)
     }
 
     /// The states of many streams as the database has them now, in the order asked and with one statement.

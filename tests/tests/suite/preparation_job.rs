@@ -2,7 +2,7 @@
 
 use roster_commands::{Applied, CommandError, FindBy, Limits, SchemaInput, UpsertInput, Upserted};
 use roster_domain::Problem;
-use roster_domain::schema::{Definition, ProjectSchema};
+use roster_domain::schema::{Definition, Field, FieldType, ProjectSchema};
 use roster_domain::value::Input;
 use roster_projections::preparations::{self, PreparationRow};
 use roster_tests::bench::people;
@@ -238,6 +238,57 @@ async fn a_job_that_was_started_by_a_server_that_went_is_done_by_the_next() {
         1
     );
     project.node.close().await;
+}
+
+#[tokio::test]
+async fn a_server_that_remembers_the_schema_of_before_goes_by_the_present_one() {
+    let database = Database::create().await.expect("a database");
+    let project = Project::large(&database).await;
+    let other = Node::start(&database, "two", limits())
+        .await
+        .expect("a node");
+    let other = Project { node: other };
+    let ranks = |ranks: &[&str], unique| {
+        let mut definition = definition(unique);
+        definition.fields.push(Field {
+            allowed_values: ranks.iter().map(|rank| (*rank).to_owned()).collect(),
+            ..Field::new("rank", FieldType::default())
+        });
+        SchemaInput {
+            definition,
+            expected_version: None,
+        }
+    };
+    let replace = async |input| {
+        let context = Node::context("p");
+        project.node.directory.upsert_schema(&context, input).await
+    };
+    let ranked = async |number, rank: &str| {
+        let mut input = input(number, &format!("{number}@example.org"));
+        input
+            .profile
+            .push(("rank".into(), Input::Text(rank.into())));
+        let context = Node::context("p");
+        let written = other.node.directory.upsert_customer(&context, input).await;
+        written.map(|applied| applied.value.changed)
+    };
+    replace(ranks(&["low"], false)).await.expect("a schema");
+    assert!(ranked(1, "low").await.expect("it is allowed"));
+    assert!(ranked(1, "high").await.is_err());
+    replace(ranks(&["low", "high"], false))
+        .await
+        .expect("a schema");
+    assert!(ranked(1, "high").await.expect("it is allowed by now"));
+    // A preparation that one server starts is known to the one that does it.
+    let Err(CommandError::PreparationRequired { preparation_id }) =
+        replace(ranks(&["low", "high"], true)).await
+    else {
+        panic!("no preparation was started");
+    };
+    project.node.close().await;
+    other.node.start_jobs();
+    assert_eq!(other.ended(preparation_id).await.status, "ready");
+    other.node.close().await;
 }
 
 #[tokio::test]
