@@ -236,19 +236,25 @@ fn fail_batch(replies: Vec<oneshot::Sender<Result<Verdict, StoreError>>>, error:
     }
 }
 
-/// Takes the longest batch from the front in which no stream and no claim key occurs twice; the rest stays in order.
+/// Takes the longest batch from the front in which no stream, no claim key and no idempotency key occurs twice; the rest stays in
+/// order.
 fn take_batch(waiting: &mut VecDeque<Interactive>) -> Vec<Interactive> {
     let mut batch = Vec::new();
     let mut kept = VecDeque::new();
     let mut streams = HashSet::new();
     let mut keys: HashSet<(i32, i16, Vec<u8>)> = HashSet::new();
+    let mut requests: HashSet<(i32, [u8; 32])> = HashSet::new();
     let mut bytes = 0;
     while let Some(command) = waiting.pop_front() {
         let prepared = &command.prepared;
         let free = !streams.contains(&prepared.stream)
             && prepared.claims.iter().all(|change| {
                 !keys.contains(&(prepared.project_no, change.claim.kind, change.key.clone()))
-            });
+            })
+            && prepared
+                .answers
+                .iter()
+                .all(|answer| !requests.contains(&(prepared.project_no, answer.key)));
         // What a deferred command uses is closed for later ones too, so that they keep their order.
         streams.insert(prepared.stream);
         keys.extend(
@@ -257,6 +263,8 @@ fn take_batch(waiting: &mut VecDeque<Interactive>) -> Vec<Interactive> {
                 .iter()
                 .map(|change| (prepared.project_no, change.claim.kind, change.key.clone())),
         );
+        let answers = prepared.answers.iter();
+        requests.extend(answers.map(|answer| (prepared.project_no, answer.key)));
         if !free {
             kept.push_back(command);
             continue;

@@ -381,6 +381,29 @@ async fn a_request_key_answers_the_first_answer_until_it_is_forgotten() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_sent_twice_at_once_is_carried_out_once_and_fails_nobody() {
+    let (_database, test, project) = set_up().await;
+    let cell = &test.cell;
+    let schema = schema_with_unique_email();
+    let new = |id: &str| {
+        let stream = cell.new_stream::<Customer>(new_id());
+        prepare(cell, &project, &stream, &upsert(&schema, id, &[], 1))
+    };
+    let once = |id: &str| new(id).answer_once([7; 32], id.as_bytes(), 600);
+    // They wait together, since nobody else runs on this thread before all are sent.
+    let (first, again, other) = tokio::join!(
+        cell.append(once("a")),
+        cell.append(once("b")),
+        cell.append(new("c"))
+    );
+    assert!(matches!(first, Ok(Verdict::Accepted { .. })), "{first:?}");
+    assert!(matches!(other, Ok(Verdict::Accepted { .. })), "{other:?}");
+    let replayed = matches!(&again, Ok(Verdict::Replayed { answer, .. }) if answer == b"a");
+    assert!(replayed, "{again:?}");
+    test.close().await;
+}
+
+#[tokio::test]
 async fn the_database_itself_refuses_to_change_the_log() {
     let database = Database::create().await.expect("a database");
     let test = database.cell().await.expect("a cell");
