@@ -80,6 +80,9 @@ impl DataSourceInput {
                 message,
             )));
         }
+        if let Some(provider) = &self.provider {
+            check_provider(["data_source", "provider"], provider)?;
+        }
         Ok(DataSource {
             kind: self.kind,
             provider: self.provider.clone(),
@@ -88,6 +91,26 @@ impl DataSourceInput {
             synced_at: self.synced_at,
         })
     }
+}
+
+/// The longest provider name, in characters: it is part of an index.
+const PROVIDER_LIMIT: usize = 64;
+
+/// Refuses what can be no provider of a tag.
+pub(crate) fn check_provider<const N: usize>(
+    loc: [&str; N],
+    provider: &str,
+) -> Result<(), CommandError> {
+    let is_word = !provider.trim().is_empty() && !provider.chars().any(char::is_control);
+    if is_word && provider.chars().count() <= PROVIDER_LIMIT {
+        return Ok(());
+    }
+    let message = format!("must have 1 to {PROVIDER_LIMIT} characters and no controls");
+    Err(CommandError::invalid(Problem::new(
+        loc,
+        "provider_invalid",
+        message,
+    )))
 }
 
 /// What an upsert made of a customer.

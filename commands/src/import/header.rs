@@ -77,6 +77,12 @@ impl Columns {
         headers: impl IntoIterator<Item = &'h str>,
         names: &Names<'_>,
     ) -> Result<Self, CsvProblem> {
+        let headers: Vec<&str> = headers.into_iter().collect();
+        let is_known = |header: &&str| names.known(header.trim()).is_some();
+        // Texts of refusals name columns: a row of values is not to be repeated.
+        if headers.len() <= COLUMN_LIMIT && !headers.iter().any(is_known) {
+            return Err(CsvProblem::MissingHeader);
+        }
         let mut columns = Vec::new();
         let mut unknown = Vec::new();
         let mut seen: HashMap<String, usize> = HashMap::new();
@@ -118,14 +124,6 @@ impl Columns {
         }
         if unknown.len() > EXTRA_LIMIT {
             return Err(CsvProblem::TooManyUnknownColumns { limit: EXTRA_LIMIT });
-        }
-        if !columns.iter().any(|column| {
-            matches!(
-                column,
-                Column::CustomerId | Column::Field(_) | Column::Enabled
-            )
-        }) {
-            return Err(CsvProblem::MissingHeader);
         }
         let names_a_customer = |column: &Column| match column {
             Column::CustomerId => true,

@@ -24,7 +24,6 @@ mod worker;
 
 use std::time::Duration;
 
-use roster_domain::Problem;
 use roster_domain::import::{EmptyCells, Import, ImportCommand, OnConflict, decide};
 use roster_domain::stream::Claim;
 use roster_store::{Project, Verdict};
@@ -35,14 +34,13 @@ use uuid::Uuid;
 pub use self::mapped::ColumnMapping;
 use self::staging::Stager;
 use crate::authority::Operation;
+use crate::customers::check_provider;
 use crate::{Applied, CommandError, Context, CsvProblem, Directory, IdempotencyKey, staged};
 
 /// How long the same request answers the same unfinished import, in seconds.
 const ANSWER_SECONDS: i32 = 600;
 /// How often a wait looks into the log, for imports that another server runs.
 const LOOK: Duration = Duration::from_millis(250);
-/// The longest provider name, in characters.
-const PROVIDER_LIMIT: usize = 64;
 
 /// How a file is imported.
 #[derive(Clone, Debug)]
@@ -118,7 +116,7 @@ impl Directory {
         ctx.authorise(options.operation())?;
         check(&options)?;
         let project = self.writable(ctx).await?;
-        let active = self.active_schema(&project).await?;
+        let active = self.present_schema(&project).await?;
         if let Some(mapping) = &options.mapping {
             mapping.check(&active.schema)?;
         }
@@ -257,15 +255,5 @@ fn check(options: &ImportOptions) -> Result<(), CommandError> {
     if options.delimiter.is_some_and(|byte| !is_usable(byte)) {
         return Err(CsvProblem::Delimiter.into());
     }
-    let provider = &options.provider;
-    let is_word = !provider.trim().is_empty() && !provider.chars().any(char::is_control);
-    if !is_word || provider.chars().count() > PROVIDER_LIMIT {
-        let message = format!("must have 1 to {PROVIDER_LIMIT} characters and no controls");
-        return Err(CommandError::invalid(Problem::new(
-            ["provider"],
-            "provider_invalid",
-            message,
-        )));
-    }
-    Ok(())
+    check_provider(["provider"], &options.provider)
 }

@@ -140,6 +140,8 @@ impl Stager {
                 line: self.line,
             };
             self.begin_body(end);
+            // Without a header the only record is a row.
+            self.scan()?;
         }
         self.complete.offset = self.text.len();
         let last = (!self.text.is_empty()).then(|| self.cut());

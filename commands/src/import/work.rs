@@ -44,21 +44,38 @@ pub(crate) struct Worked {
     pub(crate) tally: Tally,
     /// Customers on whose states it rests, also where nothing changes.
     pub(crate) known: Vec<Uuid>,
+    /// The ids of customers whom it begins.
+    begun: HashSet<String>,
+    /// The ids of those who are not there and whom it does not begin either.
+    absent: Vec<String>,
     /// What is to be known of its rows once it is written.
     pub(crate) findings: Vec<known::Finding>,
     /// The version of the schema's stream that was relied on.
     pub(crate) schema_version: i32,
 }
 
+/// The customers whom a batch changes or begins.
+#[derive(Default)]
+pub(crate) struct Changes {
+    streams: HashSet<Uuid>,
+    begun: HashSet<String>,
+}
+
 impl Worked {
-    /// The customers whom it changes.
-    pub(crate) fn changes(&self) -> HashSet<Uuid> {
-        self.commands.iter().map(Prepared::stream).collect()
+    /// What it changes.
+    pub(crate) fn changes(&self) -> Changes {
+        Changes {
+            streams: self.commands.iter().map(Prepared::stream).collect(),
+            begun: self.begun.clone(),
+        }
     }
 
-    /// Whether it was decided by the states of some of these customers.
-    pub(crate) fn rests_on(&self, changed: &HashSet<Uuid>) -> bool {
-        self.known.iter().any(|stream| changed.contains(stream))
+    /// Whether it was decided by the states of some of these customers, or because somebody was not there who is begun.
+    pub(crate) fn rests_on(&self, changes: &Changes) -> bool {
+        let mut known = self.known.iter();
+        let mut absent = self.absent.iter();
+        known.any(|stream| changes.streams.contains(stream))
+            || absent.any(|id| changes.begun.contains(id))
     }
 }
 
@@ -110,7 +127,7 @@ struct Task {
 impl Bench {
     /// Finds whom the rows of a batch name, by the present schema.
     pub(crate) async fn look(self: &Arc<Self>, batch: Arc<Batch>) -> Result<Looked, WorkError> {
-        let active = self.directory.active_schema(&self.project).await?;
+        let active = self.directory.present_schema(&self.project).await?;
         let header = self.import.state.header.iter().map(String::as_str);
         let columns =
             Columns::read(header, &Names::of(&active.schema)).map_err(WorkError::Header)?;
@@ -294,6 +311,17 @@ impl Task {
     ) -> Result<Worked, CommandError> {
         let bench = &self.bench;
         let findings = self.findings(&events, outcome);
+        let (mut begun, mut absent) = (HashSet::new(), Vec::new());
+        for (place, id) in self.named.ids.iter().enumerate() {
+            if self.people.loaded[place].is_some() {
+                continue;
+            }
+            if events[place].is_empty() {
+                absent.push(id.clone());
+            } else {
+                begun.insert(id.clone());
+            }
+        }
         let written = if bench.import.state.dry_run {
             Written::default()
         } else {
@@ -332,6 +360,8 @@ impl Task {
                 issues,
             },
             known: self.people.known(),
+            begun,
+            absent,
             findings,
             schema_version: self.schema_version,
         })

@@ -4,7 +4,7 @@
 //! that is killed anywhere goes on behind the last row that was applied, and no row is applied twice. While one chunk
 //! commits, the next one is decided, and whom the one behind it names is looked up.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -20,7 +20,7 @@ use super::flow::{Flow, GiveUp, Lost, Pass, Recorded};
 use super::progress::Tally;
 use super::recall::Recall;
 use super::source::Source;
-use super::work::{Bench, Looked, WorkError, Worked};
+use super::work::{Bench, Changes, Looked, WorkError, Worked};
 use crate::jobs::{JobOptions, Ran};
 use crate::leased::Held;
 use crate::{CommandError, Directory, known};
@@ -118,8 +118,8 @@ impl Run {
     ) -> Result<Pass, GiveUp> {
         let mut ready: Option<Worked> = None;
         let mut found: Option<Looked> = None;
-        // The customers whom the chunk changed that was committed while `found` was looked up.
-        let mut earlier: HashSet<Uuid> = HashSet::new();
+        // What the chunk changed that was committed while `found` was looked up.
+        let mut earlier = Changes::default();
         // How reading ended; what was read before is still applied.
         let mut read: Option<Result<(), GiveUp>> = None;
         let mut size = FIRST_ROWS.min(most);
@@ -130,7 +130,9 @@ impl Run {
             if !self.held.keep(self.directory.cell()).await? {
                 return Ok(Pass::Stopped);
             }
-            let changes = ready.as_ref().map_or_else(HashSet::new, Worked::changes);
+            let changes = ready
+                .as_ref()
+                .map_or_else(Changes::default, Worked::changes);
             let findings = std::mem::take(&mut self.findings);
             let (learned, committed, decided, next) = tokio::join!(
                 learn(bench, findings),

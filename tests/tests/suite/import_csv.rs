@@ -212,6 +212,24 @@ async fn rows_that_name_the_same_customer_apply_in_order_however_far_apart_they_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_about_somebody_whom_a_row_far_before_it_creates_changes_them() {
+    let (_server, client) = start().await;
+    let between: Vec<String> = (0..600).map(|no| format!("b{no},Bo,\n")).collect();
+    // The last row has no name, which whoever is new must have.
+    let csv = format!(
+        "customer_user_id,full_name,email\na,Ada,\n{}a,,ada@example.org\n",
+        between.concat()
+    );
+    let result = import_text(&client, &csv, json!({"empty_cells": "keep"})).await;
+    assert_eq!(counts(&result), [601, 1, 0, 0, 0], "{result}");
+    let profile = &user(&client, "a").await["profile"];
+    assert_eq!(
+        (&profile["full_name"], &profile["email"]),
+        (&json!("Ada"), &json!("ada@example.org"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_taken_value_fails_its_row_and_no_other() {
     let (_server, client) = start().await;
     client

@@ -217,6 +217,7 @@ async fn files_that_are_no_table_of_customers_are_refused_and_leave_nothing() {
         (" \r\n\n \n", "empty CSV"),
         ("\u{feff}", "empty CSV"),
         ("17,Ada,London\n18,Bo,Paris\n", "CSV missing header row"),
+        ("17,Berlin,Berlin\n18,Bo,Paris\n", "CSV missing header row"),
         ("customer_user_id,full_name\n", "no data rows found"),
         ("customer_user_id,full_name\n\n ,\n", "no data rows found"),
     ] {

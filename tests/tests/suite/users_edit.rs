@@ -168,6 +168,10 @@ async fn a_profile_merges_replaces_and_clears() {
             json!({"customer_user_id": "c1", "data_source": {"kind": "csv", "synced_at": "2026-01-01T00:00:00"}}),
             "body.data_source.synced_at",
         ),
+        (
+            json!({"customer_user_id": "c1", "data_source": {"kind": "csv", "provider": "x".repeat(65)}}),
+            "body.data_source.provider",
+        ),
     ] {
         client.invalid("users/upsert", members, place).await;
     }
