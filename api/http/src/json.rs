@@ -64,6 +64,15 @@ pub(crate) fn parse_with<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError
     })
 }
 
+/// What members of a body say that were taken apart before.
+///
+/// # Errors
+/// As for a whole body: what is wrong, and where.
+pub fn members<T: DeserializeOwned>(members: Map<String, Value>) -> Result<T, ApiError> {
+    serde_path_to_error::deserialize::<_, T>(Value::Object(members))
+        .map_err(|error| ApiError::body(explain(path(error.path()), &error.inner().to_string())))
+}
+
 fn parse_query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
     let object = query_object(uri)?;
     serde_path_to_error::deserialize::<_, T>(object).map_err(|error| {

@@ -33,6 +33,7 @@ pub use body::{drain, has_type};
 pub use caller::Caller;
 pub use code::Code;
 pub use error::{ApiError, Refusal};
+pub use json::members;
 pub use limits::{Limits, Rate};
 pub use position::{MIN_POSITION, POSITION, PROJECTED};
 pub use respond::Settled;

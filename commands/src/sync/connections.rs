@@ -81,7 +81,7 @@ impl Directory {
             self.source(&input.provider)?;
         }
         let project = self.writable(ctx).await?;
-        let active = self.active_schema(&project).await?;
+        let active = self.present_schema(&project).await?;
         let source = match &input.connection_id {
             Some(id) if input.provider.is_empty() => {
                 let known = self.connection(&project, id).await?.into_state().settings;
@@ -149,6 +149,14 @@ impl Directory {
         let not_found = || CommandError::NotFound(NotFound::Connection);
         let project = self.cell().project(&ctx.scope).await?;
         let project = project.ok_or_else(not_found)?;
+        if rows == DeletedRows::Purge {
+            // Whose rows these are is read once the connection is gone: where reads are behind, it stays.
+            let head = self.cell().head_position().await?;
+            let syncing = self.syncing().ok_or(CommandError::Unavailable)?;
+            if !syncing.rows().reach(head).await {
+                return Err(CommandError::Unavailable);
+            }
+        }
         for _ in 0..DECISIONS {
             let before = self.connection(&project, connection_id).await?;
             let at = self.now();

@@ -85,7 +85,7 @@ impl Desk {
         self: &Arc<Self>,
         records: &Arc<Vec<Record>>,
     ) -> Result<Looked, CommandError> {
-        let active = self.directory.active_schema(&self.project).await?;
+        let active = self.directory.present_schema(&self.project).await?;
         let said = self.said(&active, records).await?;
         let mut passed = self.recall(&said).await?;
         loop {

@@ -104,6 +104,17 @@ impl Ready {
     }
 }
 
+/// Records without those that are told otherwise later in the same page: gone and there again, or the other way round.
+fn last_words(records: Vec<Record>) -> impl Iterator<Item = Record> {
+    let said = records
+        .iter()
+        .map(|record| (record.id.clone(), record.deleted));
+    let last: HashMap<String, bool> = said.collect();
+    records
+        .into_iter()
+        .filter(move |record| last.get(&record.id) == Some(&record.deleted))
+}
+
 /// Pieces on their way into the log.
 #[derive(Default)]
 struct Moving {
@@ -148,10 +159,9 @@ impl Writer {
                             }
                         }
                         let (deleted, live): (Vec<Record>, Vec<Record>) =
-                            batch.records.into_iter().partition(|record| record.deleted);
+                            last_words(batch.records).partition(|record| record.deleted);
                         batch.records = live;
-                        // A walk through everything finds out by itself who is gone.
-                        if !self.is_full && self.remove_told(&deleted).await? == Taken::Over {
+                        if self.remove_told(&deleted).await? == Taken::Over {
                             return Ok(Taken::Over);
                         }
                     }

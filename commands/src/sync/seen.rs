@@ -100,6 +100,35 @@ pub(super) async fn found(
     Ok(rows.into_iter().collect())
 }
 
+/// The customers whom the run met by some of these records ([`crate::known::short`]).
+pub(super) async fn met(
+    cell: &Cell,
+    run_id: Uuid,
+    connection: Uuid,
+    records: &[i64],
+) -> Result<Vec<Uuid>, CommandError> {
+    let streams = sqlx::query_scalar(
+        "SELECT k.stream_id
+           FROM unnest($3::bigint[]) AS wanted(record)
+          CROSS JOIN LATERAL (
+                SELECT o.stream_id, o.no
+                  FROM job_sync_known o
+                 WHERE o.record = wanted.record AND o.connection_id = $2
+                OFFSET 0) k
+          CROSS JOIN LATERAL (
+                SELECT
+                  FROM job_sync_seen b
+                 WHERE b.run_id = $1 AND b.block = k.no >> 10 AND get_bit(b.bits, (k.no & 1023)::integer) = 1
+                OFFSET 0) s",
+    )
+    .bind(run_id)
+    .bind(connection)
+    .bind(records)
+    .fetch_all(cell.pool())
+    .await?;
+    Ok(streams)
+}
+
 /// Which of these records could not be applied.
 pub(super) async fn failed(
     cell: &Cell,

@@ -1,11 +1,12 @@
 //! Trying a connection before it is saved or run: a test, and a preview of the first records. Nothing is written.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use roster_domain::connection::{Connection, Settings};
-use roster_domain::schema::Schema;
+use roster_domain::connection::Settings;
+use roster_domain::schema::{Definition, Schema};
 use roster_domain::value::Profile;
-use roster_store::Loaded;
+use roster_store::Project;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, timeout};
 
@@ -15,7 +16,7 @@ use super::source::{Check, Record, Session, SourceError, Walk};
 use crate::authority::Operation;
 use crate::import::meaning::{Meaning, Refusal};
 use crate::import::people::People;
-use crate::{CommandError, Context, Directory};
+use crate::{CommandError, Context, Directory, NotFound};
 
 /// How long a source may take to answer a test or a preview.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -86,7 +87,8 @@ impl Directory {
         input: &TrialInput,
     ) -> Result<Trial, CommandError> {
         ctx.authorise(Operation::TestConnection)?;
-        let (settings, _) = self.tried(ctx, input).await?;
+        let project = self.cell().project(&ctx.scope).await?;
+        let (settings, _) = self.tried(project.as_deref(), input).await?;
         let mut session = self.session(&settings)?;
         let begun = Instant::now();
         let checks = timeout(PATIENCE, session.check()).await;
@@ -115,7 +117,8 @@ impl Directory {
         limit: usize,
     ) -> Result<Preview, CommandError> {
         ctx.authorise(Operation::PreviewConnection)?;
-        let (settings, schema) = self.tried(ctx, input).await?;
+        let project = self.cell().project(&ctx.scope).await?;
+        let (settings, schema) = self.tried(project.as_deref(), input).await?;
         let mut session = self.session(&settings)?;
         let walk = Walk {
             limit: Some(limit),
@@ -135,19 +138,29 @@ impl Directory {
             ))
         })?;
         let records: Vec<Record> = records.into_iter().take(limit).collect();
-        self.preview(ctx, &settings, &schema, records).await
+        self.preview(project.as_deref(), &settings, &schema, records)
+            .await
     }
 
+    /// What is tried, and the schema by which: the default one where there is no such project, which is not made for this.
     async fn tried(
         &self,
-        ctx: &Context,
+        project: Option<&Project>,
         input: &TrialInput,
-    ) -> Result<(Settings, std::sync::Arc<Schema>), CommandError> {
-        let project = self.writable(ctx).await?;
-        let schema = std::sync::Arc::clone(&self.active_schema(&project).await?.schema);
+    ) -> Result<(Settings, Arc<Schema>), CommandError> {
+        let schema = match project {
+            Some(project) => Arc::clone(&self.present_schema(project).await?.schema),
+            None => Schema::compile(Definition::default(), 0)
+                .map(Arc::new)
+                .map_err(|_| CommandError::internal("the default schema does not compile"))?,
+        };
+        let saved = async |id: &str| match project {
+            Some(project) => Ok(self.connection(project, id).await?.into_state().settings),
+            None => Err(CommandError::NotFound(NotFound::Connection)),
+        };
         let settings = match input {
             TrialInput::Saved(id) => {
-                let settings = self.connection(&project, id).await?.into_state().settings;
+                let settings = saved(id).await?;
                 let setup = settings.setup.known();
                 let mapping = setup.map(|setup| setup.mapping.as_slice());
                 super::settings::check_mapping(mapping.unwrap_or_default(), &schema)
@@ -155,13 +168,15 @@ impl Directory {
                 settings
             }
             TrialInput::Unsaved(input) => {
-                let known: Option<Loaded<Connection>> = match &input.connection_id {
-                    Some(id) => Some(self.connection(&project, id).await?),
+                let known = match &input.connection_id {
+                    Some(id) => Some(saved(id).await?),
                     None => None,
                 };
-                let known = known.map(|known| known.into_state().settings);
-                let known = known.filter(|known| known.provider == input.provider);
                 let mut input = input.clone();
+                if let Some(known) = known.as_ref().filter(|_| input.provider.is_empty()) {
+                    input.provider.clone_from(&known.provider);
+                }
+                let known = known.filter(|known| known.provider == input.provider);
                 input.name = input.name.or_else(|| Some("trial".into()));
                 let source = self.source(&input.provider)?;
                 settle(&input, known.as_ref(), &**source, &schema)?
@@ -177,12 +192,11 @@ impl Directory {
 
     async fn preview(
         &self,
-        ctx: &Context,
+        project: Option<&Project>,
         settings: &Settings,
         schema: &Schema,
         records: Vec<Record>,
     ) -> Result<Preview, CommandError> {
-        let project = self.writable(ctx).await?;
         let setup = settings.setup.known().cloned().unwrap_or_default();
         let mut preview = Preview::default();
         let read_all: Vec<_> = records
@@ -193,7 +207,10 @@ impl Directory {
             .iter()
             .map(|(id, _)| id.clone().unwrap_or_default())
             .collect();
-        let people = People::find(self, &project, &ids).await?;
+        let people = match project {
+            Some(project) => People::find(self, project, &ids).await?,
+            None => People::default(),
+        };
         for (index, (record, (id, meaning))) in records.into_iter().zip(read_all).enumerate() {
             for name in record.fields.keys() {
                 if !preview.columns.contains(name) {
@@ -210,7 +227,7 @@ impl Directory {
             };
             match meaning {
                 Meaning::Customer(wanted) => {
-                    row.action = match &people.loaded[index] {
+                    row.action = match people.loaded.get(index).and_then(Option::as_ref) {
                         None => "create",
                         Some(person) => {
                             let has = person.state.profile.known();

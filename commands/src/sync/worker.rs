@@ -79,11 +79,12 @@ impl Run {
             return self.finish(no_source()).await;
         };
         if run.state.started_at.is_some() {
-            known::forget_unwritten(&cell, id).await?;
+            // From then on nothing of an earlier stretch can be written any more.
             self.execute(SyncRunCommand::Interrupt {
                 at: self.directory.now(),
             })
             .await?;
+            known::forget_unwritten(&cell, id).await?;
         } else if !self.begin(&syncing, &connection).await? {
             return Err(CommandError::Unavailable);
         }

@@ -14,9 +14,11 @@ use super::page::Desk;
 use super::part::Written;
 use super::removal::Removed;
 use super::rows::Tag;
+use super::seen;
 use super::source::Record;
 use crate::CommandError;
 use crate::import::flow::Lost;
+use crate::known::short;
 
 /// The most customers that one append takes away.
 pub(super) const MOST_REMOVED: usize = 500;
@@ -75,20 +77,25 @@ impl Writer {
         }
     }
 
-    /// Takes away whom the source says to be gone, as far as the guard lets.
+    /// Takes away whom the source says to be gone, as far as the guard lets. A walk through everything finds out by itself who is
+    /// gone, but for those whom it met before that was said.
     pub(super) async fn remove_told(&mut self, deleted: &[Record]) -> Result<Taken, CommandError> {
         let directory = self.desk.directory.clone();
         let Some(syncing) = directory.syncing() else {
             return Ok(Taken::On);
         };
         let head = *directory.cell().head().borrow();
-        if !syncing.rows().reach(head).await {
+        if !self.is_full && !syncing.rows().reach(head).await {
             return Err(CommandError::Unavailable);
         }
         for some in deleted.chunks(MOST_REMOVED) {
-            let ids: Vec<String> = some.iter().map(|record| record.id.clone()).collect();
-            let rows = syncing.rows().of_records(&self.tag, &ids).await?;
-            let mut left: Vec<Uuid> = rows.into_iter().map(|row| row.stream).collect();
+            let mut left: Vec<Uuid> = if self.is_full {
+                self.met(some).await?
+            } else {
+                let ids: Vec<String> = some.iter().map(|record| record.id.clone()).collect();
+                let rows = syncing.rows().of_records(&self.tag, &ids).await?;
+                rows.into_iter().map(|row| row.stream).collect()
+            };
             while !left.is_empty() {
                 match self.remove(&left).await? {
                     Some(next) => left = next,
@@ -97,6 +104,16 @@ impl Writer {
             }
         }
         Ok(Taken::On)
+    }
+
+    /// Whom the walk met by these records.
+    async fn met(&self, records: &[Record]) -> Result<Vec<Uuid>, CommandError> {
+        let (desk, connection) = (&self.desk, self.desk.connection.id);
+        let keys = records
+            .iter()
+            .map(|record| desk.project.record_key(connection, &record.id));
+        let keys: Vec<i64> = keys.map(short).collect();
+        seen::met(desk.directory.cell(), desk.run.stream, connection, &keys).await
     }
 
     /// Takes these customers away, where the guard lets, and says who waits for the next append; `None` where the run is over.

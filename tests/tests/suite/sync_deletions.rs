@@ -207,3 +207,31 @@ async fn what_the_source_says_to_be_gone_goes_in_a_run_of_changes_too() {
     assert_eq!(rows(&node, PROJECT, &id).await.0.len(), 8);
     node.close().await;
 }
+
+#[tokio::test]
+async fn who_is_told_to_be_gone_after_the_walk_met_them_goes_too() {
+    let (_database, node, source) = start().await;
+    let _jobs = node.start_jobs_with(quick());
+    let id = filled(&node, &source, PROJECT, 20).await;
+    let told = |id: usize, deleted: bool| {
+        let mut record = roster_tests::scripted::person(id, "", 5);
+        record.deleted = deleted;
+        record
+    };
+    // 3 was met two pages before, 18 is gone and there again, 19 there and gone, and 40 was never there.
+    let mut records = people(18);
+    records.extend([told(18, true), told(18, false)]);
+    records.extend([
+        told(19, false),
+        told(3, true),
+        told(40, true),
+        told(19, true),
+    ]);
+    source.hold(records);
+    let done = run(&node, PROJECT, &of(&id)).await;
+    assert_eq!(removals(&done), (0, 2, 0), "{:?}", done.code);
+    assert_eq!(done.status, RunStatus::Succeeded);
+    let (there, off) = rows(&node, PROJECT, &id).await;
+    assert_eq!((there.len(), off.len()), (18, 0));
+    node.close().await;
+}

@@ -6,7 +6,10 @@ use std::time::Duration;
 use roster_commands::import::ColumnMapping;
 use roster_commands::sync::TrialInput;
 use roster_commands::sync::source::SourceError;
-use roster_commands::{CommandError, ImportInput, ImportOptions, RunInput, UpsertInput};
+use roster_commands::{
+    CommandError, ConnectionInput, CredentialsInput, ImportInput, ImportOptions, NotFound,
+    RunInput, UpsertInput,
+};
 use roster_domain::connection::Mode;
 use roster_domain::customer::SourceKind;
 use roster_domain::import::OnConflict;
@@ -456,6 +459,12 @@ async fn a_file_whose_columns_are_named_is_imported_with_and_without_a_header() 
             "c;x;Cleo\nd;y;Dee\n",
             [("1", "customer_user_id"), ("3", "full_name")],
         ),
+        // One row, whose end is that of the file.
+        (
+            false,
+            "e;x;Eve",
+            [("1", "customer_user_id"), ("3", "full_name")],
+        ),
     ] {
         let options = ImportOptions {
             mapping: Some(ColumnMapping {
@@ -482,18 +491,20 @@ async fn a_file_whose_columns_are_named_is_imported_with_and_without_a_header() 
     .fetch_all(node.cell().pool())
     .await
     .expect("rows");
-    for ((id, profile), (expected, name)) in
-        found
-            .iter()
-            .zip([("a", "Ada"), ("b", "Bea"), ("c", "Cleo"), ("d", "Dee")])
-    {
+    for ((id, profile), (expected, name)) in found.iter().zip([
+        ("a", "Ada"),
+        ("b", "Bea"),
+        ("c", "Cleo"),
+        ("d", "Dee"),
+        ("e", "Eve"),
+    ]) {
         assert_eq!(id, expected);
         assert!(
             profile.contains(name) && !profile.contains('x'),
             "{profile}"
         );
     }
-    assert_eq!(found.len(), 4);
+    assert_eq!(found.len(), 5);
     node.close().await;
 }
 
@@ -538,5 +549,73 @@ async fn rebuilt_tables_of_connections_and_runs_are_the_live_ones() {
         .await
         .expect("it is rebuilt");
     assert_eq!(tables().await, live);
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_connection_is_tried_as_it_would_be_saved_and_nobody_else_has_it() {
+    let source = Scripted::new(10);
+    let (_database, node) = start(&source).await;
+    let id = save(&node, PROJECT, &connection("CRM")).await;
+    let context = Node::context(PROJECT);
+    let changed = |credentials| {
+        TrialInput::Unsaved(Box::new(ConnectionInput {
+            connection_id: Some(id.clone()),
+            credentials,
+            ..ConnectionInput::default()
+        }))
+    };
+    let wrong = CredentialsInput {
+        kind: None,
+        parts: [("token".to_owned(), "another".to_owned())].into(),
+    };
+    for (input, is_good) in [
+        (TrialInput::Saved(id.clone()), true),
+        (changed(None), true),
+        (changed(Some(wrong)), false),
+    ] {
+        let tried = node.directory.test_connection(&context, &input).await;
+        assert_eq!(tried.is_ok(), is_good);
+    }
+    // Neither another project's nor another thing's id opens anything.
+    let elsewhere = Node::context("elsewhere");
+    let input = UpsertInput {
+        customer_user_id: Some("a@example.org".into()),
+        profile: vec![("full_name".into(), Input::Text("Ada".into()))],
+        ..UpsertInput::default()
+    };
+    let customer = node.directory.upsert_customer(&elsewhere, input).await;
+    let stream = customer.expect("a customer").value.stream;
+    for id in [id.clone(), format!("dconn_{}", stream.simple())] {
+        let input = TrialInput::Saved(id);
+        let tried = node.directory.test_connection(&elsewhere, &input).await;
+        assert!(
+            matches!(tried, Err(CommandError::NotFound(NotFound::Connection))),
+            "{:?}",
+            tried.err()
+        );
+    }
+    // Trying makes no project.
+    let nowhere = Node::context("nowhere");
+    let input = TrialInput::Saved(id);
+    let tried = node.directory.test_connection(&nowhere, &input).await;
+    assert!(tried.is_err());
+    let project = node.cell().project(&nowhere.scope).await;
+    assert!(project.expect("a look-up").is_none());
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_record_whose_id_is_too_long_to_be_found_again_fails_alone() {
+    let source = Scripted::new(10);
+    let (_database, node) = start(&source).await;
+    let _jobs = node.start_jobs_with(quick());
+    let mut records = people(3);
+    records[1].id = "x".repeat(3_000);
+    source.hold(records);
+    let id = save(&node, PROJECT, &connection("CRM")).await;
+    let done = run(&node, PROJECT, &of(&id)).await;
+    assert_eq!(counts(&done), [2, 0, 0, 0, 1]);
+    assert_eq!(rows(&node, PROJECT, &id).await.0.len(), 2);
     node.close().await;
 }

@@ -174,7 +174,11 @@ async fn live(client: Client, fake: &Fake, number: usize, planted: &mut Vec<Stri
         let mut members = connection(fake);
         members["name"] = json!("another");
         members["credentials"] = wrong;
-        for route in ["connections/upsert", "connections/test"] {
+        for route in [
+            "connections/upsert",
+            "connections/test",
+            "connections/preview",
+        ] {
             let refused = client.post(route, members.clone()).await;
             assert!(matches!(refused.status, 400 | 422), "{refused}");
         }

@@ -120,6 +120,29 @@ fn given<'de, D: serde::Deserializer<'de>>(
 }
 
 impl Input {
+    /// The id, where nothing else is said.
+    fn id_alone(&self) -> Option<&str> {
+        match self {
+            Self {
+                connection_id: Some(id),
+                name: None,
+                provider: None,
+                credentials: None,
+                config: None,
+                field_mapping: None,
+                mode: None,
+                delete_missing: None,
+                delete_guard_pct: None,
+                on_conflict: None,
+                schedule: None,
+                full_schedule: None,
+                enabled: None,
+                expected_version: None,
+            } => Some(id),
+            _ => None,
+        }
+    }
+
     pub(crate) fn into_command(self) -> Result<ConnectionInput, ApiError> {
         if self.provider.is_none() && self.connection_id.is_none() {
             let message = "a required member is missing";

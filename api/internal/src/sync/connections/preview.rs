@@ -98,8 +98,7 @@ pub(crate) async fn handler(
         let message = format!("must be 1 to {LIMIT}");
         ApiError::body(Problem::new(["limit"], "range", message))
     })?;
-    let input: Input = serde_json::from_value(Value::Object(members))
-        .map_err(|error| ApiError::body(Problem::new([""; 0], "malformed", error.to_string())))?;
+    let input: Input = roster_http::members(members)?;
     let input = trial(input)?;
     let limit = usize::try_from(limit).unwrap_or_default();
     let found = app

@@ -35,9 +35,9 @@ pub(crate) struct Answer {
 
 /// What is tried: a body with nothing but an id is a saved connection.
 pub(super) fn trial(input: Input) -> Result<TrialInput, ApiError> {
-    match (&input.connection_id, &input.provider) {
-        (Some(id), None) => Ok(TrialInput::Saved(id.clone())),
-        _ => Ok(TrialInput::Unsaved(Box::new(input.into_command()?))),
+    match input.id_alone() {
+        Some(id) => Ok(TrialInput::Saved(id.to_owned())),
+        None => Ok(TrialInput::Unsaved(Box::new(input.into_command()?))),
     }
 }
 
