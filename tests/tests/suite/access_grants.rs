@@ -209,6 +209,10 @@ async fn what_cannot_be_granted_is_refused() {
             "body.channel",
         ),
         (
+            json!({"customer_user_id": "c1", "channel": "line", "external_user_id": "U1"}),
+            "body.external_user_id",
+        ),
+        (
             json!({"channel": "line", "external_user_id": "U1"}),
             "body.customer_user_id",
         ),

@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use roster_commands::Grantee;
 use roster_commands::authority::Operation;
+use roster_domain::Problem;
 use roster_http::{ApiError, App, Effect, Endpoint, Scoped};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -65,6 +66,14 @@ pub(crate) async fn handler(
         channel,
         external_user_id,
     } = call.input;
+    if customer_user_id.is_some() && external_user_id.is_some() {
+        let message = "a customer's grants on a channel go together";
+        return Err(ApiError::body(Problem::new(
+            ["external_user_id"],
+            "not_allowed",
+            message,
+        )));
+    }
     let grantee = Grantee::of(customer_user_id.clone(), external_user_id)?;
     let applied = app
         .directory()
