@@ -230,7 +230,7 @@ impl Projection for Directory {
         (
             "view_customers",
             "UPDATE {table}
-                SET customer_user_id = stream_id::text,
+                SET customer_user_id = chr(1) || stream_id::text,
                     display_name = '',
                     profile = '{}',
                     source_external_id = NULL

@@ -64,6 +64,8 @@ mod openapi;
 mod preparation_job;
 #[path = "suite/projections_fold.rs"]
 mod projections_fold;
+#[path = "suite/projections_parked.rs"]
+mod projections_parked;
 #[path = "suite/purge_crash.rs"]
 mod purge_crash;
 #[path = "suite/purge_erasure.rs"]

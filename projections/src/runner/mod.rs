@@ -120,6 +120,8 @@ struct Leading {
     position: i64,
     parked: HashSet<Uuid>,
     touched: Instant,
+    /// When it was looked last whether parked streams are to be folded anew.
+    looked: Instant,
     /// Seconds an event takes, smoothed.
     cost: f64,
 }
@@ -216,12 +218,19 @@ impl<P: Projection> Runner<P> {
             position: lease.position,
             parked,
             touched: Instant::now(),
+            looked: Instant::now(),
             cost: 2e-5,
         };
         self.reach(leading.position);
         loop {
             if self.stop.is_cancelled() {
                 return Ended::Stopped;
+            }
+            if leading.looked.elapsed() > RENEWAL {
+                leading.looked = Instant::now();
+                if let Err(ended) = self.unpark(&mut leading).await {
+                    return ended;
+                }
             }
             let awaited = self.is_awaited();
             let started = Instant::now();
@@ -259,7 +268,7 @@ impl<P: Projection> Runner<P> {
         }
     }
 
-    /// Keeps the lease, folds parked streams anew where that is asked, and waits for more.
+    /// Keeps the lease and waits for more.
     async fn idle(&mut self, leading: &mut Leading) -> Result<(), Ended> {
         if leading.touched.elapsed() > RENEWAL {
             match checkpoints::renew(
@@ -281,7 +290,6 @@ impl<P: Projection> Runner<P> {
                     return Err(Ended::Failed(IDLE));
                 }
             }
-            self.unpark(leading).await?;
         }
         let stop = self.stop.clone();
         tokio::select! {

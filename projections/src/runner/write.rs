@@ -26,6 +26,8 @@ impl<P: Projection> Runner<P> {
                         return Err(Ended::Failed(IDLE));
                     }
                     leading.parked.remove(&stream);
+                    // What was made ready for the next page did not know of it.
+                    self.projection.forget();
                     self.shared.parked(leading.parked.len());
                 }
                 Err(PageError::Fenced) => return Err(Ended::Fenced),

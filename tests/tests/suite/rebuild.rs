@@ -314,7 +314,11 @@ async fn a_roll_back_brings_the_old_tables_up_to_now() {
     let client = typed_project(&server, "back").await;
     populate(&client).await;
     let name = "Erased While The Old Tables Waited";
-    client.upsert("gone", json!({"full_name": name})).await;
+    let gone = client.upsert("gone", json!({"full_name": name})).await;
+    // Somebody may be called by the reference of another one.
+    let reference = gone["customer_ref"].as_str().expect("a reference");
+    let named = json!({"full_name": "Named By A Reference"});
+    client.upsert(reference, named).await;
     settle(&client).await;
     for projection in ["directory", "search"] {
         let output = server

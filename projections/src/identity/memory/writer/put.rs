@@ -131,15 +131,16 @@ impl Writer {
     fn forget(&mut self, old: &Old, to: Option<Place>) {
         let memory = &self.memory;
         memory.texts.fetch_sub(old.text, Ordering::Relaxed);
-        for thing in &old.things {
-            self.taken.give_back(&memory.grants, thing.grant);
-        }
         if to.is_none() {
             self.streams
                 .remove(&memory.hashes, &memory.space, old.place);
         }
         if to != Some(old.place) {
             self.room.give_back(&memory.space, old.place, old.words);
+        }
+        // Last: who reads the record of before must not find that it has no grant any more.
+        for thing in &old.things {
+            self.taken.give_back(&memory.grants, thing.grant);
         }
     }
 
