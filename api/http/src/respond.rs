@@ -47,7 +47,11 @@ impl App {
     ///
     /// An outcome without events still rests on what was in the log, so it waits for that.
     pub async fn settle<T>(&self, applied: Applied<T>) -> Settled<T> {
-        let position = applied.position.unwrap_or_else(|| self.head());
+        let position = match applied.position {
+            Some(position) => position,
+            // Another server may have written what it rests on.
+            None => self.head_in_log().await.unwrap_or_else(|_| self.head()),
+        };
         self.settle_at(position, applied.value, applied.replayed)
             .await
     }
