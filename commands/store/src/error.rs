@@ -55,6 +55,16 @@ pub enum StoreError {
         "a server is connected that has not key-encryption key {0}: give it both keys and restart it first"
     )]
     KeyMissingElsewhere(i16),
+    /// The service's role has another password for the sake of another database.
+    #[error(
+        "role {role} serves database {database} of the same Postgres under another key-encryption key: use another cell name or another Postgres"
+    )]
+    RoleElsewhere {
+        /// The role.
+        role: String,
+        /// The other database.
+        database: String,
+    },
     /// A restore into this database was interrupted.
     #[error("a restore into this database was interrupted: run `roster restore --force` again")]
     RestoreUnfinished,

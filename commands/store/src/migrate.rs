@@ -112,7 +112,7 @@ pub(crate) async fn migrate_restored(
     check_key(&mut control, vault).await?;
     let mut tables = connect(owner_url, &format!("{schema},public")).await?;
     CELL.run(&mut tables).await?;
-    create_role(&mut owner, &schema, vault).await?;
+    ensure_role(&mut owner, owner_url, cell, vault).await?;
     grant(&mut owner, &schema).await?;
     for connection in [control, tables, owner] {
         connection.close().await?;
@@ -245,6 +245,41 @@ pub async fn awake(url: &SecretString) {
         tracing::info!("Postgres starts: waiting for it");
         sleep(LOOK).await;
     }
+}
+
+/// Sees to it that the derived password opens the role. It may be that of another database too, whose servers must not be locked
+/// out.
+async fn ensure_role(
+    owner: &mut PgConnection,
+    owner_url: &SecretString,
+    cell: &str,
+    vault: &Vault,
+) -> Result<(), StoreError> {
+    let role = schema_of(cell);
+    match connect(&service_url(owner_url, cell, vault)?, "public").await {
+        Ok(connection) => return Ok(connection.close().await?),
+        // There may be no such role yet, or one that nothing uses any more.
+        Err(StoreError::Database(error)) if is_bad_password(&error) => {
+            let elsewhere: Option<String> = sqlx::query_scalar(
+                "SELECT d.datname::text
+                   FROM pg_shdepend s
+                   JOIN pg_roles r ON r.oid = s.refobjid
+                   JOIN pg_database d ON d.oid = s.dbid
+                  WHERE s.refclassid = 'pg_authid'::regclass
+                    AND r.rolname = $1
+                    AND d.datname <> current_database()
+                  LIMIT 1",
+            )
+            .bind(&role)
+            .fetch_optional(&mut *owner)
+            .await?;
+            if let Some(database) = elsewhere {
+                return Err(StoreError::RoleElsewhere { role, database });
+            }
+        }
+        Err(_) => {}
+    }
+    create_role(owner, &role, vault).await
 }
 
 /// Makes the role, or sets its password again. Roles belong to the cluster and advisory locks to a database, so the

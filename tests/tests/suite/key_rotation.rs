@@ -9,6 +9,7 @@ use roster_tests::client::Client;
 use roster_tests::database::{Database, KEK};
 use roster_tests::server::Server;
 use roster_tests::until::until;
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use tokio::sync::watch;
@@ -16,6 +17,8 @@ use tokio_util::task::TaskTracker;
 
 /// A cell of its own: the password of its role changes, and roles belong to the whole cluster.
 const CELL: &str = "rotating";
+/// The cell of two databases.
+const SHARED: &str = "shared";
 /// The new key.
 const NEW: &str = "6e65777465737420746573742074657374207465737420746573742074657374";
 /// Customers.
@@ -243,4 +246,26 @@ async fn a_rotation_that_is_killed_goes_on_and_the_old_key_is_useless() {
         refused.contains("under another key-encryption key"),
         "{refused}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_under_another_key_does_not_lock_out_the_servers_of_the_first() {
+    let database = Arc::new(Database::create_empty().await.expect("a database"));
+    let mut server = Server::start_on(database, &[("ROSTER_CELL", SHARED)])
+        .await
+        .expect("a server");
+    let other = Database::create_empty().await.expect("a database");
+    let new_key = server.folder().join("new-key");
+    fs::write(&new_key, NEW).expect("a key file");
+    let mut migrate = server.command();
+    migrate
+        .arg("migrate")
+        .env("DATABASE_URL", other.owner_url().expose_secret());
+    let refused = migrate.env("ROSTER_KEK_FILE", &new_key).output();
+    let refused = said(&refused.expect("roster runs"), 2);
+    assert!(refused.contains("serves database"), "{refused}");
+    // It opens connections anew.
+    server.restart().await.expect("its role lets it in");
+    let client = Client::of_project(&server, "p").await.expect("a client");
+    client.upsert("a", json!({"full_name": "Ada"})).await;
 }
