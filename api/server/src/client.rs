@@ -1,5 +1,6 @@
 //! HTTP from our side: the command line as a client of a running server, and the fetch of a JWK set.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -21,18 +22,33 @@ const ANSWER: Duration = Duration::from_mins(1);
 /// The largest answer that is read whole.
 const LARGEST_ANSWER: usize = 16 << 20;
 
-/// The client of this program.
+/// The client for a URL: one on this machine is reached without the proxy that the environment may name.
 #[expect(
     clippy::disallowed_methods,
     reason = "its URLs are the operator's own: the server of the command line and the JWK set of the settings"
 )]
-pub(crate) fn http() -> anyhow::Result<Client> {
+pub(crate) fn http(url: &str) -> anyhow::Result<Client> {
     let agent = concat!("roster/", env!("CARGO_PKG_VERSION"));
     let client = Client::builder()
         .connect_timeout(CONNECT)
         .redirect(Policy::none())
         .user_agent(agent);
+    let client = if is_here(url) {
+        client.no_proxy()
+    } else {
+        client
+    };
     client.build().context("HTTP client")
+}
+
+/// Whether a URL is one of this machine.
+pub(crate) fn is_here(url: &str) -> bool {
+    let url = reqwest::Url::parse(url).ok();
+    let host = url.as_ref().and_then(reqwest::Url::host_str);
+    host.is_some_and(|host| {
+        let address = host.trim_matches(['[', ']']).parse();
+        host == "localhost" || address.is_ok_and(|address: IpAddr| address.is_loopback())
+    })
 }
 
 /// Which server and project; by default what a server started here wrote to `ready.json`.
@@ -74,11 +90,10 @@ impl Target {
             given.or(known).with_context(missing)
         };
         let known = |choose: fn(&ready::Ready) -> Option<String>| ready.as_ref().and_then(choose);
+        let url = or(args.url, known(|ready| Some(ready.url.clone())), "--url")?;
         Ok(Self {
-            http: http()?,
-            url: or(args.url, known(|ready| Some(ready.url.clone())), "--url")?
-                .trim_end_matches('/')
-                .to_owned(),
+            http: http(&url)?,
+            url: url.trim_end_matches('/').to_owned(),
             api_key: or(
                 args.api_key,
                 known(|ready| ready.api_key.clone()),
@@ -206,7 +221,26 @@ pub(crate) async fn text(response: Response, limit: usize) -> anyhow::Result<Str
 mod tests {
     use serde_json::json;
 
-    use super::problem;
+    use super::{is_here, problem};
+
+    #[test]
+    fn a_url_of_this_machine_is_told_from_one_that_only_begins_like_it() {
+        for url in [
+            "http://127.0.0.1:8080",
+            "http://localhost/x",
+            "http://[::1]:1/",
+        ] {
+            assert!(is_here(url), "{url}");
+        }
+        for url in [
+            "http://localhost.example.org",
+            "http://127.0.0.1.example.org/",
+            "http://10.0.0.1",
+            "x",
+        ] {
+            assert!(!is_here(url), "{url}");
+        }
+    }
 
     #[test]
     fn problems_are_told_in_one_line() {

@@ -15,6 +15,8 @@ use roster_store::CellConfig;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
+use crate::client::is_here;
+
 pub use error::ConfigError;
 pub use layers::{Configuration, Inputs, environment};
 pub use sync::SyncSettings;
@@ -380,12 +382,7 @@ impl Settings {
             self.auth.jwks_file.is_some(),
             self.auth.jwks_url.is_some(),
         ];
-        let is_secure = |url: &str| {
-            url.starts_with("https://")
-                || ["http://127.0.0.1", "http://localhost"]
-                    .iter()
-                    .any(|own| url.starts_with(own))
-        };
+        let is_secure = |url: &str| url.starts_with("https://") || is_here(url);
         let is_http = |url: &str| {
             ["http://", "https://"]
                 .iter()

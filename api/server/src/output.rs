@@ -3,6 +3,7 @@
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -10,6 +11,14 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// One line of a command's result.
 pub(crate) fn line(text: impl Display) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{text}")
+}
+
+/// The code of what was found, also where whoever reads had enough before all of it was told.
+pub(crate) fn verdict(told: io::Result<()>, code: ExitCode) -> anyhow::Result<ExitCode> {
+    match told {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(code),
+    }
 }
 
 /// Bytes of a command's result, such as an export.

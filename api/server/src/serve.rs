@@ -152,7 +152,7 @@ impl Server {
         );
         self.served = Some(served);
         let url = format!("{}/healthz", announce::url(address));
-        client::http()?
+        client::http(&url)?
             .get(url)
             .timeout(ANSWER)
             .send()

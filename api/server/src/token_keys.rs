@@ -57,7 +57,7 @@ pub(crate) async fn start(
     };
     let tokens = Tokens::new(JwkSource::JwksUrl, rules).context("setting auth.jwks_url")?;
     let shared = tokens.clone();
-    let http = client::http()?;
+    let http = client::http(&url)?;
     let mut fetched = fetch(&http, &url, &shared).await;
     tracker.spawn(async move {
         loop {
@@ -82,8 +82,10 @@ async fn fetch(http: &reqwest::Client, url: &str, tokens: &Tokens) -> bool {
             .get(url)
             .timeout(URL_RETRY)
             .send()
-            .await?
-            .error_for_status()?;
+            .await
+            .and_then(reqwest::Response::error_for_status)
+            // Its query may be a secret.
+            .map_err(reqwest::Error::without_url)?;
         let set = client::text(answer, LARGEST_SET).await?;
         anyhow::Ok(tokens.replace(&set)?)
     };

@@ -49,14 +49,12 @@ pub(super) async fn run(loaded: Result<Configuration, ConfigError>) -> anyhow::R
             bus(&mut report, &settings).await;
         }
     }
-    if let Some(error) = report.broken {
-        return Err(error.into());
-    }
-    Ok(if report.failed {
+    let code = if report.failed {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
-    })
+    };
+    output::verdict(report.broken.map_or(Ok(()), Err), code)
 }
 
 fn anchors(report: &mut Report, settings: &Settings) {

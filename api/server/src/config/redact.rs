@@ -10,6 +10,8 @@ const URLS: [&str; 5] = [
     "auth.jwks_url",
     "telemetry.otlp_endpoint",
 ];
+/// Those that may be several.
+const LISTS: [&str; 1] = ["nats.url"];
 
 /// The value of a setting as anybody may see it.
 pub(super) fn shown(key: &str, value: &str) -> String {
@@ -18,11 +20,20 @@ pub(super) fn shown(key: &str, value: &str) -> String {
     } else if SECRET.contains(&key) {
         "<secret>".into()
     } else if URLS.contains(&key) {
-        value
-            .split(',')
-            .map(without_password)
-            .collect::<Vec<_>>()
-            .join(",")
+        let urls: Vec<&str> = if LISTS.contains(&key) {
+            value.split(',').collect()
+        } else {
+            vec![value]
+        };
+        // A password may hold a comma.
+        if urls
+            .iter()
+            .any(|url| url.contains('@') && !url.contains("://"))
+        {
+            return "<hidden>".into();
+        }
+        let urls = urls.into_iter().map(without_password);
+        urls.collect::<Vec<_>>().join(",")
     } else {
         value.into()
     }
@@ -31,16 +42,16 @@ pub(super) fn shown(key: &str, value: &str) -> String {
 /// A URL whose password, token and query are hidden. A lone name before `@` is a token to NATS, so it is hidden too.
 fn without_password(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    // A password may hold what ends it elsewhere: then nothing of the URL is safe to show.
+    let before = rest.rsplit_once('@').map_or("", |(before, _)| before);
+    if before.contains(['/', '?', '#']) {
+        return format!("{scheme}://<hidden>");
+    }
     let (rest, query) = rest
         .split_once('?')
         .map_or((rest, ""), |(rest, _)| (rest, "?<hidden>"));
     let end = rest.find('/').unwrap_or(rest.len());
-    // A password may hold an unescaped slash: then nothing of the URL is safe to show.
-    let (authority, path) = if rest[end..].contains('@') {
-        ("<hidden>", "")
-    } else {
-        rest.split_at(end)
-    };
+    let (authority, path) = rest.split_at(end);
     let authority = match authority.rsplit_once('@') {
         Some((user, host)) => match user.split_once(':') {
             Some((name, _)) => format!("{name}:<secret>@{host}"),
@@ -82,6 +93,18 @@ mod tests {
                 "postgres://u:p/w@db/roster",
                 "postgres://<hidden>",
             ),
+            (
+                "database.url",
+                "postgres://u:p?w@db/roster",
+                "postgres://<hidden>",
+            ),
+            (
+                "database.url",
+                "postgres://u:p,w@db/roster",
+                "postgres://u:<secret>@db/roster",
+            ),
+            ("nats.url", "nats://u:p,w@b:1", "<hidden>"),
+            ("nats.url", "nats://a:1,b:2", "nats://a:1,b:2"),
             (
                 "nats.url",
                 "nats://token@a,nats://u:p@b:1",

@@ -55,7 +55,7 @@ impl Traces {
         let exporter = SpanExporter::builder()
             .with_http()
             .with_http_client(Transport {
-                client: client::http()?,
+                client: client::http(base)?,
                 runtime: Handle::current(),
                 is_failing: AtomicBool::new(false),
             })

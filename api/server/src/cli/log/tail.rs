@@ -6,15 +6,6 @@ use std::time::Duration;
 
 use chrono::SecondsFormat;
 use clap::Parser;
-use roster_domain::channel_access::ChannelAccessEvent;
-use roster_domain::customer::CustomerEvent;
-use roster_domain::event::StoredEvent;
-use roster_domain::identity::IdentityEvent;
-use roster_domain::import::ImportEvent;
-use roster_domain::preparation::PreparationEvent;
-use roster_domain::purge::PurgeEvent;
-use roster_domain::schema::SchemaEvent;
-use roster_domain::suppression::SuppressionEvent;
 use roster_store::{Cell, Recorded, StoreError};
 use serde_json::{Value, json};
 
@@ -96,39 +87,13 @@ async fn show(
 
 /// The event and its cause as JSON.
 fn decoded(recorded: &Recorded) -> Result<Value, StoreError> {
-    let event = [
-        event::<CustomerEvent>(recorded),
-        event::<SchemaEvent>(recorded),
-        event::<PreparationEvent>(recorded),
-        event::<ImportEvent>(recorded),
-        event::<SuppressionEvent>(recorded),
-        event::<PurgeEvent>(recorded),
-        event::<ChannelAccessEvent>(recorded),
-        event::<IdentityEvent>(recorded),
-    ]
-    .into_iter()
-    .flatten()
-    .next()
-    .transpose()?;
     let meta = recorded.meta()?;
     let subject = meta.subject.known();
     Ok(json!({
-        "event": event,
+        "event": recorded.payload()?,
         "principal": meta.principal,
         "subject": subject,
         "request_id": meta.request_id,
         "traceparent": meta.traceparent,
     }))
-}
-
-/// The event if it is one of these; `None` for another aggregate's.
-fn event<E: StoredEvent>(recorded: &Recorded) -> Option<Result<Value, StoreError>> {
-    let is_its = E::TYPES.iter().any(|known| {
-        (known.type_no, known.type_version) == (recorded.type_no, recorded.type_version)
-    });
-    is_its.then(|| {
-        recorded
-            .decode::<E>()
-            .map(|event| serde_json::to_value(event).unwrap_or_default())
-    })
 }

@@ -61,12 +61,13 @@ pub(super) async fn run(args: &Args, settings: &Settings, cell: &Cell) -> anyhow
         bar.finish_and_clear();
     }
     report.findings.extend(given.bad_lines.iter().cloned());
-    tell(&report, &given)?;
-    Ok(if report.findings.is_empty() {
+    let told = tell(&report, &given);
+    let code = if report.findings.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    })
+    };
+    output::verdict(told, code)
 }
 
 const fn name(stage: Stage) -> &'static str {
