@@ -78,7 +78,7 @@ impl Nats {
     }
 
     fn data(&self) -> anyhow::Result<PathBuf> {
-        self.0.nats_data().context("it was not started")
+        self.0.nats_dir().context("it was not started")
     }
 }
 

@@ -110,6 +110,18 @@ impl Kind {
     }
 }
 
+impl Recorded {
+    /// The decoded event as JSON; `None` where this build does not know its type.
+    ///
+    /// # Errors
+    /// What [`Recorded::decode`] fails with.
+    pub fn payload(&self) -> Result<Option<Value>, StoreError> {
+        let kind = Kind::of_type(self.type_no, self.type_version);
+        let decoded = kind.map(|kind| (kind.decoded)(self)).transpose()?;
+        Ok(decoded.map(|decoded| decoded.payload))
+    }
+}
+
 fn fold<A: Stream>(events: &[Recorded]) -> Result<Folded, StoreError> {
     let mut state = A::default();
     for recorded in events {

@@ -21,7 +21,7 @@ use crate::supervise::{self, POLL, StopSignal, Supervised};
 use crate::version::{OLDEST_NATS, Version};
 
 /// The folder of streams under the stack's folder.
-pub(crate) const STORE: &str = "nats";
+const STORE: &str = "nats";
 
 /// Recovering large streams is the slowest start.
 const START_LIMIT: Duration = Duration::from_mins(1);
@@ -118,7 +118,7 @@ impl Server {
 
 /// The folder of the streams.
 pub(crate) fn data(home: &Path) -> PathBuf {
-    home.join("nats")
+    home.join(STORE)
 }
 
 fn launch(

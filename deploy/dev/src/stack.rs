@@ -141,12 +141,6 @@ impl Stack {
         &self.nats_url
     }
 
-    /// Folder of what NATS keeps; nothing where a given one is used.
-    pub fn nats_dir(&self) -> Option<PathBuf> {
-        let home = self.home.as_ref().filter(|_| self.nats.is_some())?;
-        Some(home.path.join(nats::STORE))
-    }
-
     /// Version of Postgres; nothing where a given one could not be asked.
     pub fn postgres_version(&self) -> Option<Version> {
         self.postgres_version
@@ -162,8 +156,8 @@ impl Stack {
         self.postgres_bin.as_deref()
     }
 
-    /// The folder of the streams of a NATS that was started.
-    pub fn nats_data(&self) -> Option<PathBuf> {
+    /// Folder of what a NATS keeps that was started; nothing where a given one is used.
+    pub fn nats_dir(&self) -> Option<PathBuf> {
         let home = self.home.as_ref().filter(|_| self.nats.is_some())?;
         Some(nats::data(&home.path))
     }

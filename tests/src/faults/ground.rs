@@ -99,7 +99,7 @@ impl Ground {
 
     /// Removes what NATS keeps, while it is not running.
     pub(super) fn wipe_nats(&self) -> anyhow::Result<()> {
-        let data = self.stack.nats_data().context("NATS was not started")?;
+        let data = self.stack.nats_dir().context("NATS was not started")?;
         match fs::remove_dir_all(data) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
