@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 /// The streams that are left out.
@@ -50,21 +50,15 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-/// Asks for a stream, or all, to be folded anew; how many were parked.
+/// Asks for all streams to be folded anew; how many are parked.
 pub(crate) async fn ask(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     projection: &str,
-    stream: Option<Uuid>,
 ) -> Result<u64, sqlx::Error> {
-    let done = sqlx::query(
-        "UPDATE view_parked
-            SET retry = true
-          WHERE projection = $1 AND ($2::uuid IS NULL OR stream_id = $2)",
-    )
-    .bind(projection)
-    .bind(stream)
-    .execute(pool)
-    .await?;
+    let done = sqlx::query("UPDATE view_parked SET retry = true WHERE projection = $1")
+        .bind(projection)
+        .execute(connection)
+        .await?;
     Ok(done.rows_affected())
 }
 
@@ -112,16 +106,23 @@ pub(crate) async fn keep(
     Ok(())
 }
 
-/// The stream is part of the projection again.
+/// The stream is part of the projection again; nothing where the lease is another one's, for the tables may be others too.
 pub(crate) async fn remove(
     pool: &PgPool,
     projection: &str,
     stream: Uuid,
+    epoch: i64,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("DELETE FROM view_parked WHERE projection = $1 AND stream_id = $2")
-        .bind(projection)
-        .bind(stream)
-        .execute(pool)
-        .await?;
+    sqlx::query(
+        "DELETE FROM view_parked
+          WHERE projection = $1
+            AND stream_id = $2
+            AND EXISTS (SELECT FROM log_checkpoints WHERE name = $1 AND epoch = $3)",
+    )
+    .bind(projection)
+    .bind(stream)
+    .bind(epoch)
+    .execute(pool)
+    .await?;
     Ok(())
 }

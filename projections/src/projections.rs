@@ -4,16 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use roster_store::{Cell, StoreError};
+use roster_store::Cell;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
 use crate::audit::Audit;
 use crate::customers::Totals;
 use crate::directory::Directory;
 use crate::erasures::Erasures;
-use crate::parked;
 use crate::runner::{Projection, Runner};
 use crate::search::Search;
 use crate::search::touched::Touched;
@@ -176,12 +174,6 @@ impl Projections {
         [&inner.directory, &inner.search, &inner.audit]
             .into_iter()
             .chain(&inner.erasures)
-    }
-
-    /// Asks for a parked stream of a projection, or all of them, to be folded anew; how many were parked. The runner does
-    /// it within a few seconds, wherever it is.
-    pub async fn unpark(&self, projection: &str, stream: Option<Uuid>) -> Result<u64, StoreError> {
-        Ok(parked::ask(self.0.cell.pool(), projection, stream).await?)
     }
 
     async fn measure(&self, stop: CancellationToken) {

@@ -3,7 +3,8 @@
 //! The new tables are filled from the log up to its present head, get their indexes last, catch up with what was appended
 //! meanwhile and are swapped in by one transaction that moves the checkpoint with them. For the moment of the swap the
 //! rebuild holds the projection's lease, so that no runner writes to tables that are about to go; the runner that is fenced
-//! by it goes on from the checkpoint of the new ones. No write is refused and no position is taken back.
+//! by it goes on from the checkpoint of the new ones. No write is refused and no position is taken back. Streams that are
+//! left out are left out by a rebuild too; after the swap the runner folds them anew.
 
 pub(crate) mod filling;
 pub(crate) mod rows;
@@ -15,12 +16,13 @@ use std::future::Future;
 
 use roster_store::{Cell, Recorded, StoreError, Vault, migrate};
 use secrecy::SecretString;
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::audit::Audit;
 use crate::directory::Directory;
 use crate::page::PageError;
+use crate::parked;
 use crate::runner::{Projection, Step};
 use crate::search::Search;
 use filling::Filling;
@@ -202,6 +204,21 @@ pub async fn roll_back(
         Target::Search => run::<Search>(place, true, progress).await,
         Target::Audit => run::<Audit>(place, true, progress).await,
     }
+}
+
+/// Asks for the streams that a projection leaves out to be folded anew; how many they are.
+///
+/// The runner does it within seconds, wherever it is. A stream that fails again stays out.
+pub async fn retry_parked(place: &Place, target: Target) -> Result<u64, RebuildError> {
+    let name = match target {
+        Target::Directory => Directory::NAME,
+        Target::Search => Search::NAME,
+        Target::Audit => Audit::NAME,
+    };
+    let mut owner = migrate::connect_owner(&place.owner_url, &place.cell).await?;
+    let asked = parked::ask(&mut owner, name).await?;
+    owner.close().await?;
+    Ok(asked)
 }
 
 /// Drops the tables from before the last rebuild, and what a rebuild that was killed left behind.

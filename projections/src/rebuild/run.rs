@@ -69,6 +69,7 @@ pub(super) async fn run<P: Rebuild>(
             end_turn(owner).await?;
             return Err(RebuildError::NothingOld);
         }
+        schemas.leave_out::<P>(&mut owner, &schemas.old).await?;
         schemas.old.clone()
     } else {
         schemas.make_next::<P>(&mut owner).await?;
@@ -129,6 +130,7 @@ pub(super) async fn run<P: Rebuild>(
 struct Rebuilding<'a, P> {
     place: &'a Place,
     projection: P,
+    /// What these tables leave out.
     parked: HashSet<Uuid>,
     cell: Cell,
     owner: PgConnection,

@@ -47,6 +47,29 @@ impl Schemas {
         Ok(())
     }
 
+    /// Writes down which streams tables leave out that are made now, or that were live until now.
+    ///
+    /// They keep that list with them: the live one may get shorter while they wait.
+    pub(crate) async fn leave_out<P: Rebuild>(
+        &self,
+        owner: &mut PgConnection,
+        name: &str,
+    ) -> sqlx::Result<()> {
+        let live = &self.live;
+        let sql = format!(
+            "CREATE TABLE IF NOT EXISTS {name}.view_parked (LIKE {live}.view_parked INCLUDING ALL);
+             GRANT SELECT ON {name}.view_parked TO {live}"
+        );
+        owner.execute(sql.as_str()).await?;
+        let sql = format!(
+            "INSERT INTO {name}.view_parked
+             SELECT * FROM {live}.view_parked WHERE projection = $1
+                 ON CONFLICT DO NOTHING"
+        );
+        sqlx::query(&sql).bind(P::NAME).execute(owner).await?;
+        Ok(())
+    }
+
     /// Makes the next tables, empty. All but the one that is filled by COPY have their indexes at once.
     pub(crate) async fn make_next<P: Rebuild>(
         &self,
@@ -54,6 +77,7 @@ impl Schemas {
     ) -> Result<(), RebuildError> {
         let Self { live, next, .. } = self;
         self.make(owner, next).await?;
+        self.leave_out::<P>(owner, next).await?;
         for table in P::TABLES {
             let sql = format!(
                 "CREATE TABLE {next}.{table} (LIKE {live}.{table} INCLUDING ALL EXCLUDING INDEXES);
@@ -252,6 +276,16 @@ impl Schemas {
         if moved.rows_affected() != 1 {
             return Ok(false);
         }
+        self.leave_out::<P>(&mut transaction, spare).await?;
+        // What the new tables lack is folded by the runner that goes on with them; what may have failed, it tries again.
+        let sql = format!(
+            "INSERT INTO {live}.view_parked
+             SELECT * FROM {from}.view_parked
+                 ON CONFLICT DO NOTHING;
+             UPDATE {live}.view_parked SET retry = true WHERE projection = '{}'",
+            P::NAME
+        );
+        transaction.execute(sql.as_str()).await?;
         transaction
             .execute(format!("DROP SCHEMA {from} CASCADE").as_str())
             .await?;

@@ -21,7 +21,10 @@ impl<P: Projection> Runner<P> {
             let step = Self::step(leading, leading.position);
             match self.projection.refold(project_no, stream, step).await {
                 Ok(()) => {
-                    if let Err(error) = parked::remove(self.cell.pool(), P::NAME, stream).await {
+                    let epoch = leading.lease.epoch;
+                    if let Err(error) =
+                        parked::remove(self.cell.pool(), P::NAME, stream, epoch).await
+                    {
                         self.shared.fail("parked", &error.into());
                         return Err(Ended::Failed(IDLE));
                     }

@@ -18,6 +18,9 @@ pub(super) struct Args {
     /// Drop the tables from before the last rebuild, which are kept until the next one otherwise.
     #[arg(long)]
     drop_old: bool,
+    /// Only fold the customers anew whom these tables leave out, because an event of theirs could not be written.
+    #[arg(long, conflicts_with_all = ["roll_back", "drop_old"])]
+    parked: bool,
 }
 
 /// A projection on the command line.
@@ -48,6 +51,17 @@ pub(super) async fn run(args: &Args, settings: &Settings) -> anyhow::Result<Exit
     if args.drop_old {
         rebuild::drop_old(&place, target).await?;
         output::line("the old tables are gone")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.parked {
+        let parked = rebuild::retry_parked(&place, target).await?;
+        if parked == 0 {
+            output::line("these tables leave nobody out")?;
+        } else {
+            output::line(format_args!(
+                "the service folds {parked} anew within seconds"
+            ))?;
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let bar = output::count_bar(Some(0), "read");
