@@ -9,7 +9,7 @@ mod upsert;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use roster_domain::customer::{Customer, CustomerRefusal, DataSource, SourceKind};
+use roster_domain::customer::{Customer, CustomerRefusal, DataSource, SourceKind, Tagging};
 use roster_domain::schema::Schema;
 use roster_domain::stream::Claim;
 use roster_domain::value::{Input, SmolStr};
@@ -66,10 +66,13 @@ pub struct DataSourceInput {
 }
 
 impl DataSourceInput {
-    /// The tag, if what it names can exist.
-    fn check(&self) -> Result<DataSource, CommandError> {
+    /// What it makes of a row's tag, if what it names can exist.
+    ///
+    /// Only a run gives a row to a connection. A row that has one may be written back as it was read, which changes nothing
+    /// of it: see [`Self::can_be_of`].
+    fn tagging(&self) -> Result<Tagging, CommandError> {
         if self.kind == SourceKind::DirectorySync {
-            return Err(CommandError::NotFound(NotFound::Connection));
+            return Ok(Tagging::Keep);
         }
         if self.connection_id.is_some() {
             let loc = ["data_source", "connection_id"];
@@ -83,13 +86,24 @@ impl DataSourceInput {
         if let Some(provider) = &self.provider {
             check_provider(["data_source", "provider"], provider)?;
         }
-        Ok(DataSource {
+        Ok(Tagging::Set(DataSource {
             kind: self.kind,
             provider: self.provider.clone(),
             connection_id: None,
             external_id: self.external_id.clone(),
             synced_at: self.synced_at,
-        })
+        }))
+    }
+
+    /// Whether a customer can have this tag: one of a connection is the customer's own, as far as it is told.
+    fn can_be_of(&self, customer: &Customer) -> bool {
+        let own = &customer.source;
+        let external_id = self.external_id.known().and_then(Option::as_ref);
+        self.kind != SourceKind::DirectorySync
+            || own.kind == SourceKind::DirectorySync
+                && self.connection_id == own.connection_id
+                && (self.provider.is_none() || self.provider == own.provider)
+                && (external_id.is_none() || self.external_id == own.external_id)
     }
 }
 

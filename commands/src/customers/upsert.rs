@@ -17,7 +17,7 @@ use super::{Found, UpsertInput, Upserted};
 use crate::authority::Operation;
 use crate::execute::DECISIONS;
 use crate::schema::ActiveSchema;
-use crate::{Applied, CommandError, Context, Directory};
+use crate::{Applied, CommandError, Context, Directory, NotFound};
 
 /// The most items of one bulk upsert.
 pub(crate) const BULK_LIMIT: usize = 500;
@@ -146,6 +146,14 @@ impl Directory {
             };
             let created = loaded.is_none();
             let before = loaded.unwrap_or_else(|| self.cell().new_stream(self.new_id()));
+            let source = input.data_source.as_ref();
+            if source.is_some_and(|source| !source.can_be_of(&before.state)) {
+                if is_fresh {
+                    return Err(CommandError::NotFound(NotFound::Connection));
+                }
+                fresh = true;
+                continue;
+            }
             let command = CustomerCommand::Upsert(command);
             let decided = customer::decide(&before.state, &command);
             // An append would notice a stale memory; a refusal or "nothing changed" must ask the log first.
@@ -317,7 +325,7 @@ fn command_of(
         connector_enabled.insert(channel, *on);
     }
     let tagging = match &input.data_source {
-        Some(source) => Tagging::Set(source.check()?),
+        Some(source) => source.tagging()?,
         None => Tagging::Keep,
     };
     let pending_unique = match &active.pending {

@@ -7,9 +7,10 @@ use roster_commands::import::ColumnMapping;
 use roster_commands::sync::TrialInput;
 use roster_commands::sync::source::SourceError;
 use roster_commands::{
-    CommandError, ConnectionInput, CredentialsInput, ImportInput, ImportOptions, NotFound,
-    RunInput, UpsertInput,
+    CommandError, ConnectionInput, CredentialsInput, DataSourceInput, ImportInput, ImportOptions,
+    NotFound, RunInput, UpsertInput,
 };
+use roster_domain::Personal;
 use roster_domain::connection::Mode;
 use roster_domain::customer::SourceKind;
 use roster_domain::import::OnConflict;
@@ -187,6 +188,74 @@ async fn customers_who_are_there_are_updated_or_left_and_keep_what_is_not_mapped
     assert!(customer.is_adopted);
     // The other one's row was updated by nobody and keeps its tag.
     assert_eq!(rows(&node, PROJECT, &skips).await.0, ["p1@example.org"]);
+    node.close().await;
+}
+
+#[tokio::test]
+async fn a_synced_customer_is_written_back_as_it_was_read() {
+    let source = Scripted::new(10);
+    let (_database, node) = start(&source).await;
+    let _jobs = node.start_jobs_with(quick());
+    source.hold(people(1));
+    let id = save(&node, PROJECT, &connection("CRM")).await;
+    run(&node, PROJECT, &of(&id)).await;
+    let other = save(&node, PROJECT, &connection("Another")).await;
+    let context = Node::context(PROJECT);
+    let upsert = async |person: &str, name: &str, source: DataSourceInput| {
+        let input = UpsertInput {
+            customer_user_id: Some(person.into()),
+            profile: vec![("full_name".into(), Input::Text(name.into()))],
+            data_source: Some(source),
+            ..UpsertInput::default()
+        };
+        node.directory.upsert_customer(&context, input).await
+    };
+    let nothing = UpsertInput {
+        customer_user_id: Some("p0@example.org".into()),
+        ..UpsertInput::default()
+    };
+    let read = node.directory.upsert_customer(&context, nothing).await;
+    let tag = read.expect("the customer").value.customer.source.clone();
+    let own = DataSourceInput {
+        kind: tag.kind,
+        provider: tag.provider.clone(),
+        connection_id: tag.connection_id.clone(),
+        external_id: tag.external_id.clone(),
+        synced_at: tag.synced_at,
+    };
+    assert_eq!(own.connection_id.as_ref(), Some(&id));
+    let written = upsert("p0@example.org", "By hand", own.clone()).await;
+    let written = written.expect("its own tag").value;
+    assert!(written.changed);
+    assert_eq!(written.customer.source, tag);
+    let short = DataSourceInput {
+        provider: None,
+        external_id: Personal::Known(None),
+        synced_at: None,
+        ..own.clone()
+    };
+    let written = upsert("p0@example.org", "By hand", short).await;
+    assert!(!written.expect("its own tag, in short").value.changed);
+    // A connection gets its rows from its runs alone.
+    let elsewhere = DataSourceInput {
+        connection_id: Some(other),
+        ..own.clone()
+    };
+    let renamed = DataSourceInput {
+        external_id: Personal::Known(Some("another".into())),
+        ..own.clone()
+    };
+    for (person, tag) in [
+        ("p0@example.org", elsewhere),
+        ("p0@example.org", renamed),
+        ("new@example.org", own),
+    ] {
+        let refused = upsert(person, "By hand", tag).await;
+        assert!(
+            matches!(refused, Err(CommandError::NotFound(NotFound::Connection))),
+            "{refused:?}"
+        );
+    }
     node.close().await;
 }
 
