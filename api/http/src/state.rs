@@ -44,8 +44,6 @@ pub struct AppParts {
     pub metrics: Option<PrometheusHandle>,
     /// How the bus does.
     pub bus: watch::Receiver<Bus>,
-    /// Which life of the log is served; it changes only while no server runs.
-    pub epoch: i32,
 }
 
 /// The state of the router.
@@ -128,8 +126,9 @@ impl App {
         *self.0.parts.bus.borrow()
     }
 
+    /// Which life of the log is served: another one once the relay found out that the database was restored behind it.
     pub(crate) fn epoch(&self) -> i32 {
-        self.0.parts.epoch
+        self.0.parts.directory.cell().last_epoch()
     }
 
     pub(crate) fn schemas(&self) -> &Schemas {

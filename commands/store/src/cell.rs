@@ -1,7 +1,7 @@
 //! A cell: one schema in one database with its own log. Everything hangs off this value; there is no global state.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -62,6 +62,7 @@ struct Inner {
     look_ups: mpsc::Sender<LookUp>,
     journal: mpsc::Sender<journal::Waiting>,
     head: watch::Sender<i64>,
+    epoch: AtomicI32,
     projected: watch::Sender<i64>,
     projects: RwLock<HashMap<Scope, Arc<Project>>>,
     projects_by_no: RwLock<HashMap<i32, Arc<Project>>>,
@@ -144,6 +145,7 @@ impl Cell {
             look_ups,
             journal,
             head: watch::Sender::new(0),
+            epoch: AtomicI32::new(0),
             projected: watch::Sender::new(-1),
             projects: RwLock::default(),
             projects_by_no: RwLock::default(),
@@ -153,6 +155,7 @@ impl Cell {
         let cell = Self(Arc::new(inner));
         let head = cell.head_position().await?;
         cell.0.head.send_replace(head);
+        cell.epoch().await?;
         let sequencer = Sequencer {
             link: Link::new(cell.0.pool.clone()),
             interactive: interactive_queue,
@@ -237,6 +240,17 @@ impl Cell {
     /// Follows the last position that this server wrote or read.
     pub fn head(&self) -> watch::Receiver<i64> {
         self.0.head.subscribe()
+    }
+
+    /// Which life of the log this is, as this server last saw it.
+    pub fn last_epoch(&self) -> i32 {
+        self.0.epoch.load(Ordering::Relaxed)
+    }
+
+    /// Remembers an epoch that was just read.
+    pub(crate) fn note_epoch(&self, epoch: i32) -> i32 {
+        self.0.epoch.store(epoch, Ordering::Relaxed);
+        epoch
     }
 
     /// Where the directory projection reports its position; -1 until it does.

@@ -187,9 +187,10 @@ impl Cell {
 
     /// Which life of the log this is, from 1; a restore of the database begins the next.
     pub async fn epoch(&self) -> Result<i32, StoreError> {
-        Ok(sqlx::query_scalar("SELECT epoch FROM log_epoch")
+        let epoch = sqlx::query_scalar("SELECT epoch FROM log_epoch")
             .fetch_one(self.pool())
-            .await?)
+            .await?;
+        Ok(self.note_epoch(epoch))
     }
 
     /// The events after a position in order, at most `limit`.

@@ -183,7 +183,8 @@ pub async fn finish(owner: &mut PgConnection) -> Result<(), StoreError> {
 impl Cell {
     /// Begins the next epoch of this cell as unchecked, above those that are known to be used; gives it.
     pub async fn begin_epoch(&self, used: i32) -> Result<i32, StoreError> {
-        begin_epoch(&mut *self.pool().acquire().await?, used).await
+        let epoch = begin_epoch(&mut *self.pool().acquire().await?, used).await?;
+        Ok(self.note_epoch(epoch))
     }
 
     /// The epoch is raised above those that are known to be used, where it is not yet; gives it.
@@ -205,6 +206,6 @@ impl Cell {
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
-        Ok(epoch)
+        Ok(self.note_epoch(epoch))
     }
 }

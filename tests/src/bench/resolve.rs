@@ -135,7 +135,6 @@ async fn serve(linked: &Linked, cache: IdentityCache) -> anyhow::Result<Served> 
         limits: roster_http::Limits::default(),
         metrics: None,
         bus: watch::channel(Bus::Off).1,
-        epoch: 1,
     });
     let Surface { router, routes } = surface();
     let beside = Router::new().route(EMPTY, post(empty));

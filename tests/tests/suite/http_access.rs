@@ -388,7 +388,6 @@ async fn every_route_of_the_router_is_in_the_table() {
         limits: roster_http::Limits::default(),
         metrics: None,
         bus: watch::channel(Bus::Off).1,
-        epoch: 1,
     });
     // axum has no list of routes to ask for; the debug form of a router has every path as a quoted text.
     let router = format!("{:?}", roster_http::router(app, vec![surface()]));

@@ -267,6 +267,13 @@ async fn a_restored_database_goes_on_in_another_stream() {
     let last = &subscriber.heard.last().expect("a message").body;
     assert_eq!(last["id"], format!("main:2:{head}"));
     assert!(restored.log().contains("the database was restored"));
+    // Positions of before are told apart from now on, without a restart.
+    let client = client.at(&restored);
+    let reader = client.with_header("roster-min-position", &format!("1:{lost}"));
+    let refused = reader.post("users/list", json!({})).await;
+    refused.refused(409, "epoch_changed");
+    let reader = client.with_header("roster-min-position", &format!("2:{lost}"));
+    reader.ok("users/list", json!({})).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

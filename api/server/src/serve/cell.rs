@@ -67,7 +67,6 @@ impl Served {
                     .to_rfc3339_opts(SecondsFormat::Secs, true)
             );
         }
-        let epoch = cell.epoch().await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         anchors::start(settings, &cell, Arc::clone(&clock), tracker, stop.clone())?;
         let ids: Arc<dyn Ids> = Arc::new(SystemIds);
@@ -136,7 +135,6 @@ impl Served {
             limits: http_limits(&settings.limits),
             metrics: Some(metrics),
             bus,
-            epoch,
         });
         Ok(Self {
             directory,
