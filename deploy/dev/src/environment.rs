@@ -13,6 +13,8 @@ pub enum Runtime {
     Wheels,
     /// Only binaries on the machine (`ROSTER_RUNTIME=installed`).
     Installed,
+    /// `ROSTER_RUNTIME` says something else.
+    Unknown,
 }
 
 /// What the caller's environment says about the stack; read once.
@@ -49,7 +51,8 @@ impl Environment {
             runtime: match text("ROSTER_RUNTIME").as_deref() {
                 Some("wheels") => Runtime::Wheels,
                 Some("installed") => Runtime::Installed,
-                _ => Runtime::Auto,
+                Some(_) => Runtime::Unknown,
+                None => Runtime::Auto,
             },
             test_binary: value("ROSTER_TEST_BIN").map(PathBuf::from),
             is_patient: value("ROSTER_TEST_PATIENCE").is_some(),

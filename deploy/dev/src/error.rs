@@ -22,6 +22,9 @@ pub enum StackError {
         /// Why the wheels did not help.
         reason: String,
     },
+    /// The environment asks for servers from a place that there is not.
+    #[error("ROSTER_RUNTIME is `wheels`, `installed`, or not set")]
+    UnknownRuntime,
     /// A server that was given by URL is too old.
     #[error("{what} {found} is too old: {needed} or newer is needed")]
     TooOld {

@@ -89,6 +89,7 @@ impl StackOptions {
         account: Option<Account>,
     ) -> Result<PostgresBinaries, StackError> {
         let major = postgres::major_of(home);
+        self.check_runtime()?;
         if self.environment.runtime != Runtime::Wheels {
             let mut found = PostgresBinaries::installed(&self.environment);
             found
@@ -110,7 +111,15 @@ impl StackOptions {
         }
     }
 
+    const fn check_runtime(&self) -> Result<(), StackError> {
+        match self.environment.runtime {
+            Runtime::Unknown => Err(StackError::UnknownRuntime),
+            Runtime::Auto | Runtime::Wheels | Runtime::Installed => Ok(()),
+        }
+    }
+
     pub(crate) fn find_nats(&self) -> Result<NatsBinary, StackError> {
+        self.check_runtime()?;
         if self.environment.runtime != Runtime::Wheels
             && let Some(binary) = NatsBinary::choose(NatsBinary::installed(&self.environment))
         {

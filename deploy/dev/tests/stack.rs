@@ -213,3 +213,10 @@ fn the_key_file_is_private_and_never_replaced() {
     assert_eq!((fs::read_to_string(&path).unwrap(), mode()), (key, 0o600));
     fs::remove_dir_all(folder).unwrap();
 }
+
+#[test]
+fn a_runtime_that_nobody_knows_is_refused() {
+    let started = Stack::start(options("unknown", Runtime::Unknown));
+    let refused = started.expect_err("nothing is started");
+    assert!(refused.to_string().contains("ROSTER_RUNTIME"), "{refused}");
+}
