@@ -71,7 +71,7 @@ impl PageError {
 
     /// Whether the same page may succeed later without any change.
     pub(crate) fn is_transient(&self) -> bool {
-        matches!(self, Self::Store(error) if is_transient(error))
+        matches!(self, Self::Store(error) if error.is_transient())
     }
 
     /// Whether a row was there that was thought to be new.
@@ -104,20 +104,5 @@ pub(crate) fn code_of(error: &StoreError) -> String {
         StoreError::Vault(_) => "sealed".into(),
         StoreError::Closed => "stopping".into(),
         _ => "store".into(),
-    }
-}
-
-/// Whether a failure is about the connection, the server or a race, not about what was written.
-///
-/// SQLSTATE classes: 08 connection, 25 transaction state, 40 roll-back, 53 resources, 55 object state, 57 operator, 58 system.
-pub(crate) fn is_transient(error: &StoreError) -> bool {
-    match error {
-        StoreError::Database(sqlx::Error::Database(refused)) => refused
-            .code()
-            .and_then(|code| code.get(..2).map(str::to_owned))
-            .is_none_or(|class| {
-                ["08", "25", "40", "53", "55", "57", "58"].contains(&class.as_str())
-            }),
-        other => other.is_transient(),
     }
 }

@@ -48,6 +48,8 @@ mod import_known;
 mod key_rotation;
 #[path = "suite/layers.rs"]
 mod layers;
+#[path = "suite/lists_paged.rs"]
+mod lists_paged;
 #[path = "suite/log_append.rs"]
 mod log_append;
 #[path = "suite/log_hammer.rs"]
@@ -58,6 +60,8 @@ mod log_holders;
 mod log_tamper;
 #[path = "suite/lost_commits.rs"]
 mod lost_commits;
+#[path = "suite/lost_connections.rs"]
+mod lost_connections;
 #[path = "suite/openapi.rs"]
 mod openapi;
 #[path = "suite/preparation_job.rs"]

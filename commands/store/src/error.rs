@@ -74,18 +74,27 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the same call may succeed later without any change.
-    pub const fn is_transient(&self) -> bool {
-        matches!(
-            self,
+    /// Whether the same call may succeed later without any change: the failure is about the connection, the server or a race.
+    ///
+    /// SQLSTATE classes: 08 connection, 25 transaction state, 40 roll-back, 53 resources, 55 object state, 57 operator (such as
+    /// a restart), 58 system.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Database(refused)) => refused
+                .code()
+                .and_then(|code| code.get(..2).map(str::to_owned))
+                .is_none_or(|class| {
+                    ["08", "25", "40", "53", "55", "57", "58"].contains(&class.as_str())
+                }),
             Self::Closed
-                | Self::Database(
-                    sqlx::Error::Io(_)
-                        | sqlx::Error::PoolTimedOut
-                        | sqlx::Error::PoolClosed
-                        | sqlx::Error::WorkerCrashed
-                        | sqlx::Error::Protocol(_)
-                )
-        )
+            | Self::Database(
+                sqlx::Error::Io(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed
+                | sqlx::Error::Protocol(_),
+            ) => true,
+            _ => false,
+        }
     }
 }

@@ -229,15 +229,17 @@ fn fail_batch(replies: Vec<oneshot::Sender<Result<Verdict, StoreError>>>, error:
     tracing::error!(error = %error, commands = replies.len(), "an append failed");
     for reply in replies {
         let answer = match error {
-            StoreError::Database(sqlx::Error::Database(_)) => StoreError::Malformed("append"),
+            StoreError::Database(sqlx::Error::Database(_)) if !error.is_transient() => {
+                StoreError::Malformed("append")
+            }
             _ => StoreError::Closed,
         };
         drop(reply.send(Err(answer)));
     }
 }
 
-/// Takes the longest batch from the front in which no stream, no claim key and no idempotency key occurs twice; the rest stays in
-/// order.
+/// Takes the longest batch from the front in which no stream, no claim key and no idempotency key occurs twice, and no stream is
+/// guarded behind a command that writes it, for guards are judged before anything is written; the rest stays in order.
 fn take_batch(waiting: &mut VecDeque<Interactive>) -> Vec<Interactive> {
     let mut batch = Vec::new();
     let mut kept = VecDeque::new();
@@ -247,7 +249,10 @@ fn take_batch(waiting: &mut VecDeque<Interactive>) -> Vec<Interactive> {
     let mut bytes = 0;
     while let Some(command) = waiting.pop_front() {
         let prepared = &command.prepared;
-        let free = !streams.contains(&prepared.stream)
+        let guards = prepared.guards.iter().map(|(guard, _)| guard);
+        let free = guards
+            .chain([&prepared.stream])
+            .all(|stream| !streams.contains(stream))
             && prepared.claims.iter().all(|change| {
                 !keys.contains(&(prepared.project_no, change.claim.kind, change.key.clone()))
             })

@@ -243,7 +243,7 @@ impl<P: Projection> Runner<P> {
                 Err(error) => {
                     self.shared.fail("read", &error);
                     // Postgres may have lost its last commits: taking the lease anew reads the checkpoint.
-                    return Ended::Failed(if crate::page::is_transient(&error) {
+                    return Ended::Failed(if error.is_transient() {
                         IDLE
                     } else {
                         LONGEST_BACKOFF
