@@ -24,6 +24,9 @@ pub(crate) async fn scrub<P: Projection>(pool: &PgPool, streams: &[Uuid]) -> sql
     .fetch_all(pool)
     .await?;
     for schema in schemas {
+        if schema.contains(NEXT) && is_left_behind::<P>(pool, &schema).await? {
+            continue;
+        }
         for (table, change) in P::SCRUB {
             let scrubbed = change_rows(pool, &format!("{schema}.{table}"), change, streams).await;
             match scrubbed {
@@ -33,6 +36,32 @@ pub(crate) async fn scrub<P: Projection>(pool: &PgPool, streams: &[Uuid]) -> sql
         }
     }
     Ok(())
+}
+
+/// Whether a rebuild was killed and left these tables behind. Nobody catches up with an erasure there, so they are emptied.
+async fn is_left_behind<P: Projection>(pool: &PgPool, schema: &str) -> sqlx::Result<bool> {
+    let mut transaction = pool.begin().await?;
+    let is_left: bool =
+        sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(7309, hashtext('rebuild ' || $1))")
+            .bind(P::NAME)
+            .fetch_one(&mut *transaction)
+            .await?;
+    if !is_left {
+        return Ok(false);
+    }
+    let tables: Vec<String> = P::SCRUB
+        .iter()
+        .map(|(table, _)| format!("{schema}.{table}"))
+        .collect();
+    let sql = format!("TRUNCATE {}", tables.join(", "));
+    match transaction.execute(sql.as_str()).await {
+        Ok(_) => {}
+        // It was dropped, or died before it had all of its tables.
+        Err(error) if is_gone(&error) => return Ok(true),
+        Err(error) => return Err(error),
+    }
+    transaction.commit().await?;
+    Ok(true)
 }
 
 async fn change_rows(

@@ -49,7 +49,8 @@ impl Schemas {
 
     /// Writes down which streams tables leave out that are made now, or that were live until now.
     ///
-    /// They keep that list with them: the live one may get shorter while they wait.
+    /// They keep that list with them: the live one may get shorter while they wait. A projection that reads another one's
+    /// tables leaves out what these do: it may read them before somebody is there again, and be past that place then.
     pub(crate) async fn leave_out<P: Rebuild>(
         &self,
         owner: &mut PgConnection,
@@ -62,11 +63,17 @@ impl Schemas {
         );
         owner.execute(sql.as_str()).await?;
         let sql = format!(
-            "INSERT INTO {name}.view_parked
-             SELECT * FROM {live}.view_parked WHERE projection = $1
+            "INSERT INTO {name}.view_parked (projection, stream_id, project_no, position, error_code, retry)
+             SELECT $1, stream_id, project_no, position, error_code, retry
+               FROM {live}.view_parked
+              WHERE projection IN ($1, $2)
                  ON CONFLICT DO NOTHING"
         );
-        sqlx::query(&sql).bind(P::NAME).execute(owner).await?;
+        sqlx::query(&sql)
+            .bind(P::NAME)
+            .bind(P::FOLLOWS)
+            .execute(owner)
+            .await?;
         Ok(())
     }
 

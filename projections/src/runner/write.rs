@@ -34,6 +34,12 @@ impl<P: Projection> Runner<P> {
                     self.shared.parked(leading.parked.len());
                 }
                 Err(PageError::Fenced) => return Err(Ended::Fenced),
+                // It says nothing about the stream, which goes on being asked for.
+                Err(error) if error.is_transient() || matches!(error, PageError::Behind) => {
+                    self.projection.forget();
+                    self.shared.fail_page(&error);
+                    return Err(Ended::Failed(IDLE));
+                }
                 Err(error) => {
                     tracing::warn!(projection = P::NAME, %stream, code = error.code(), "a parked stream fails again");
                     self.projection.forget();
