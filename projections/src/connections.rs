@@ -2,14 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use roster_domain::Timestamp;
 use roster_domain::connection::{ConnectionEvent, id_text};
 use roster_domain::value::fold::fold;
 use roster_store::Recorded;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
+use uuid::fmt::Hyphenated;
 
 use crate::QueryError;
+use crate::customers::Cursor;
 use crate::customers::write::storable;
+use crate::paging::{Kind, Paging};
 
 /// Connections of a project and how many there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,21 +22,28 @@ pub struct ConnectionPage {
     pub connections: Vec<Uuid>,
     /// All of the project that match.
     pub total: i64,
+    /// Where the next page begins; `None` on the last.
+    pub next: Option<Cursor>,
 }
 
-/// A page of connections in the order of their names; `search` is part of a name. `page` counts from 1.
+/// A page of connections in the order of their names; `search` is part of a name.
+///
+/// # Errors
+/// [`QueryError::InvalidCursor`] for a cursor of another list.
 pub async fn list(
     pool: &PgPool,
     project_no: i32,
     provider: Option<&str>,
     search: Option<&str>,
-    page: u32,
-    page_size: u32,
+    paging: &Paging,
 ) -> Result<ConnectionPage, QueryError> {
     const MATCH: &str = "WHERE project_no = $1
             AND ($2::text IS NULL OR provider = $2)
             AND ($3::text IS NULL OR strpos(name_folded, $3) > 0)";
     let search = search.map(fold);
+    let kind = Kind::new("connections", project_no, &[provider, search.as_deref()]);
+    let after = paging.key(&kind)?.map(|key| placed(&key.id)).transpose()?;
+    let (name, id) = after.unzip();
     let total = sqlx::query_scalar(&format!("SELECT count(*) FROM view_connections {MATCH}"))
         .bind(project_no)
         .bind(provider)
@@ -40,17 +51,38 @@ pub async fn list(
         .fetch_one(pool)
         .await?;
     let sql = format!(
-        "SELECT connection_id FROM view_connections {MATCH} ORDER BY name_folded, connection_id LIMIT $4 OFFSET $5"
+        "SELECT connection_id, name_folded
+           FROM view_connections {MATCH} AND ($6::text IS NULL OR (name_folded, connection_id) > ($6, $7))
+          ORDER BY name_folded, connection_id
+          LIMIT $4 OFFSET $5"
     );
-    let connections = sqlx::query_scalar(&sql)
+    let mut rows: Vec<(Uuid, String)> = sqlx::query_as(&sql)
         .bind(project_no)
         .bind(provider)
         .bind(&search)
-        .bind(i64::from(page_size))
-        .bind(i64::from(page.saturating_sub(1)) * i64::from(page_size))
+        .bind(paging.limit())
+        .bind(paging.offset())
+        .bind(name)
+        .bind(id)
         .fetch_all(pool)
         .await?;
-    Ok(ConnectionPage { connections, total })
+    let next = paging.next(&mut rows, |(id, name)| {
+        kind.cursor(Timestamp(0), format!("{id}{name}"))
+    });
+    Ok(ConnectionPage {
+        connections: rows.into_iter().map(|(id, _)| id).collect(),
+        total,
+        next,
+    })
+}
+
+/// The name and the id of the connection that a page ended with.
+fn placed(key: &str) -> Result<(&str, Uuid), QueryError> {
+    let (id, name) = key
+        .split_at_checked(Hyphenated::LENGTH)
+        .ok_or(QueryError::InvalidCursor)?;
+    let id = Uuid::try_parse(id).map_err(|_| QueryError::InvalidCursor)?;
+    Ok((name, id))
 }
 
 /// The names of a project's connections by their public ids.

@@ -11,10 +11,12 @@ use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use crate::QueryError;
+use crate::customers::Cursor;
 use crate::customers::write::storable;
 use crate::folds::Folds;
 use crate::import_issues::Issues;
 use crate::page::PageError;
+use crate::paging::{Kind, Paging};
 
 /// One import.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +64,8 @@ pub struct ImportPage {
     pub rows: Vec<ImportRow>,
     /// All of the project that match.
     pub total: i64,
+    /// Where the next page begins; `None` on the last.
+    pub next: Option<Cursor>,
 }
 
 const SELECT: &str = "SELECT import_id,
@@ -102,33 +106,44 @@ pub async fn get(
     row.as_ref().map(read).transpose()
 }
 
-/// A page of imports, the newest first; `active_only` leaves out those that ended. `page` counts from 1.
+/// A page of imports, the newest first; `active_only` leaves out those that ended.
+///
+/// # Errors
+/// [`QueryError::InvalidCursor`] for a cursor of another list.
 pub async fn list(
     pool: &PgPool,
     project_no: i32,
     active_only: bool,
-    page: u32,
-    page_size: u32,
+    paging: &Paging,
 ) -> Result<ImportPage, QueryError> {
     const MATCH: &str = "WHERE project_no = $1 AND ($2 = false OR finished_at IS NULL)";
+    let active = active_only.then_some("active");
+    let kind = Kind::new("imports", project_no, &[active]);
+    let after = paging.after(&kind)?;
     let total: i64 = sqlx::query_scalar(&format!("SELECT count(*) FROM view_imports {MATCH}"))
         .bind(project_no)
         .bind(active_only)
         .fetch_one(pool)
         .await?;
-    let sql =
-        format!("{SELECT} {MATCH} ORDER BY created_at DESC, import_id DESC LIMIT $3 OFFSET $4");
+    let sql = format!(
+        "{SELECT} {MATCH} AND ($5::timestamptz IS NULL OR (created_at, import_id) < ($5, $6))
+          ORDER BY created_at DESC, import_id DESC
+          LIMIT $3 OFFSET $4"
+    );
     let rows = sqlx::query(&sql)
         .bind(project_no)
         .bind(active_only)
-        .bind(i64::from(page_size))
-        .bind(i64::from(page.saturating_sub(1)) * i64::from(page_size))
+        .bind(paging.limit())
+        .bind(paging.offset())
+        .bind(after.at)
+        .bind(after.id)
         .fetch_all(pool)
         .await?;
-    Ok(ImportPage {
-        rows: rows.iter().map(read).collect::<Result<_, _>>()?,
-        total,
-    })
+    let mut rows = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let next = paging.next(&mut rows, |last| {
+        kind.cursor(last.created_at, last.import_id.to_string())
+    });
+    Ok(ImportPage { rows, total, next })
 }
 
 fn read(row: &PgRow) -> Result<ImportRow, QueryError> {

@@ -22,6 +22,7 @@ pub mod import_issues;
 pub mod imports;
 mod pace;
 mod page;
+pub mod paging;
 mod parked;
 pub mod preparations;
 mod progress;

@@ -19,8 +19,10 @@ use uuid::Uuid;
 
 use crate::QueryError;
 use crate::audit::actor;
+use crate::customers::Cursor;
 use crate::folds::Folds;
 use crate::page::PageError;
+use crate::paging::{Kind, Paging};
 use crate::purge_failures::Failures;
 
 /// One purge.
@@ -70,6 +72,8 @@ pub struct PurgePage {
     pub rows: Vec<PurgeRow>,
     /// All of the project that match.
     pub total: i64,
+    /// Where the next page begins; `None` on the last.
+    pub next: Option<Cursor>,
 }
 
 const SELECT: &str = "SELECT purge_id,
@@ -106,32 +110,45 @@ pub async fn get(
     Ok(rows.pop())
 }
 
-/// A page of purges, the newest first; `active_only` leaves out those that ended. `page` counts from 1.
+/// A page of purges, the newest first; `active_only` leaves out those that ended.
+///
+/// # Errors
+/// [`QueryError::InvalidCursor`] for a cursor of another list.
 pub async fn list(
     cell: &Cell,
     project: &Project,
     active_only: bool,
-    page: u32,
-    page_size: u32,
+    paging: &Paging,
 ) -> Result<PurgePage, QueryError> {
     const MATCH: &str = "WHERE project_no = $1 AND ($2 = false OR finished_at IS NULL)";
+    let active = active_only.then_some("active");
+    let kind = Kind::new("purges", project.no, &[active]);
+    let after = paging.after(&kind)?;
     let total: i64 = sqlx::query_scalar(&format!("SELECT count(*) FROM view_purges {MATCH}"))
         .bind(project.no)
         .bind(active_only)
         .fetch_one(cell.pool())
         .await?;
-    let sql =
-        format!("{SELECT} {MATCH} ORDER BY created_at DESC, purge_id DESC LIMIT $3 OFFSET $4");
+    let sql = format!(
+        "{SELECT} {MATCH} AND ($5::timestamptz IS NULL OR (created_at, purge_id) < ($5, $6))
+          ORDER BY created_at DESC, purge_id DESC
+          LIMIT $3 OFFSET $4"
+    );
     let rows = sqlx::query(&sql)
         .bind(project.no)
         .bind(active_only)
-        .bind(i64::from(page_size))
-        .bind(i64::from(page.saturating_sub(1)) * i64::from(page_size))
+        .bind(paging.limit())
+        .bind(paging.offset())
+        .bind(after.at)
+        .bind(after.id)
         .fetch_all(cell.pool())
         .await?;
     let mut rows = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let next = paging.next(&mut rows, |last| {
+        kind.cursor(last.created_at, last.purge_id.to_string())
+    });
     open(cell, project, &mut rows).await?;
-    Ok(PurgePage { rows, total })
+    Ok(PurgePage { rows, total, next })
 }
 
 fn read(row: &PgRow) -> Result<PurgeRow, QueryError> {

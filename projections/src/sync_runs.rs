@@ -13,9 +13,11 @@ use sqlx::{PgConnection, PgPool, Row};
 use uuid::Uuid;
 
 use crate::QueryError;
+use crate::customers::Cursor;
 use crate::folds::Folds;
 use crate::import_issues::Issues;
 use crate::page::PageError;
+use crate::paging::{Kind, Paging};
 
 /// One run.
 #[expect(clippy::struct_excessive_bools, reason = "the columns of a row")]
@@ -64,6 +66,8 @@ pub struct SyncRunPage {
     pub rows: Vec<SyncRunRow>,
     /// All of the project that match.
     pub total: i64,
+    /// Where the next page begins; `None` on the last.
+    pub next: Option<Cursor>,
 }
 
 const SELECT: &str = "SELECT * FROM view_sync_runs";
@@ -83,38 +87,50 @@ pub async fn get(
     row.as_ref().map(read).transpose()
 }
 
-/// A page of runs, the newest first, of one connection or all, with one status or any. `page` counts from 1.
+/// A page of runs, the newest first, of one connection or all, with one status or any.
+///
+/// # Errors
+/// [`QueryError::InvalidCursor`] for a cursor of another list.
 pub async fn list(
     pool: &PgPool,
     project_no: i32,
     connection_id: Option<Uuid>,
     status: Option<RunStatus>,
-    page: u32,
-    page_size: u32,
+    paging: &Paging,
 ) -> Result<SyncRunPage, QueryError> {
     const MATCH: &str = "WHERE project_no = $1
             AND ($2::uuid IS NULL OR connection_id = $2)
             AND ($3::text IS NULL OR status = $3)";
     let status = status.map(RunStatus::as_str);
+    let of = connection_id.map(|id| id.to_string());
+    let kind = Kind::new("runs", project_no, &[of.as_deref(), status]);
+    let after = paging.after(&kind)?;
     let total = sqlx::query_scalar(&format!("SELECT count(*) FROM view_sync_runs {MATCH}"))
         .bind(project_no)
         .bind(connection_id)
         .bind(status)
         .fetch_one(pool)
         .await?;
-    let sql = format!("{SELECT} {MATCH} ORDER BY created_at DESC, run_id DESC LIMIT $4 OFFSET $5");
+    let sql = format!(
+        "{SELECT} {MATCH} AND ($6::timestamptz IS NULL OR (created_at, run_id) < ($6, $7))
+          ORDER BY created_at DESC, run_id DESC
+          LIMIT $4 OFFSET $5"
+    );
     let rows = sqlx::query(&sql)
         .bind(project_no)
         .bind(connection_id)
         .bind(status)
-        .bind(i64::from(page_size))
-        .bind(i64::from(page.saturating_sub(1)) * i64::from(page_size))
+        .bind(paging.limit())
+        .bind(paging.offset())
+        .bind(after.at)
+        .bind(after.id)
         .fetch_all(pool)
         .await?;
-    Ok(SyncRunPage {
-        rows: rows.iter().map(read).collect::<Result<_, _>>()?,
-        total,
-    })
+    let mut rows = rows.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let next = paging.next(&mut rows, |last| {
+        kind.cursor(last.created_at, last.run_id.to_string())
+    });
+    Ok(SyncRunPage { rows, total, next })
 }
 
 fn read(row: &PgRow) -> Result<SyncRunRow, QueryError> {

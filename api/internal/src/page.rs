@@ -2,6 +2,8 @@
 
 use roster_domain::Problem;
 use roster_http::{ApiError, Code};
+use roster_projections::customers::Cursor;
+use roster_projections::paging::Paging;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -99,6 +101,16 @@ pub(crate) fn search(text: Option<String>) -> Result<Option<String>, ApiError> {
 pub(crate) fn cursor(text: Option<&str>) -> Result<Option<Uuid>, ApiError> {
     text.map(|text| Uuid::try_parse(text).map_err(|_| invalid_cursor()))
         .transpose()
+}
+
+/// The page of a list by number or cursor.
+pub(crate) fn paging(page: u32, page_size: u32, cursor: Option<&str>) -> Result<Paging, ApiError> {
+    let cursor = cursor.map(str::parse::<Cursor>).transpose();
+    Ok(Paging {
+        page,
+        page_size,
+        cursor: cursor.map_err(|_| invalid_cursor())?,
+    })
 }
 
 /// The refusal of any other cursor.

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::{Answer, load, show};
 use crate::fields;
-use crate::page::{Page, Wanted};
+use crate::page::{Page, Wanted, paging};
 
 /// Which page.
 #[derive(Deserialize, ToSchema)]
@@ -27,6 +27,9 @@ pub(crate) struct Request {
     page: Option<u64>,
     /// 1 to 200; 25 where absent.
     page_size: Option<u64>,
+    /// `next_cursor` of the page before, for the same filters; `page` is then only repeated in the answer.
+    #[serde(default, deserialize_with = "fields::text")]
+    cursor: Option<String>,
 }
 
 impl Endpoint for Request {
@@ -47,14 +50,14 @@ pub(crate) async fn handler(
     call: Scoped<Request>,
 ) -> Result<Response, ApiError> {
     let Wanted { page, page_size } = Wanted::new(call.input.page, call.input.page_size)?;
+    let paging = paging(page, page_size, call.input.cursor.as_deref())?;
     let cell = app.directory().cell();
     let project = cell.project(&call.context.scope).await;
     let Some(project) = project.map_err(CommandError::from)? else {
         return Ok(respond::ok(&Page::<Answer>::empty(page, page_size)));
     };
     let (provider, search) = (call.input.provider.as_deref(), call.input.search.as_deref());
-    let found =
-        connections::list(cell.pool(), project.no, provider, search, page, page_size).await?;
+    let found = connections::list(cell.pool(), project.no, provider, search, &paging).await?;
     let loaded = load(&app, &project, &found.connections).await?;
     Ok(respond::ok(&Page {
         items: show(&app, project.no, loaded).await?,
@@ -62,6 +65,6 @@ pub(crate) async fn handler(
         total_at_least: None,
         page,
         page_size,
-        next_cursor: None,
+        next_cursor: found.next.map(|next| next.to_string()),
     }))
 }

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::Answer;
 use crate::fields;
-use crate::page::{Page, Wanted};
+use crate::page::{Page, Wanted, paging};
 
 /// Which page.
 #[derive(Deserialize, ToSchema)]
@@ -29,6 +29,9 @@ pub(crate) struct Request {
     page: Option<u64>,
     /// 1 to 200; 25 where absent.
     page_size: Option<u64>,
+    /// `next_cursor` of the page before, for the same filters; `page` is then only repeated in the answer.
+    #[serde(default, deserialize_with = "fields::text")]
+    cursor: Option<String>,
 }
 
 impl Endpoint for Request {
@@ -52,6 +55,7 @@ pub(crate) async fn handler(
     call: Scoped<Request>,
 ) -> Result<Response, ApiError> {
     let Wanted { page, page_size } = Wanted::new(call.input.page, call.input.page_size)?;
+    let paging = paging(page, page_size, call.input.cursor.as_deref())?;
     let cell = app.directory().cell();
     let project = cell.project(&call.context.scope).await;
     let Some(project) = project.map_err(CommandError::from)? else {
@@ -62,14 +66,13 @@ pub(crate) async fn handler(
         None => None,
     };
     let status = call.input.status;
-    let found =
-        sync_runs::list(cell.pool(), project.no, connection, status, page, page_size).await?;
+    let found = sync_runs::list(cell.pool(), project.no, connection, status, &paging).await?;
     Ok(respond::ok(&Page {
         items: found.rows.into_iter().map(Answer::brief).collect(),
         total: Some(found.total),
         total_at_least: None,
         page,
         page_size,
-        next_cursor: None,
+        next_cursor: found.next.map(|next| next.to_string()),
     }))
 }

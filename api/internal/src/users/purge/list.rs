@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::Answer;
 use crate::fields;
-use crate::page::{Page, Wanted};
+use crate::page::{Page, Wanted, paging};
 
 /// Which page.
 #[derive(Deserialize, ToSchema)]
@@ -25,6 +25,9 @@ pub(crate) struct Request {
     page: Option<u64>,
     /// 1 to 200; 25 where absent.
     page_size: Option<u64>,
+    /// `next_cursor` of the page before, for the same filters; `page` is then only repeated in the answer.
+    #[serde(default, deserialize_with = "fields::text")]
+    cursor: Option<String>,
 }
 
 impl Endpoint for Request {
@@ -45,6 +48,7 @@ pub(crate) async fn handler(
     call: Scoped<Request>,
 ) -> Result<Response, ApiError> {
     let Wanted { page, page_size } = Wanted::new(call.input.page, call.input.page_size)?;
+    let paging = paging(page, page_size, call.input.cursor.as_deref())?;
     let active_only = call.input.active_only.unwrap_or(false);
     let cell = app.directory().cell();
     let Some(project) = cell
@@ -54,7 +58,7 @@ pub(crate) async fn handler(
     else {
         return Ok(respond::ok(&Page::<Answer>::empty(page, page_size)));
     };
-    let found = purges::list(cell, &project, active_only, page, page_size).await?;
+    let found = purges::list(cell, &project, active_only, &paging).await?;
     let items = found.rows.into_iter();
     Ok(respond::ok(&Page {
         items: items.map(|row| Answer::of(row, Vec::new())).collect(),
@@ -62,6 +66,6 @@ pub(crate) async fn handler(
         total_at_least: None,
         page,
         page_size,
-        next_cursor: None,
+        next_cursor: found.next.map(|next| next.to_string()),
     }))
 }
