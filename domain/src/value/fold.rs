@@ -1,27 +1,28 @@
 //! Search folding: texts that a person would call the same become the same.
 
 use unicode_normalization::UnicodeNormalization;
-use unicode_normalization::char::is_combining_mark;
 
 /// The text without case, accents, compatibility forms and apostrophe styles; every run of blanks is one blank.
+///
+/// Marks that are letters stay: the vowels of Indic scripts and Thai, the voicing of kana. Syllables of Hangul are whole.
 pub fn fold(text: &str) -> String {
     let mut folded = Folded(String::with_capacity(text.len()));
     if text.is_ascii() {
         for byte in text.bytes() {
             folded.push(char::from(byte.to_ascii_lowercase()));
         }
-    } else {
-        // The acute accent on its own decomposes into a blank and a mark, so apostrophes are mapped first.
-        let letters = text
-            .chars()
-            .map(straight)
-            .nfkd()
-            .filter(|letter| !is_combining_mark(*letter));
-        for letter in letters.flat_map(char::to_lowercase) {
-            folded.push(letter);
-        }
+        return folded.0;
     }
-    folded.0
+    // The acute accent on its own decomposes into a blank and a mark, so apostrophes are mapped first.
+    let letters = text
+        .chars()
+        .map(straight)
+        .nfkd()
+        .filter(|letter| !is_accent(*letter));
+    for letter in letters.flat_map(char::to_lowercase) {
+        folded.push(letter);
+    }
+    folded.0.nfc().collect()
 }
 
 struct Folded(String);
@@ -37,10 +38,38 @@ impl Folded {
             if !self.0.ends_with(' ') {
                 self.0.push(' ');
             }
-        } else if !is_combining_mark(letter) {
+        } else if !is_accent(letter) {
             self.0.push(letter);
         }
     }
+}
+
+/// Marks that people leave out: accents of European scripts, the points of Hebrew and Arabic, and what only chooses a shape.
+const fn is_accent(letter: char) -> bool {
+    matches!(
+        letter,
+        '\u{300}'..='\u{36f}'
+            | '\u{483}'..='\u{489}'
+            | '\u{591}'..='\u{5bd}'
+            | '\u{5bf}'
+            | '\u{5c1}'..='\u{5c2}'
+            | '\u{5c4}'..='\u{5c5}'
+            | '\u{5c7}'
+            | '\u{610}'..='\u{61a}'
+            | '\u{64b}'..='\u{65f}'
+            | '\u{670}'
+            | '\u{6d6}'..='\u{6dc}'
+            | '\u{6df}'..='\u{6e4}'
+            | '\u{6e7}'..='\u{6e8}'
+            | '\u{6ea}'..='\u{6ed}'
+            | '\u{1ab0}'..='\u{1aff}'
+            | '\u{1dc0}'..='\u{1dff}'
+            | '\u{20d0}'..='\u{20ff}'
+            | '\u{fb1e}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{fe20}'..='\u{fe2f}'
+            | '\u{e0100}'..='\u{e01ef}'
+    )
 }
 
 /// What people type for a letter whose stroke or ligature Unicode does not take apart.
@@ -106,6 +135,24 @@ mod tests {
             "lukasz zolc, oster strasse, aegir, cig"
         );
         assert_eq!(fold("STRASSE"), fold("straße"));
+    }
+
+    #[test]
+    fn letters_that_unicode_calls_marks_stay() {
+        for (one, other) in [
+            ("राम", "रमा"),
+            ("राम", "रोम"),
+            ("กิน", "กน"),
+            ("か", "が"),
+            ("가", "강"),
+        ] {
+            assert_ne!(fold(one), fold(other));
+        }
+        assert_eq!(fold("김").chars().count(), 1);
+        assert_eq!(fold("ｶﾞ"), fold("ガ"));
+        assert_eq!(fold("مُحَمَّد"), fold("محمد"));
+        assert_eq!(fold("שָׁלוֹם"), fold("שלום"));
+        assert_eq!(fold("❤\u{fe0f}"), fold("❤"));
     }
 
     #[test]

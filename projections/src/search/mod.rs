@@ -78,7 +78,7 @@ impl Search {
 
 impl Projection for Search {
     const NAME: &'static str = "search";
-    const VERSION: i32 = 1;
+    const VERSION: i32 = 2;
     const SCRUB: &'static [(&'static str, &'static str)] = &[(
         "view_customer_search",
         "DELETE FROM {table} WHERE stream_id = ANY ($1)",
