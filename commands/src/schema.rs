@@ -55,6 +55,12 @@ pub(crate) struct PendingSchema {
 pub(crate) type KnownSchema = (Arc<ActiveSchema>, Instant);
 
 impl ActiveSchema {
+    /// Whether a coming schema is being prepared by this preparation: a duplicate that another one met says nothing about it.
+    pub(crate) fn is_prepared_by(&self, preparation_id: Uuid) -> bool {
+        let pending = self.pending.as_ref();
+        pending.is_some_and(|pending| pending.preparation_id == preparation_id)
+    }
+
     /// The upsert that changes these values of a customer and nothing else.
     pub(crate) fn naming(
         &self,

@@ -56,10 +56,10 @@ impl Directory {
         let mut current = 0;
         let mut duplicate: Option<(Uuid, String)> = None;
         for _ in 0..DECISIONS {
-            let is_voided = duplicate.is_some();
             let mut active = self.active_schema(project).await?;
+            duplicate = duplicate.filter(|(by, _)| active.is_prepared_by(*by));
             let mut found = self
-                .decide_change(project, &active, whom, is_voided, &make)
+                .decide_change(project, &active, whom, duplicate.is_some(), &make)
                 .await;
             // An append would notice a stale memory of the schema; a refusal or "nothing changed" must ask the log first.
             if found
@@ -69,8 +69,9 @@ impl Directory {
                 let present = self.present_schema(project).await?;
                 if present.stream_version != active.stream_version {
                     active = present;
+                    duplicate = duplicate.filter(|(by, _)| active.is_prepared_by(*by));
                     found = self
-                        .decide_change(project, &active, whom, is_voided, &make)
+                        .decide_change(project, &active, whom, duplicate.is_some(), &make)
                         .await;
                 }
             }

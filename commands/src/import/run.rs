@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::flow::GiveUp;
 use super::worker::Run;
 use crate::jobs::{JobOptions, Ran};
-use crate::{CommandError, Directory, staged};
+use crate::{CommandError, Directory};
 
 impl Directory {
     /// Runs an import from where it stands.
@@ -58,9 +58,10 @@ impl Directory {
                 },
             )?)
         };
-        self.execute(project, id, &meta, decide).await?;
-        staged::discard(self.cell(), id).await?;
-        self.job_ended().send_replace(Some(id));
-        Ok(Ran::Ended)
+        let end = |_| async move {
+            self.execute(project, id, &meta, decide).await?;
+            Ok(Ran::Ended)
+        };
+        self.leased(project, id, kind::IMPORT, end).await
     }
 }

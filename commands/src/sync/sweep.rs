@@ -58,18 +58,20 @@ impl Sweep {
         let is_whole = seen::count(&cell, run.id).await? >= run.marked;
         let gone = self.each(held, stop, false).await?;
         let Some(gone) = gone else { return Ok(false) };
+        // A run that goes on after its last step may have told this already.
         if run.dry_run {
             let noted = Removals {
-                removed_at_source: gone,
+                removed_at_source: gone.saturating_sub(run.removals.removed_at_source),
                 ..Removals::default()
             };
             return self.record(noted, Vec::new()).await.map(|_| true);
         }
         let guard_pct = self.desk.connection.settings.delete_guard_pct;
         if !is_whole || !run.guard_lets(gone, guard_pct) {
+            let held_back = gone.saturating_sub(run.removals.held_back);
             let kept = Removals {
-                removed_at_source: gone,
-                held_back: gone,
+                removed_at_source: held_back,
+                held_back,
                 ..Removals::default()
             };
             return self.record(kept, Vec::new()).await.map(|_| true);

@@ -263,6 +263,8 @@ fn transforms_make_one_spelling_of_many() {
         (Date, json!(1_767_225_600), Some("2026-01-01")),
         (Date, json!(1_767_225_600_000_i64), Some("2026-01-01")),
         (Date, json!("soon"), None),
+        (Date, json!("31.12.24"), None),
+        (Date, json!("24-12-31"), None),
         (Boolean, json!("yes"), Some("true")),
         (Boolean, json!(0), Some("false")),
         (Join, json!(["a", 1]), Some("a, 1")),

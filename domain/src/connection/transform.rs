@@ -1,6 +1,6 @@
 //! What can be made of a value on its way into a field.
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -127,10 +127,16 @@ fn join(value: &Value) -> Option<String> {
     Some(texts?.join(", "))
 }
 
+/// Whether a year was written with all of its digits: 24 is not the year 24.
+fn has_whole_year(date: NaiveDate) -> bool {
+    date.year() >= 1_000
+}
+
 fn date(text: &str) -> Option<String> {
     let dated = DATES
         .iter()
-        .find_map(|form| NaiveDate::parse_from_str(text, form).ok());
+        .find_map(|form| NaiveDate::parse_from_str(text, form).ok())
+        .filter(|date| has_whole_year(*date));
     let timed = || {
         let zoned = DateTime::parse_from_rfc3339(text).map(|instant| instant.date_naive());
         zoned.ok().or_else(|| {
@@ -138,6 +144,7 @@ fn date(text: &str) -> Option<String> {
                 .iter()
                 .find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
                 .map(|time| time.date())
+                .filter(|date| has_whole_year(*date))
         })
     };
     let counted = || {

@@ -12,8 +12,8 @@ pub fn primary_key_changed(old: &Definition, new: &Definition) -> bool {
 
 /// The fields whose stored values must be read anew or claimed before the new definition may take effect.
 ///
-/// These are fields made unique, and unique, bound or rule fields whose type or region changes; a field outside a
-/// schema counts as a string. A field that is no longer unique needs nothing: its claims go with the next change of
+/// These are fields made unique, unique, bound or rule fields whose type or region changes, and unique fields that get other
+/// allowed values, for these say how a value is spelled; a field outside a schema counts as a string. A field that is no longer unique needs nothing: its claims go with the next change of
 /// each customer. The primary key is not among them: it may not change.
 pub fn preparation_fields(old: &Definition, new: &Definition) -> Vec<String> {
     let is_unique = |definition: &Definition, name: &str| {
@@ -23,14 +23,24 @@ pub fn preparation_fields(old: &Definition, new: &Definition) -> Vec<String> {
         .into_iter()
         .filter(|name| *name != new.primary_key && *name != super::definition::CUSTOMER_USER_ID)
         .filter(|name| {
-            (is_unique(new, name) && !is_unique(old, name))
+            (is_unique(new, name) && (!is_unique(old, name) || is_respelled(old, new, name)))
                 || reading(old, name) != reading(new, name)
         })
         .map(str::to_owned)
         .collect()
 }
 
-/// What decides how a field's values are spelled.
+/// Whether values get the spelling of allowed values that the field had not before.
+fn is_respelled(old: &Definition, new: &Definition, name: &str) -> bool {
+    let allowed = |definition: &'_ Definition| -> Vec<String> {
+        let field = definition.field(name);
+        field.map_or_else(Vec::new, |field| field.allowed_values.clone())
+    };
+    let had = allowed(old);
+    allowed(new).iter().any(|value| !had.contains(value))
+}
+
+/// What decides how a field's values are read.
 fn reading<'a>(definition: &'a Definition, name: &str) -> (FieldType, Option<&'a str>) {
     definition
         .field(name)
