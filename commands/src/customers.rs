@@ -86,6 +86,19 @@ impl DataSourceInput {
         if let Some(provider) = &self.provider {
             check_provider(["data_source", "provider"], provider)?;
         }
+        let external_id = self.external_id.known().and_then(Option::as_deref);
+        if external_id.is_some_and(|id| {
+            id.chars().count() > EXTERNAL_ID_LIMIT || id.chars().any(char::is_control)
+        }) {
+            let loc = ["data_source", "external_id"];
+            let message =
+                format!("must have at most {EXTERNAL_ID_LIMIT} characters and no controls");
+            return Err(CommandError::invalid(Problem::new(
+                loc,
+                "external_id_invalid",
+                message,
+            )));
+        }
         Ok(Tagging::Set(DataSource {
             kind: self.kind,
             provider: self.provider.clone(),
@@ -106,6 +119,9 @@ impl DataSourceInput {
                 && (external_id.is_none() || self.external_id == own.external_id)
     }
 }
+
+/// The longest id of a row at its source, or of a record that a sync reads, in characters: it is part of an index.
+pub(crate) const EXTERNAL_ID_LIMIT: usize = 512;
 
 /// The longest provider name, in characters: it is part of an index.
 const PROVIDER_LIMIT: usize = 64;

@@ -8,10 +8,9 @@ use roster_domain::schema::Schema;
 use roster_domain::value::{Input, boolean};
 
 use super::source::Record;
+use crate::customers::EXTERNAL_ID_LIMIT;
 use crate::import::meaning::{Meaning, Refusal, Wanted};
 
-/// The longest id of a record, in characters: it is part of an index.
-const RECORD_ID_LIMIT: usize = 512;
 /// The target that is the customer's id.
 pub(super) const CUSTOMER_USER_ID: &str = "customer_user_id";
 /// The target that is the customer's switch.
@@ -32,8 +31,8 @@ pub(super) fn read(
         Ok(id) => id,
         Err(refusal) => return (None, Meaning::Refused(refusal)),
     };
-    if record.id.chars().count() > RECORD_ID_LIMIT {
-        let message = format!("the id of a record has at most {RECORD_ID_LIMIT} characters");
+    if record.id.chars().count() > EXTERNAL_ID_LIMIT {
+        let message = format!("the id of a record has at most {EXTERNAL_ID_LIMIT} characters");
         let refusal = Refusal::new(None, "record_id_too_long", message);
         return (Some(id), Meaning::Refused(refusal));
     }

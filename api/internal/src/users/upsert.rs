@@ -106,6 +106,7 @@ pub(crate) struct Answer {
     request_body = Request,
     responses(
         (status = 200, description = "The customer", body = Answer),
+        (status = 404, description = "`connection_not_found`: only a run gives a row to a connection"),
         (status = 409, description = "`version_conflict`, `unique_value_taken`, \
             `identity_linked_elsewhere`, `primary_key_mismatch`"),
     )
