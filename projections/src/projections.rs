@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::audit::Audit;
-use crate::customers::Totals;
+use crate::customers::{Filter, Totals};
 use crate::directory::Directory;
 use crate::erasures::Erasures;
 use crate::runner::{Projection, Runner};
@@ -161,6 +161,20 @@ impl Projections {
     /// The last position that can be searched; -1 before the first look.
     pub fn search_position(&self) -> i64 {
         self.0.search.progress.position()
+    }
+
+    /// The last position that the audit log shows; -1 before the first look.
+    pub fn audit_position(&self) -> i64 {
+        self.0.audit.progress.position()
+    }
+
+    /// The last position that a list of customers by this filter shows; -1 before the first look.
+    pub fn position_of(&self, filter: &Filter) -> i64 {
+        if filter.searches() {
+            self.position().min(self.search_position())
+        } else {
+            self.position()
+        }
     }
 
     /// How each projection is doing.

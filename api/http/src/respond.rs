@@ -75,6 +75,16 @@ impl App {
     }
 }
 
+impl App {
+    /// An answer that shows the log up to a position: what it was read from may be behind the directory, whose position an
+    /// answer has otherwise.
+    pub fn complete_to(&self, position: i64, mut response: Response) -> Response {
+        let position = position::header_value(self.epoch(), position.max(0));
+        response.headers_mut().insert(position::POSITION, position);
+        response
+    }
+}
+
 impl<T> Settled<T> {
     /// The answer.
     pub fn answer<R: Serialize>(self, status: StatusCode, body: impl FnOnce(T) -> R) -> Response {

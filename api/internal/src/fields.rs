@@ -85,6 +85,10 @@ pub(crate) fn moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
         Some(Moment::Position(position)) if position >= 0 => Ok(Some(AsOf::Position(position))),
         Some(Moment::Position(_)) => Err(malformed()),
         Some(Moment::Text(text)) if text.trim().is_empty() => Ok(None),
+        Some(Moment::Text(text)) if text.trim().bytes().all(|byte| byte.is_ascii_digit()) => {
+            let position = text.trim().parse().map_err(|_| malformed())?;
+            Ok(Some(AsOf::Position(position)))
+        }
         Some(Moment::Text(text)) => serde_json::from_value::<Timestamp>(text.trim().into())
             .map(|time| Some(AsOf::Time(time.to_utc())))
             .map_err(|_| malformed()),

@@ -1,5 +1,6 @@
 //! Customers named in a body by id or by reference.
 
+use roster_commands::authority::Operation;
 use roster_commands::{Context, FindBy};
 use roster_domain::Problem;
 use roster_http::{ApiError, App};
@@ -11,13 +12,14 @@ use uuid::Uuid;
 pub(crate) async fn stream(
     app: &App,
     context: &Context,
+    wanted_for: Operation,
     customer_user_id: Option<String>,
     customer_ref: Option<&str>,
 ) -> Result<Option<Uuid>, ApiError> {
     match (customer_user_id, customer_ref) {
         (Some(id), None) => Ok(app
             .directory()
-            .find_customer(context, FindBy::Id(id))
+            .find_customer(context, wanted_for, FindBy::Id(id))
             .await?),
         (None, Some(reference)) => Ok(Uuid::try_parse(reference).ok()),
         (None, None) => Err(problem("missing", "a required member is missing")),

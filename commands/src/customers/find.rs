@@ -29,16 +29,18 @@ impl std::fmt::Debug for FindBy {
 }
 
 impl Directory {
-    /// The stream of a customer, from the claims of the log: it never lags.
+    /// The stream of a customer, from the claims of the log: it never lags. Who may ask for it is who may do what it is
+    /// wanted for.
     ///
     /// # Errors
     /// [`CommandError::Invalid`] where the field is not unique or the value is not one of its type.
     pub async fn find_customer(
         &self,
         ctx: &Context,
+        wanted_for: Operation,
         by: FindBy,
     ) -> Result<Option<Uuid>, CommandError> {
-        ctx.authorise(Operation::GetCustomer)?;
+        ctx.authorise(wanted_for)?;
         let Some(project) = self.cell().project(&ctx.scope).await? else {
             return Ok(None);
         };

@@ -193,6 +193,9 @@ impl std::fmt::Debug for Cursor {
     }
 }
 
+/// The years 1 to 9999 in microseconds: Postgres has no timestamp for each that a number can tell.
+const TIMES: std::ops::Range<i64> = -62_135_596_800_000_000..253_402_300_800_000_000;
+
 impl std::fmt::Display for Cursor {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut bytes = self.fingerprint.to_be_bytes().to_vec();
@@ -216,11 +219,12 @@ impl std::str::FromStr for Cursor {
             .split_first_chunk::<8>()
             .ok_or(QueryError::InvalidCursor)?;
         let id = String::from_utf8(id.to_vec()).map_err(|_| QueryError::InvalidCursor)?;
-        if id.contains('\0') {
+        let at = i64::from_be_bytes(*at);
+        if id.contains('\0') || !TIMES.contains(&at) {
             return Err(QueryError::InvalidCursor);
         }
         let key = Key {
-            at: Timestamp(i64::from_be_bytes(*at)),
+            at: Timestamp(at),
             id,
         };
         Ok(Self {
@@ -297,6 +301,15 @@ mod tests {
     fn what_is_no_cursor_is_refused() {
         for text in ["", "AAAA", "***", "AAAAAAAAAAAAAAAAAAAAAAA"] {
             assert!(text.parse::<Cursor>().is_err(), "{text}");
+        }
+        // A time that Postgres has not.
+        let key = |at| Key {
+            at: Timestamp(at),
+            id: String::new(),
+        };
+        for (at, is_good) in [(0, true), (super::TIMES.end, false), (i64::MIN, false)] {
+            let text = Cursor::new(1, key(at)).to_string();
+            assert_eq!(text.parse::<Cursor>().is_ok(), is_good, "{at}");
         }
     }
 

@@ -359,6 +359,21 @@ async fn no_route_says_anything_to_a_caller_who_may_not_use_it() {
         }
     }
 
+    // And those of one module are enough for all of its routes.
+    for module in [PROJECT_USERS, RUNTIME_IDENTITY, DIRECTORY_SYNC] {
+        let scope = format!("{module}:*");
+        let key = server.key(ACCOUNT, &[&scope]).await.expect("a key");
+        let able = owner.with_credential(Credential::Bearer(key));
+        let own = all().into_iter().filter_map(|info| info.operation);
+        for permission in own.map(Operation::permission) {
+            if permission.module == module {
+                let members = existing.members(permission.route);
+                let answer = able.post(permission.route, members).await;
+                assert_ne!(answer.status, 403, "{}: {answer}", permission.route);
+            }
+        }
+    }
+
     for verb in VERBS {
         let able = allowed(&server, &owner, &[verb]).await;
         for route in guarded_routes()

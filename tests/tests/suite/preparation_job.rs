@@ -1,5 +1,6 @@
 //! Making a field unique in a large project: the check runs as a job, the old schema stays, and writes go on meanwhile.
 
+use roster_commands::authority::Operation;
 use roster_commands::{Applied, CommandError, FindBy, Limits, SchemaInput, UpsertInput, Upserted};
 use roster_domain::Problem;
 use roster_domain::schema::{Definition, Field, FieldType, ProjectSchema};
@@ -95,7 +96,7 @@ impl Project {
         let by = FindBy::Field("email".into(), Input::Text(email.into()));
         self.node
             .directory
-            .find_customer(&Node::context("p"), by)
+            .find_customer(&Node::context("p"), Operation::GetCustomer, by)
             .await
             .expect("a look-up")
     }

@@ -136,7 +136,8 @@ async fn a_record_is_shown_as_it_was() {
         .ok("users/get", json!({"customer_user_id": "c1"}))
         .await;
     assert_eq!(now["user"]["profile"]["full_name"], "After");
-    for as_of in [json!(first.position()), registered] {
+    let as_text = json!(first.position().to_string());
+    for as_of in [json!(first.position()), as_text, registered] {
         let then = client
             .ok(
                 "users/get",

@@ -177,7 +177,14 @@ pub(crate) async fn handler(
     let named = input.customer_user_id.is_some() || input.customer_ref.is_some();
     let reference = input.customer_ref.as_deref();
     let customer_ref = if named {
-        whom::stream(&app, &call.context, input.customer_user_id, reference).await?
+        whom::stream(
+            &app,
+            &call.context,
+            Request::OPERATION,
+            input.customer_user_id,
+            reference,
+        )
+        .await?
     } else {
         None
     };

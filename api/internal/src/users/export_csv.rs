@@ -16,7 +16,7 @@ use roster_projections::customers::{self, CustomerRow};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::csv_file::{Form, answer, record};
+use crate::csv_file::{Form, InJson, answer, record};
 use crate::fields::{self, Values};
 use crate::filters::Filters;
 
@@ -69,7 +69,10 @@ impl Endpoint for Request {
     path = "/users/export-csv",
     tag = "users",
     request_body = Request,
-    responses((status = 200, description = "The file", body = String, content_type = "text/csv"))
+    responses((status = 200, description = "The file", content(
+        (String = "text/csv"),
+        (InJson = "application/json"),
+    )))
 )]
 pub(crate) async fn handler(
     State(app): State<App>,
@@ -97,6 +100,7 @@ pub(crate) async fn handler(
         fields: input.fields,
     };
     let filter = filters.into_filter(&schema)?;
+    let position = app.projections().position_of(&filter);
     let mut columns: Vec<String> = schema
         .fields()
         .map(CompiledField::name)
@@ -125,7 +129,8 @@ pub(crate) async fn handler(
         .map(|row| row.map_err(ApiError::from));
     let pieces = stream::iter([header]).chain(pieces(rows, columns.into(), safe));
     let name = format!("customers-{}.csv", call.context.scope.project_id);
-    Ok(answer(&name, Form::of(&headers), pieces))
+    let answer = answer(&name, Form::of(&headers), pieces);
+    Ok(app.complete_to(position, answer))
 }
 
 /// The rows as text, many to a piece.

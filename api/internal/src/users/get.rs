@@ -25,7 +25,7 @@ pub(crate) struct Request {
     /// One unique field and its value, such as `{"email": "ada@example.org"}`, instead of the id.
     #[schema(value_type = Option<Object>)]
     fields: Option<Values>,
-    /// The record as it was: a time of RFC 3339, or a position of the log.
+    /// The record as it was: a time of RFC 3339, or a position of the log, also as text.
     #[serde(default, deserialize_with = "fields::moment")]
     #[schema(value_type = Option<String>)]
     as_of: Option<AsOf>,
@@ -103,7 +103,10 @@ pub(crate) async fn handler(
     let mut past = None;
     let row = match (as_of, by) {
         (Some(as_of), by) => {
-            let found = app.directory().find_customer(&call.context, by).await;
+            let found = app
+                .directory()
+                .find_customer(&call.context, Request::OPERATION, by)
+                .await;
             let stream = found.map_err(about_fields)?.ok_or(NotFound::Customer)?;
             let record = customers::record_as_of(cell, &project, stream, as_of).await?;
             let (row, access) = record.ok_or(NotFound::Customer)?;
@@ -115,7 +118,10 @@ pub(crate) async fn handler(
             customers::get(cell.pool(), project.no, &id).await?
         }
         (None, by @ FindBy::Field(..)) => {
-            let found = app.directory().find_customer(&call.context, by).await;
+            let found = app
+                .directory()
+                .find_customer(&call.context, Request::OPERATION, by)
+                .await;
             match found.map_err(about_fields)? {
                 Some(stream) => customers::get_by_stream(cell.pool(), project.no, stream).await?,
                 None => None,

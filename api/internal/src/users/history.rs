@@ -127,7 +127,14 @@ pub(crate) async fn handler(
         .map_err(CommandError::from)?
         .ok_or(NotFound::Customer)?;
     let reference = input.customer_ref.as_deref();
-    let stream = whom::stream(&app, &call.context, input.customer_user_id, reference).await?;
+    let stream = whom::stream(
+        &app,
+        &call.context,
+        Request::OPERATION,
+        input.customer_user_id,
+        reference,
+    )
+    .await?;
     let stream = stream.ok_or(NotFound::Customer)?;
     let mut entries = customers::history(cell, &project, stream).await?;
     if entries.is_empty() {

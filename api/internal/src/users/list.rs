@@ -149,18 +149,20 @@ pub(crate) async fn handler(
         return Ok(respond::ok(&Page::<Record>::empty(page, page_size)));
     };
     let totals = app.projections().totals();
+    let position = app.projections().position_of(&filter);
     let found = customers::list(cell.pool(), totals, project.no, &filter).await?;
     let items = found
         .rows
         .into_iter()
         .map(|row| Record::of_row(row, &schema))
         .collect::<Result<_, _>>()?;
-    Ok(respond::ok(&Page {
+    let answer = respond::ok(&Page {
         items,
         total: found.total,
         total_at_least: found.total_at_least,
         page,
         page_size,
         next_cursor: found.next_cursor.map(|next| next.to_string()),
-    }))
+    });
+    Ok(app.complete_to(position, answer))
 }

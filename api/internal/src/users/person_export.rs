@@ -72,7 +72,10 @@ pub(crate) async fn handler(
         .map_err(CommandError::from)?
         .ok_or(NotFound::Customer)?;
     let by = FindBy::Id(call.input.customer_user_id);
-    let found = app.directory().find_customer(&call.context, by).await?;
+    let found = app
+        .directory()
+        .find_customer(&call.context, Request::OPERATION, by)
+        .await?;
     let stream = found.ok_or(NotFound::Customer)?;
     let schema = app.schema(Some(project.no)).await?;
     // Both from the log, so that neither is behind the other.

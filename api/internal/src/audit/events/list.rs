@@ -144,7 +144,14 @@ pub(crate) async fn handler(
     let named = input.customer_user_id.is_some() || input.customer_ref.is_some();
     let reference = input.customer_ref.as_deref();
     let stream = if named {
-        whom::stream(&app, &call.context, input.customer_user_id, reference).await?
+        whom::stream(
+            &app,
+            &call.context,
+            Request::OPERATION,
+            input.customer_user_id,
+            reference,
+        )
+        .await?
     } else {
         None
     };
@@ -161,13 +168,15 @@ pub(crate) async fn handler(
         offset: i64::from(page - 1) * i64::from(page_size),
         limit: i64::from(page_size),
     };
+    let position = app.projections().audit_position();
     let found = audit::list(cell, &project, &filter).await?;
-    Ok(respond::ok(&Page {
+    let answer = respond::ok(&Page {
         items: found.rows.into_iter().map(Item::from).collect(),
         total: found.total,
         total_at_least: found.total_at_least,
         page,
         page_size,
         next_cursor: found.next.map(|next| next.to_string()),
-    }))
+    });
+    Ok(app.complete_to(position, answer))
 }
