@@ -6,6 +6,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt};
 use roster_http::ApiError;
+use utoipa::ToSchema;
 
 /// What a caller wants a file as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,14 @@ pub(crate) fn record<'a>(
         .into_inner()
         .map_err(|_| ApiError::internal("a record was not written"))?;
     String::from_utf8(bytes).map_err(ApiError::internal)
+}
+
+/// A file in a JSON answer.
+#[derive(ToSchema)]
+#[schema(as = CsvFile)]
+#[expect(dead_code, reason = "it is described here, and written piece by piece")]
+pub(crate) struct InJson {
+    csv: String,
 }
 
 /// The file. A failure on the way breaks the connection, so that half a file never passes for a whole one.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use roster_domain::schema::{CompiledField, Schema};
+use roster_domain::schema::{CompiledField, Definition, Schema};
 
 use crate::CsvProblem;
 
@@ -69,6 +69,21 @@ impl<'a> Names<'a> {
             .filter(|word| word.to_lowercase() == folded);
         alike.next().filter(|_| alike.next().is_none())
     }
+}
+
+/// The columns of a header that an import keeps as extra fields, as the schema is now.
+pub fn unknown_columns(header: &[String], definition: &Definition) -> Vec<String> {
+    let fields = definition.fields.iter().map(|field| field.name.as_str());
+    let names = Names {
+        primary_key: &definition.primary_key,
+        fields: fields.collect(),
+    };
+    header
+        .iter()
+        .map(|name| name.trim())
+        .filter(|name| !name.is_empty() && names.known(name).is_none())
+        .map(str::to_owned)
+        .collect()
 }
 
 impl Columns {
@@ -141,7 +156,9 @@ impl Columns {
 
 #[cfg(test)]
 mod tests {
-    use super::{COLUMN_LIMIT, Column, Columns, Names};
+    use roster_domain::schema::{Definition, Field, FieldType};
+
+    use super::{COLUMN_LIMIT, Column, Columns, Names, unknown_columns};
     use crate::CsvProblem;
 
     const FIELDS: [&str; 4] = ["member_no", "email", "Nick", "nick"];
@@ -220,6 +237,18 @@ mod tests {
                 field: "member_no".into()
             })
         );
+    }
+
+    #[test]
+    fn columns_outside_of_the_schema_are_named_as_they_were() {
+        let header = ["Email", " City ", "", "ENABLED", "customer_user_id"].map(str::to_owned);
+        assert_eq!(unknown_columns(&header, &Definition::default()), ["City"]);
+        let mut definition = Definition::default();
+        for name in ["Nick", "nick"] {
+            definition.fields.push(Field::new(name, FieldType::String));
+        }
+        let header = ["nick", "NICK"].map(str::to_owned);
+        assert_eq!(unknown_columns(&header, &definition), ["NICK"]);
     }
 
     #[test]

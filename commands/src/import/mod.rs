@@ -31,6 +31,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncRead;
 use uuid::Uuid;
 
+pub use self::header::unknown_columns;
 pub use self::mapped::ColumnMapping;
 use self::staging::Stager;
 use crate::authority::Operation;

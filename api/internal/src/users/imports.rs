@@ -5,6 +5,7 @@ pub(crate) mod errors;
 pub(crate) mod get;
 pub(crate) mod list;
 
+use roster_commands::import::unknown_columns;
 use roster_commands::{CommandError, Context, NotFound};
 use roster_domain::Timestamp;
 use roster_domain::import::{IssueDetail, Severity};
@@ -171,35 +172,4 @@ pub(crate) async fn open(
         .into_iter()
         .map(|plain| plain.and_then(|plain| IssueDetail::decode(&plain)))
         .collect())
-}
-
-/// The columns of a file that no field of the schema has, as the import matched them: exactly, else without case.
-fn unknown_columns(header: &[String], definition: &Definition) -> Vec<String> {
-    let known: Vec<String> = definition
-        .fields
-        .iter()
-        .map(|field| field.name.to_lowercase())
-        .chain(["customer_user_id".to_owned(), "enabled".to_owned()])
-        .collect();
-    let names = header
-        .iter()
-        .map(|name| name.trim())
-        .filter(|name| !name.is_empty());
-    names
-        .filter(|name| !known.contains(&name.to_lowercase()))
-        .map(str::to_owned)
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use roster_domain::schema::Definition;
-
-    use super::unknown_columns;
-
-    #[test]
-    fn columns_outside_of_the_schema_are_named_as_they_were() {
-        let header = ["Email", " City ", "", "ENABLED", "customer_user_id"].map(str::to_owned);
-        assert_eq!(unknown_columns(&header, &Definition::default()), ["City"]);
-    }
 }

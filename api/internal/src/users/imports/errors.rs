@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{find, open};
-use crate::csv_file::{Form, answer, record};
+use crate::csv_file::{Form, InJson, answer, record};
 use crate::page::id_or;
 
 /// Rows that are opened at once.
@@ -46,7 +46,10 @@ impl Endpoint for Request {
     tag = "imports",
     request_body = Request,
     responses(
-        (status = 200, description = "The failed rows", body = String, content_type = "text/csv"),
+        (status = 200, description = "The failed rows", content(
+            (String = "text/csv"),
+            (InJson = "application/json"),
+        )),
         (status = 404, description = "`import_not_found`"),
     )
 )]
