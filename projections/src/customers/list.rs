@@ -224,6 +224,7 @@ impl<'a> List<'a> {
         }
         let mut walk = Walk {
             found: Vec::new(),
+            skipped: 0,
             walked: 0,
             hits: 0,
             from: self.after.clone(),
@@ -240,14 +241,14 @@ impl<'a> List<'a> {
         )
         .await?;
         if walk.ended && self.after.is_none() {
-            return Ok((self.cut(walk.found), Known::Total(walk.hits)));
+            return Ok((walk.found, Known::Total(walk.hits)));
         }
         let mut known = Known::Share {
             walked: walk.walked,
             hits: walk.hits,
         };
         if self.is_filled(&walk) {
-            return Ok((self.cut(walk.found), known));
+            return Ok((walk.found, known));
         }
         if let Some(driver) = self.driver().filter(|_| !self.is_beyond) {
             match self.candidates(driver).await? {
@@ -261,16 +262,16 @@ impl<'a> List<'a> {
         if self.shape.walks_starts() {
             let sql = self.shape.starts(self.after.is_some());
             let keys = self
-                .read(&sql, self.after.as_ref(), self.offset + self.wanted, 0)
+                .read(&sql, self.after.as_ref(), self.wanted, self.offset)
                 .await?;
-            return Ok((self.cut(keys), known));
+            return Ok((keys, known));
         }
         let mut next = NEXT_WALK;
         while !self.is_filled(&walk) {
             self.step(&mut walk, next).await?;
             next = (next * 2).min(LONGEST_WALK);
         }
-        Ok((self.cut(walk.found), known))
+        Ok((walk.found, known))
     }
 
     /// The index that could give the whole set.
@@ -372,15 +373,19 @@ impl<'a> List<'a> {
     }
 
     fn is_filled(&self, walk: &Walk) -> bool {
-        walk.ended
-            || i64::try_from(walk.found.len()).is_ok_and(|found| found >= self.offset + self.wanted)
+        walk.ended || self.missing(walk) <= 0
+    }
+
+    /// How many a walk has to find still, those before the page included.
+    fn missing(&self, walk: &Walk) -> i64 {
+        let found = i64::try_from(walk.found.len()).unwrap_or(i64::MAX);
+        self.offset + self.wanted - walk.skipped - found
     }
 
     /// Walks on by so many rows.
     async fn step(&self, walk: &mut Walk, rows: i64) -> Result<(), QueryError> {
         let sql = self.shape.walk(walk.from.is_some());
-        let missing =
-            self.offset + self.wanted - i64::try_from(walk.found.len()).unwrap_or_default();
+        let missing = self.missing(walk);
         let query = sqlx::query_as::<_, (i64, i64, DateTime<Utc>, String, bool)>(&sql);
         let found = self
             .shape
@@ -395,7 +400,9 @@ impl<'a> List<'a> {
         walk.ended = walked < rows;
         for (.., at, id, hit) in found {
             let key = Key { at: at.into(), id };
-            if hit {
+            if hit && walk.skipped < self.offset {
+                walk.skipped += 1;
+            } else if hit {
                 walk.found.push(key);
             } else {
                 walk.from = Some(key);
@@ -495,8 +502,10 @@ enum Candidates {
 
 /// A walk in the wanted order.
 struct Walk {
-    /// The first of those that pass.
+    /// The first of those that pass, from the page on.
     found: Vec<Key>,
+    /// How many of those that pass come before it: as many as somebody who asks for a page far behind wants.
+    skipped: i64,
     walked: i64,
     hits: i64,
     from: Option<Key>,

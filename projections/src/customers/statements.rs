@@ -225,7 +225,7 @@ impl Shape {
         )
     }
 
-    /// The next $10 ids after the cursor whose id or name starts with the term, in the order of the ids: a merge of one
+    /// The next $10 ids after the cursor, $11 left out, whose id or name starts with the term, in their order: a merge of one
     /// index range for each pair of first characters that occurs.
     pub(super) fn starts(&self, goes_on: bool) -> String {
         let direction = self.direction();
@@ -263,7 +263,7 @@ impl Shape {
                           FROM view_customer_search s
                          WHERE s.{column} = r.start {after}
                          ORDER BY s.customer_user_id {direction}
-                         LIMIT $10) k
+                         LIMIT $10 + $11) k
                   WHERE r.start IS NOT NULL"
             )
         };
@@ -272,7 +272,8 @@ impl Shape {
              SELECT 'epoch'::timestamptz AS at, u.customer_user_id
                FROM ({} UNION {}) u
               ORDER BY u.customer_user_id {direction}
-              LIMIT $10",
+              LIMIT $10
+             OFFSET $11",
             ranges("id_start"),
             ranges("name_start"),
             rows("id_start"),
