@@ -64,7 +64,7 @@ impl<'a> Names<'a> {
         let id = customer.customer_user_id.known();
         self.values.extend(id.map(String::as_str));
         for (field, value) in customer.profile.known().into_iter().flatten() {
-            let Value::Text(text) = value else {
+            let (Value::Text(text) | Value::Number(text)) = value else {
                 continue;
             };
             self.values.insert(text);

@@ -277,7 +277,11 @@ fn value(schema: &Schema, field: &str, source: Fact, sighting: Sighting<'_>) -> 
 /// Whether the channel, or the caller, vouches for a fact.
 fn verifies(sighting: Sighting<'_>, fact: Fact) -> bool {
     let channel = sighting.identity.channel.as_str();
-    let is_own = own_fact(channel) == fact || matches!(fact, Fact::ExternalUserId | Fact::Username);
+    let own = own_fact(channel);
+    // A channel of accounts knows the name of each; beside a number or an address it is what somebody calls himself.
+    let is_own = own == fact
+        || fact == Fact::ExternalUserId
+        || (fact == Fact::Username && own == Fact::ExternalUserId);
     // What a visitor of a web page types is anybody's word.
     (is_own && channel != "web_widget") || sighting.facts.verified.contains(&fact)
 }

@@ -90,6 +90,13 @@ fn email(address: &str) -> Facts {
     }
 }
 
+fn called(name: &str) -> Facts {
+    Facts {
+        username: Some(name.into()),
+        ..Facts::default()
+    }
+}
+
 #[test]
 fn an_exact_link_comes_before_every_rule() {
     let who = identity("slack", "U1");
@@ -278,13 +285,18 @@ fn the_identity_itself_is_the_fact_of_its_channel() {
 #[test]
 fn only_a_fact_that_is_vouched_for_links() {
     let book = Book {
-        values: vec![("email", "a@b.co", 1), ("phone", "+491701234567", 1)],
+        values: vec![
+            ("email", "a@b.co", 1),
+            ("phone", "+491701234567", 1),
+            ("handle", "ada", 1),
+        ],
         ..Book::default()
     };
     let rules = || {
         vec![
             rule("*", "email", Some(Fact::Email), false),
             rule("*", "phone", Some(Fact::Phone), false),
+            rule("*", "handle", Some(Fact::Username), false),
         ]
     };
     let trusting = schema(rules());
@@ -304,6 +316,9 @@ fn only_a_fact_that_is_vouched_for_links() {
         ("web_widget", "visitor", vouched, Trust::Rule),
         ("whatsapp", "+491701234567", Facts::default(), Trust::Rule),
         ("line", "U1", email("a@b.co"), Trust::Claimed),
+        ("telegram", "4711", called("ada"), Trust::Rule),
+        ("whatsapp", "+491701234599", called("ada"), Trust::Claimed),
+        ("slack", "U1", called("ada"), Trust::Claimed),
     ] {
         let who = identity(channel, id);
         let found = see(&trusting, &book, &who, &facts);
