@@ -41,6 +41,19 @@ pub(crate) fn in_project(project_no: i32, word: &[u8]) -> i64 {
     first_eight(hash)
 }
 
+/// What the cursors of one list of a project carry, for what its rows pass.
+pub(crate) fn fingerprint(list: &str, project_no: i32, filters: &[Option<&str>]) -> i64 {
+    let mut hash = Sha256::new();
+    hash.update(list);
+    hash.update(project_no.to_be_bytes());
+    for filter in filters {
+        let length = filter.map_or(u64::MAX, |text| text.len() as u64);
+        hash.update(length.to_be_bytes());
+        hash.update(filter.unwrap_or_default());
+    }
+    first_eight(hash)
+}
+
 /// The first eight bytes of a hash as a number.
 pub(crate) fn first_eight(hash: Sha256) -> i64 {
     let digest = hash.finalize();

@@ -1,11 +1,10 @@
 //! Lists of jobs and connections: a page by its number, or the one behind the last row of another.
 
 use roster_domain::Timestamp;
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::QueryError;
-use crate::bucket::first_eight;
+use crate::bucket::fingerprint;
 use crate::customers::{Cursor, Key};
 
 /// Which page of a list.
@@ -30,15 +29,7 @@ pub(crate) struct After {
 
 impl Kind {
     pub(crate) fn new(list: &str, project_no: i32, filters: &[Option<&str>]) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(list);
-        hash.update(project_no.to_be_bytes());
-        for filter in filters {
-            let length = filter.map_or(u64::MAX, |text| text.len() as u64);
-            hash.update(length.to_be_bytes());
-            hash.update(filter.unwrap_or_default());
-        }
-        Self(first_eight(hash))
+        Self(fingerprint(list, project_no, filters))
     }
 
     /// What to send for the rows behind one.

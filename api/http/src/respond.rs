@@ -73,9 +73,7 @@ impl App {
             epoch: self.epoch(),
         }
     }
-}
 
-impl App {
     /// An answer that shows the log up to a position: what it was read from may be behind the directory, whose position an
     /// answer has otherwise.
     pub fn complete_to(&self, position: i64, mut response: Response) -> Response {

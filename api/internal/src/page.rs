@@ -2,7 +2,6 @@
 
 use roster_domain::Problem;
 use roster_http::{ApiError, Code};
-use roster_projections::customers::Cursor;
 use roster_projections::paging::Paging;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -105,11 +104,11 @@ pub(crate) fn cursor(text: Option<&str>) -> Result<Option<Uuid>, ApiError> {
 
 /// The page of a list by number or cursor.
 pub(crate) fn paging(page: u32, page_size: u32, cursor: Option<&str>) -> Result<Paging, ApiError> {
-    let cursor = cursor.map(str::parse::<Cursor>).transpose();
+    let cursor = cursor.map(str::parse).transpose()?;
     Ok(Paging {
         page,
         page_size,
-        cursor: cursor.map_err(|_| invalid_cursor())?,
+        cursor,
     })
 }
 

@@ -30,6 +30,30 @@ pub(crate) async fn stream(
     }
 }
 
+/// Whose rows a filter lets through.
+pub(crate) enum Whose {
+    /// It names no customer.
+    Everybodys,
+    Of(Uuid),
+    /// It names a customer who does not exist.
+    Nobodys,
+}
+
+/// The customer that a filter names, by one of both or by none.
+pub(crate) async fn filtered(
+    app: &App,
+    context: &Context,
+    wanted_for: Operation,
+    customer_user_id: Option<String>,
+    customer_ref: Option<&str>,
+) -> Result<Whose, ApiError> {
+    if customer_user_id.is_none() && customer_ref.is_none() {
+        return Ok(Whose::Everybodys);
+    }
+    let named = stream(app, context, wanted_for, customer_user_id, customer_ref).await?;
+    Ok(named.map_or(Whose::Nobodys, Whose::Of))
+}
+
 fn problem(kind: &'static str, message: &'static str) -> ApiError {
     ApiError::body(Problem::new(["customer_user_id"], kind, message))
 }

@@ -13,8 +13,9 @@ pub fn primary_key_changed(old: &Definition, new: &Definition) -> bool {
 /// The fields whose stored values must be read anew or claimed before the new definition may take effect.
 ///
 /// These are fields made unique, unique, bound or rule fields whose type or region changes, and unique fields that get other
-/// allowed values, for these say how a value is spelled; a field outside a schema counts as a string. A field that is no longer unique needs nothing: its claims go with the next change of
-/// each customer. The primary key is not among them: it may not change.
+/// allowed values, for these say how a value is spelled; a field outside a schema counts as a string. A field that is no
+/// longer unique needs nothing: its claims go with the next change of each customer. The primary key is not among them: it
+/// may not change.
 pub fn preparation_fields(old: &Definition, new: &Definition) -> Vec<String> {
     let is_unique = |definition: &Definition, name: &str| {
         definition.field(name).is_some_and(|field| field.unique)
@@ -32,12 +33,13 @@ pub fn preparation_fields(old: &Definition, new: &Definition) -> Vec<String> {
 
 /// Whether values get the spelling of allowed values that the field had not before.
 fn is_respelled(old: &Definition, new: &Definition, name: &str) -> bool {
-    let allowed = |definition: &'_ Definition| -> Vec<String> {
-        let field = definition.field(name);
-        field.map_or_else(Vec::new, |field| field.allowed_values.clone())
-    };
-    let had = allowed(old);
-    allowed(new).iter().any(|value| !had.contains(value))
+    let had = allowed(old, name);
+    allowed(new, name).iter().any(|value| !had.contains(value))
+}
+
+fn allowed<'a>(definition: &'a Definition, name: &str) -> &'a [String] {
+    let field = definition.field(name);
+    field.map_or(&[], |field| &field.allowed_values)
 }
 
 /// What decides how a field's values are read.

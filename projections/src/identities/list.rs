@@ -4,14 +4,13 @@ use chrono::{DateTime, Utc};
 use roster_domain::Timestamp;
 use roster_domain::access::LinkedBy;
 use roster_domain::value::fold::fold;
-use sha2::{Digest, Sha256};
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{PgPool, Postgres, Row};
 use uuid::Uuid;
 
 use crate::QueryError;
-use crate::bucket::first_eight;
+use crate::bucket::fingerprint;
 use crate::customers::{Cursor, Key, escape};
 
 /// Beyond it matches are not counted.
@@ -77,15 +76,12 @@ impl IdentityFilter {
 
     /// What the cursors of one list of a project carry.
     pub(crate) fn fingerprint(&self, list: &str, project_no: i32) -> i64 {
-        let mut hash = Sha256::new();
-        hash.update(list);
-        hash.update(project_no.to_be_bytes());
-        for part in [self.channel.as_deref(), self.term().as_deref()] {
-            let length = part.map_or(u64::MAX, |text| text.len() as u64);
-            hash.update(length.to_be_bytes());
-            hash.update(part.unwrap_or_default());
-        }
-        first_eight(hash)
+        let term = self.term();
+        fingerprint(
+            list,
+            project_no,
+            &[self.channel.as_deref(), term.as_deref()],
+        )
     }
 
     /// The conditions over $1 project, $2 channel and $3 pattern.

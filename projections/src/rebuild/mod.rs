@@ -34,6 +34,9 @@ pub(crate) const NEXT: &str = "_next_";
 /// The same for tables that were live before.
 pub(crate) const OLD: &str = "_old_";
 
+/// The advisory lock of whoever rebuilds the projection $1.
+pub(crate) const TURN: &str = "7309, hashtext('rebuild ' || $1)";
+
 /// A projection that can be rebuilt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -46,6 +49,14 @@ pub enum Target {
 }
 
 impl Target {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Directory => Directory::NAME,
+            Self::Search => Search::NAME,
+            Self::Audit => Audit::NAME,
+        }
+    }
+
     /// The read tables that are rebuilt together.
     pub const fn tables(self) -> &'static [&'static str] {
         match self {
@@ -210,13 +221,8 @@ pub async fn roll_back(
 ///
 /// The runner does it within seconds, wherever it is. A stream that fails again stays out.
 pub async fn retry_parked(place: &Place, target: Target) -> Result<u64, RebuildError> {
-    let name = match target {
-        Target::Directory => Directory::NAME,
-        Target::Search => Search::NAME,
-        Target::Audit => Audit::NAME,
-    };
     let mut owner = migrate::connect_owner(&place.owner_url, &place.cell).await?;
-    let asked = parked::ask(&mut owner, name).await?;
+    let asked = parked::ask(&mut owner, target.name()).await?;
     owner.close().await?;
     Ok(asked)
 }
@@ -224,13 +230,9 @@ pub async fn retry_parked(place: &Place, target: Target) -> Result<u64, RebuildE
 /// Drops the tables from before the last rebuild, and what a rebuild that was killed left behind.
 pub async fn drop_old(place: &Place, target: Target) -> Result<(), RebuildError> {
     let live = migrate::schema_of(&place.cell);
-    let (schemas, name) = match target {
-        Target::Directory => (Schemas::of::<Directory>(&live), Directory::NAME),
-        Target::Search => (Schemas::of::<Search>(&live), Search::NAME),
-        Target::Audit => (Schemas::of::<Audit>(&live), Audit::NAME),
-    };
+    let schemas = Schemas::of(&live, target.name());
     let mut owner = migrate::connect_owner(&place.owner_url, &place.cell).await?;
-    take_turn(&mut owner, name).await?;
+    take_turn(&mut owner, target.name()).await?;
     for schema in [schemas.old, schemas.next] {
         let sql = format!("DROP SCHEMA IF EXISTS {schema} CASCADE");
         sqlx::query(&sql).execute(&mut owner).await?;

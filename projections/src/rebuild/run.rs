@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::filling::Filling;
 use super::tables::Schemas;
-use super::{Place, Rebuild, RebuildError, Stage};
+use super::{Place, Rebuild, RebuildError, Stage, TURN};
 use crate::parked;
 use crate::runner::{Item, Step};
 
@@ -35,11 +35,8 @@ const UNIQUE_VIOLATION: &str = "sqlstate_23505";
 
 /// Two rebuilds at once would drop each other's tables.
 pub(super) async fn take_turn(owner: &mut PgConnection, name: &str) -> Result<(), RebuildError> {
-    let taken: bool =
-        sqlx::query_scalar("SELECT pg_try_advisory_lock(7309, hashtext('rebuild ' || $1))")
-            .bind(name)
-            .fetch_one(owner)
-            .await?;
+    let sql = format!("SELECT pg_try_advisory_lock({TURN})");
+    let taken: bool = sqlx::query_scalar(&sql).bind(name).fetch_one(owner).await?;
     if taken {
         Ok(())
     } else {
@@ -61,7 +58,7 @@ pub(super) async fn run<P: Rebuild>(
     back: bool,
     progress: &(dyn Fn(Stage) + Send + Sync),
 ) -> Result<i64, RebuildError> {
-    let schemas = Schemas::of::<P>(&migrate::schema_of(&place.cell));
+    let schemas = Schemas::of(&migrate::schema_of(&place.cell), P::NAME);
     let mut owner = migrate::connect_owner(&place.owner_url, &place.cell).await?;
     take_turn(&mut owner, P::NAME).await?;
     let from = if back {

@@ -3,7 +3,7 @@
 use sqlx::{Executor, PgPool};
 use uuid::Uuid;
 
-use super::{NEXT, OLD};
+use super::{NEXT, OLD, TURN};
 use crate::runner::Projection;
 
 /// Takes every personal value of these streams out of a projection's other tables, if there are any.
@@ -41,11 +41,11 @@ pub(crate) async fn scrub<P: Projection>(pool: &PgPool, streams: &[Uuid]) -> sql
 /// Whether a rebuild was killed and left these tables behind. Nobody catches up with an erasure there, so they are emptied.
 async fn is_left_behind<P: Projection>(pool: &PgPool, schema: &str) -> sqlx::Result<bool> {
     let mut transaction = pool.begin().await?;
-    let is_left: bool =
-        sqlx::query_scalar("SELECT pg_try_advisory_xact_lock(7309, hashtext('rebuild ' || $1))")
-            .bind(P::NAME)
-            .fetch_one(&mut *transaction)
-            .await?;
+    let sql = format!("SELECT pg_try_advisory_xact_lock({TURN})");
+    let is_left: bool = sqlx::query_scalar(&sql)
+        .bind(P::NAME)
+        .fetch_one(&mut *transaction)
+        .await?;
     if !is_left {
         return Ok(false);
     }

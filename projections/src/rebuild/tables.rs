@@ -25,11 +25,11 @@ pub(crate) struct Schemas {
 }
 
 impl Schemas {
-    pub(crate) fn of<P: Rebuild>(live: &str) -> Self {
+    pub(crate) fn of(live: &str, projection: &str) -> Self {
         Self {
             live: live.to_owned(),
-            next: format!("{live}{}{}", super::NEXT, P::NAME),
-            old: format!("{live}{}{}", super::OLD, P::NAME),
+            next: format!("{live}{}{projection}", super::NEXT),
+            old: format!("{live}{}{projection}", super::OLD),
         }
     }
 

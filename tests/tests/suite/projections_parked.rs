@@ -48,7 +48,11 @@ fn parked(node: &Node, projection: &str) -> usize {
 }
 
 /// Twenty-one people, of whom `c07` is left out for a name that the read tables refused and take again at the end.
-async fn leave_one_out(database: &Database, node: &Node) {
+async fn leave_one_out() -> (Database, Node) {
+    let database = Database::create().await.expect("a database");
+    let node = Node::start(&database, "one", Limits::default())
+        .await
+        .expect("a node");
     let input = SchemaInput {
         definition: Definition {
             auto_match: false,
@@ -59,7 +63,7 @@ async fn leave_one_out(database: &Database, node: &Node) {
     let context = Node::context("p");
     let saved = node.directory.upsert_schema(&context, input);
     saved.await.expect("a schema");
-    upsert(node, "before", "Person before").await;
+    upsert(&node, "before", "Person before").await;
     node.settle().await.expect("reads follow");
     let mut superuser = database.superuser().await.expect("a connection");
     let constraint = format!(
@@ -71,20 +75,21 @@ async fn leave_one_out(database: &Database, node: &Node) {
         .expect("it fits");
     for number in 0..20 {
         let name = if number == 7 { POISON } else { "Person" };
-        upsert(node, &format!("c{number:02}"), name).await;
+        upsert(&node, &format!("c{number:02}"), name).await;
     }
     node.settle().await.expect("reads follow without it");
-    assert_eq!(parked(node, "directory"), 1);
-    assert_eq!(found(node, "person").await.len(), 20);
-    assert!(found(node, POISON).await.is_empty());
+    assert_eq!(parked(&node, "directory"), 1);
+    assert_eq!(found(&node, "person").await.len(), 20);
+    assert!(found(&node, POISON).await.is_empty());
     // What comes of it later is left out too.
-    upsert(node, "c07", "Person healed").await;
+    upsert(&node, "c07", "Person healed").await;
     node.settle().await.expect("reads follow without it");
-    assert!(found(node, "healed").await.is_empty());
+    assert!(found(&node, "healed").await.is_empty());
     superuser
         .execute("ALTER TABLE view_customers DROP CONSTRAINT no_poison")
         .await
         .expect("it is there");
+    (database, node)
 }
 
 /// Waits until `c07` is read and searched like everyone else, while events never cease.
@@ -104,11 +109,7 @@ async fn come_back(database: &Database, node: &Node) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_fails_is_left_out_and_comes_back_while_others_are_written() {
-    let database = Database::create().await.expect("a database");
-    let node = Node::start(&database, "one", Limits::default())
-        .await
-        .expect("a node");
-    leave_one_out(&database, &node).await;
+    let (database, node) = leave_one_out().await;
     let place = database.place().expect("a place");
     let asked = retry_parked(&place, Target::Directory).await;
     assert_eq!(asked.expect("a database"), 1);
@@ -118,11 +119,7 @@ async fn a_stream_that_fails_is_left_out_and_comes_back_while_others_are_written
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whom_tables_leave_out_comes_back_with_a_rebuild_and_with_a_roll_back() {
-    let database = Database::create().await.expect("a database");
-    let node = Node::start(&database, "one", Limits::default())
-        .await
-        .expect("a node");
-    leave_one_out(&database, &node).await;
+    let (database, node) = leave_one_out().await;
     let place = database.place().expect("a place");
     let rebuilt = rebuild(&place, Target::Directory, &|_| {}).await;
     rebuilt.expect("the tables are made anew");

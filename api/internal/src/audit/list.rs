@@ -16,8 +16,9 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::dispatches::texts;
+use crate::fields;
 use crate::page::{Page, Wanted, invalid_cursor};
-use crate::{fields, whom};
+use crate::whom::{self, Whose};
 
 /// The longest text of a filter, in characters.
 const LONGEST: usize = 512;
@@ -174,23 +175,13 @@ pub(crate) async fn handler(
     let Some(project) = project else {
         return Ok(respond::ok(&empty));
     };
-    let named = input.customer_user_id.is_some() || input.customer_ref.is_some();
-    let reference = input.customer_ref.as_deref();
-    let customer_ref = if named {
-        whom::stream(
-            &app,
-            &call.context,
-            Request::OPERATION,
-            input.customer_user_id,
-            reference,
-        )
-        .await?
-    } else {
-        None
+    let (id, reference) = (input.customer_user_id, input.customer_ref.as_deref());
+    let whose = whom::filtered(&app, &call.context, Request::OPERATION, id, reference);
+    let customer_ref = match whose.await? {
+        Whose::Everybodys => None,
+        Whose::Of(stream) => Some(stream),
+        Whose::Nobodys => return Ok(respond::ok(&empty)),
     };
-    if named && customer_ref.is_none() {
-        return Ok(respond::ok(&empty));
-    }
     let filter = JournalFilter {
         customer_ref,
         endpoint: input.endpoint,

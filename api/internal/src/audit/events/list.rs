@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use crate::fields;
 use crate::page::{Page, Wanted, invalid_cursor};
-use crate::{fields, whom};
+use crate::whom::{self, Whose};
 
 /// Filters and page. A null or blank filter is absent.
 #[derive(Deserialize, ToSchema)]
@@ -141,23 +142,13 @@ pub(crate) async fn handler(
     let Some(project) = project.map_err(CommandError::from)? else {
         return Ok(respond::ok(&empty));
     };
-    let named = input.customer_user_id.is_some() || input.customer_ref.is_some();
-    let reference = input.customer_ref.as_deref();
-    let stream = if named {
-        whom::stream(
-            &app,
-            &call.context,
-            Request::OPERATION,
-            input.customer_user_id,
-            reference,
-        )
-        .await?
-    } else {
-        None
+    let (id, reference) = (input.customer_user_id, input.customer_ref.as_deref());
+    let whose = whom::filtered(&app, &call.context, Request::OPERATION, id, reference);
+    let stream = match whose.await? {
+        Whose::Everybodys => None,
+        Whose::Of(stream) => Some(stream),
+        Whose::Nobodys => return Ok(respond::ok(&empty)),
     };
-    if named && stream.is_none() {
-        return Ok(respond::ok(&empty));
-    }
     let filter = AuditFilter {
         actor: input.actor,
         event_type: input.event_type,
