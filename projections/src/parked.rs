@@ -2,15 +2,18 @@
 
 use std::collections::HashSet;
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 use uuid::Uuid;
 
 /// The streams that are left out.
-pub(crate) async fn streams(pool: &PgPool, projection: &str) -> Result<HashSet<Uuid>, sqlx::Error> {
+pub(crate) async fn streams(
+    executor: impl PgExecutor<'_>,
+    projection: &str,
+) -> Result<HashSet<Uuid>, sqlx::Error> {
     let streams: Vec<Uuid> =
         sqlx::query_scalar("SELECT stream_id FROM view_parked WHERE projection = $1")
             .bind(projection)
-            .fetch_all(pool)
+            .fetch_all(executor)
             .await?;
     Ok(streams.into_iter().collect())
 }

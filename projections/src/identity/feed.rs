@@ -85,7 +85,7 @@ impl Feed {
 
     /// The same without waiting.
     pub(super) fn fresh_now(&self, shown: i64) -> Option<Moment> {
-        let losses = self.losses.load(Ordering::SeqCst);
+        let losses = self.losses();
         let position = self.position();
         let is_fresh = position >= 0 && position >= shown && self.age() <= FRESH;
         is_fresh.then_some(Moment { position, losses })
@@ -93,7 +93,7 @@ impl Feed {
 
     /// Whether nothing was lost since a moment: what was read in between may be trusted.
     pub(super) fn is_whole(&self, since: Moment) -> bool {
-        self.losses.load(Ordering::SeqCst) == since.losses
+        self.losses() == since.losses
     }
 
     pub(super) fn position(&self) -> i64 {
@@ -129,6 +129,11 @@ impl Feed {
         self.position.store(-1, Ordering::SeqCst);
         self.proven.store(NEVER, Ordering::SeqCst);
         self.losses.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How often everything was lost.
+    pub(super) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::SeqCst)
     }
 
     /// Returns when a look-up waits.

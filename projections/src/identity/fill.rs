@@ -1,14 +1,20 @@
 //! Reads the memory from the read tables: everything of one snapshot, at the position that the directory had reached.
+//!
+//! What the tables say of streams that the directory leaves out is old, and may allow what was revoked since. These are folded
+//! from the log.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::{Stream, TryStreamExt};
 use roster_domain::Timestamp;
 use roster_domain::access::Terms;
+use roster_domain::customer::{Customer, CustomerEvent};
+use roster_domain::event::{EventType, StoredEvent};
 use roster_domain::schema::Definition;
-use roster_domain::value::{Value, profile_from_json};
+use roster_domain::value::{Profile, Value, profile_from_json};
 use roster_store::copied::{self, fixed, rows};
-use roster_store::{Cell, StoreError};
+use roster_store::{Cell, Recorded, StoreError};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Postgres, Row, Transaction};
 use tokio::task::spawn_blocking;
@@ -16,13 +22,15 @@ use uuid::Uuid;
 
 use super::memory::{CustomerRow, Drawer, Drawn, IdentityRow, Refill, Unread, Writer};
 use crate::directory::Directory;
+use crate::parked;
 use crate::runner::Projection;
 
 const CUSTOMERS: &str = "SELECT project_no, stream_id, customer_user_id, enabled, \
      NULLIF(connector_enabled, '{}')::text, profile::text FROM view_customers";
 const ROWS: &str = "SELECT c.project_no, c.stream_id, c.customer_user_id, c.enabled, \
      NULLIF(c.connector_enabled, '{}')::text, c.profile::text FROM unnest($1::uuid[]) AS w(stream_id) \
-     CROSS JOIN LATERAL (SELECT * FROM view_customers v WHERE v.stream_id = w.stream_id OFFSET 0) c";
+     CROSS JOIN LATERAL (SELECT * FROM view_customers v WHERE v.stream_id = w.stream_id OFFSET 0) c \
+     WHERE NOT EXISTS (SELECT FROM view_parked p WHERE p.projection = 'directory' AND p.stream_id = w.stream_id)";
 const LINKS: &str = "SELECT project_no, channel, external_user_id, stream_id FROM view_identities";
 const BLOCKS: &str = "SELECT project_no, channel, external_user_id, stream_id FROM view_blocks";
 const GRANTS: &str = "SELECT project_no, channel, external_user_id, stream_id, array_to_json(agents)::text, enabled, \
@@ -36,15 +44,27 @@ enum Table {
     Grants,
 }
 
-/// Fills an empty memory; the position that it is of, or `None` where the directory is of another version.
+/// The streams that the directory leaves out.
+type LeftOut = Arc<HashSet<Uuid>>;
+
+/// A memory that was filled.
+pub(super) struct Filled {
+    /// What it is of.
+    pub(super) position: i64,
+    /// What it lacks.
+    pub(super) refills: Vec<Refill>,
+}
+
+/// Fills an empty memory; `None` where the directory is of another version.
 pub(super) async fn fill(
     cell: &Cell,
     mut writer: Writer,
-) -> Result<(Writer, Option<i64>), StoreError> {
+) -> Result<(Writer, Option<Filled>), StoreError> {
     let mut snapshot = whole(cell).await?;
     let Some(position) = position(&mut snapshot).await? else {
         return Ok((writer, None));
     };
+    let left_out = left_out(&mut snapshot).await?;
     let schemas = sqlx::query("SELECT project_no, version, definition::text FROM view_schemas")
         .fetch_all(&mut *snapshot)
         .await?;
@@ -59,12 +79,36 @@ pub(super) async fn fill(
         (Table::Grants, GRANTS),
     ] {
         let mut blocks = std::pin::pin!(copied::read(&mut snapshot, select).await?);
-        writer = load(table, writer, &mut blocks).await?;
+        writer = load(table, writer, &mut blocks, &left_out).await?;
     }
-    writer = load_customers(writer, &mut snapshot).await?;
+    writer = load_customers(writer, &mut snapshot, &left_out).await?;
     writer.loaded();
     snapshot.commit().await?;
-    Ok((writer, Some(position)))
+    let mut refills = Vec::new();
+    for stream in left_out.iter() {
+        let events = events(cell, *stream, position).await?;
+        match writer.apply(&events) {
+            Ok(more) => refills.extend(more),
+            Err(error) => {
+                // Whom this build cannot read is found by nobody, so the project is left to the tables, which leave them out.
+                let project_no = events.first().map_or(0, |first| first.project_no);
+                tracing::warn!(project_no, %stream, %error, "a stream is not read for identities");
+                writer.leave_out(project_no);
+            }
+        }
+    }
+    Ok((writer, Some(Filled { position, refills })))
+}
+
+async fn left_out(snapshot: &mut PgConnection) -> Result<LeftOut, StoreError> {
+    Ok(Arc::new(parked::streams(snapshot, Directory::NAME).await?))
+}
+
+/// What happened on a stream up to a position.
+async fn events(cell: &Cell, stream: Uuid, position: i64) -> Result<Vec<Recorded>, StoreError> {
+    let mut events = cell.read_stream(stream, 0).await?;
+    events.retain(|recorded| recorded.position <= position);
+    Ok(events)
 }
 
 /// Loads blocks beside the reading.
@@ -72,11 +116,13 @@ async fn load(
     table: Table,
     mut writer: Writer,
     blocks: &mut (impl Stream<Item = Result<Vec<u8>, StoreError>> + Unpin),
+    left_out: &LeftOut,
 ) -> Result<Writer, StoreError> {
     let mut block = blocks.try_next().await?;
     while let Some(read) = block {
+        let left_out = Arc::clone(left_out);
         let loading = spawn_blocking(move || {
-            load_block(table, &mut writer, &read)?;
+            load_block(table, &mut writer, &read, &left_out)?;
             Ok::<_, StoreError>(writer)
         });
         let next = blocks.try_next().await;
@@ -91,6 +137,7 @@ async fn load(
 async fn load_customers(
     mut writer: Writer,
     snapshot: &mut PgConnection,
+    left_out: &LeftOut,
 ) -> Result<Writer, StoreError> {
     let mut blocks = std::pin::pin!(copied::read(snapshot, CUSTOMERS).await?);
     let drawer = Arc::new(writer.expected());
@@ -104,8 +151,9 @@ async fn load_customers(
             }
             Ok::<_, StoreError>(writer)
         });
-        let own = Arc::clone(&drawer);
-        let drawing = spawn_blocking(move || read.map(|read| draw(&own, &read)).transpose());
+        let (own, left_out) = (Arc::clone(&drawer), Arc::clone(left_out));
+        let drawing =
+            spawn_blocking(move || read.map(|read| draw(&own, &read, &left_out)).transpose());
         let next = blocks.try_next().await;
         // Whoever is told of a failure empties the memory, so nobody may write to it any more.
         let written = writing.await;
@@ -116,7 +164,7 @@ async fn load_customers(
     Ok(writer)
 }
 
-fn draw(drawer: &Drawer, block: &[u8]) -> Result<Drawn, StoreError> {
+fn draw(drawer: &Drawer, block: &[u8], left_out: &HashSet<Uuid>) -> Result<Drawn, StoreError> {
     let mut drawn = Drawn::default();
     rows::<6>(
         block,
@@ -129,25 +177,40 @@ fn draw(drawer: &Drawer, block: &[u8]) -> Result<Drawn, StoreError> {
                 switches: switches.map(|json| text(Some(json))).transpose()?,
                 profile: text(profile)?,
             };
+            if left_out.contains(&row.stream) {
+                return Ok(());
+            }
             drawer.draw(&row, &mut drawn)
         },
     )?;
     Ok(drawn)
 }
 
-fn load_block(table: Table, writer: &mut Writer, block: &[u8]) -> Result<(), StoreError> {
+fn load_block(
+    table: Table,
+    writer: &mut Writer,
+    block: &[u8],
+    left_out: &HashSet<Uuid>,
+) -> Result<(), StoreError> {
     match table {
         Table::Links => rows::<4>(block, |key| {
-            writer.load_link(&identity(key)?);
+            if let Some(row) = identity(key, left_out)? {
+                writer.load_link(&row);
+            }
             Ok(())
         }),
         Table::Blocks => rows::<4>(block, |key| {
-            writer.load_block(&identity(key)?);
+            if let Some(row) = identity(key, left_out)? {
+                writer.load_block(&row);
+            }
             Ok(())
         }),
         Table::Grants => rows::<7>(
             block,
             |[project_no, channel, id, stream, agents, enabled, expires_at]| {
+                let Some(row) = identity([project_no, channel, id, stream], left_out)? else {
+                    return Ok(());
+                };
                 let terms = Terms {
                     agents: serde_json::from_str(text(agents)?)
                         .map_err(|_| StoreError::Malformed("copied agents"))?,
@@ -156,29 +219,37 @@ fn load_block(table: Table, writer: &mut Writer, block: &[u8]) -> Result<(), Sto
                         .map(|at| fixed(Some(at)).map(i64::from_be_bytes).map(Timestamp))
                         .transpose()?,
                 };
-                let key = identity([project_no, channel, id, stream])?;
-                writer.load_grant(&key, &terms);
+                writer.load_grant(&row, &terms);
                 Ok(())
             },
         ),
     }
 }
 
-fn identity(
-    [project_no, channel, id, stream]: [Option<&[u8]>; 4],
-) -> Result<IdentityRow<'_>, StoreError> {
-    Ok(IdentityRow {
+/// The key of a row, unless its stream is left out.
+fn identity<'a>(
+    [project_no, channel, id, stream]: [Option<&'a [u8]>; 4],
+    left_out: &HashSet<Uuid>,
+) -> Result<Option<IdentityRow<'a>>, StoreError> {
+    let stream = Uuid::from_bytes(fixed(stream)?);
+    if left_out.contains(&stream) {
+        return Ok(None);
+    }
+    Ok(Some(IdentityRow {
         project_no: i32::from_be_bytes(fixed(project_no)?),
         channel: text(channel)?,
         external_user_id: text(id)?,
-        stream: Uuid::from_bytes(fixed(stream)?),
-    })
+        stream,
+    }))
 }
 
 fn text(column: Option<&[u8]>) -> Result<&str, StoreError> {
     std::str::from_utf8(column.unwrap_or_default())
         .map_err(|_| StoreError::Malformed("copied text"))
 }
+
+/// What a customer has in a field, which comes by its number.
+type FieldValue = (Uuid, u16, String);
 
 /// What was read beside the following, and the position that it is of.
 pub(super) struct Refilled {
@@ -191,10 +262,14 @@ pub(super) enum What {
     /// Values of fields.
     Values {
         refill: Refill,
-        values: Vec<(Uuid, u16, String)>,
+        values: Vec<FieldValue>,
     },
-    /// Rows of customers.
-    Rows { asked: Unread, rows: Vec<PgRow> },
+    /// Rows of customers, and everything that happened to those whom the directory leaves out.
+    Rows {
+        asked: Unread,
+        rows: Vec<PgRow>,
+        left_out: Vec<Vec<Recorded>>,
+    },
 }
 
 /// Reads the values that a refill wants; `None` while the tables do not show the position that it is from.
@@ -204,6 +279,7 @@ pub(super) async fn refill(cell: &Cell, refill: &Refill) -> Result<Option<Refill
     let Some(position) = position.filter(|position| *position >= refill.from) else {
         return Ok(None);
     };
+    let left_out = left_out(&mut snapshot).await?;
     let select = format!(
         "SELECT stream_id, profile::text FROM view_customers WHERE project_no = {}",
         refill.project_no
@@ -211,9 +287,15 @@ pub(super) async fn refill(cell: &Cell, refill: &Refill) -> Result<Option<Refill
     let mut values = Vec::new();
     let mut blocks = std::pin::pin!(copied::read(&mut snapshot, &select).await?);
     while let Some(block) = blocks.try_next().await? {
-        let fields = refill.fields.clone();
-        let reading = spawn_blocking(move || values_of(&block, &fields));
+        let (fields, left_out) = (refill.fields.clone(), Arc::clone(&left_out));
+        let reading = spawn_blocking(move || values_of(&block, &fields, &left_out));
         values.extend(reading.await.map_err(|_| StoreError::Closed)??);
+    }
+    for stream in left_out.iter() {
+        let events = events(cell, *stream, position).await?;
+        if let Some(profile) = profile(&events, refill.project_no) {
+            push_values(&mut values, *stream, &profile, &refill.fields);
+        }
     }
     let refill = refill.clone();
     Ok(Some(Refilled {
@@ -233,10 +315,19 @@ pub(super) async fn rows_of(cell: &Cell, asked: &Unread) -> Result<Option<Refill
         .bind(&asked.streams)
         .fetch_all(&mut *snapshot)
         .await?;
-    let asked = asked.clone();
+    let mut folded = Vec::new();
+    for stream in left_out(&mut snapshot).await?.iter() {
+        if asked.streams.contains(stream) {
+            folded.push(events(cell, *stream, position).await?);
+        }
+    }
     Ok(Some(Refilled {
         position,
-        what: What::Rows { asked, rows },
+        what: What::Rows {
+            asked: asked.clone(),
+            rows,
+            left_out: folded,
+        },
     }))
 }
 
@@ -255,20 +346,46 @@ pub(super) fn customer(row: &PgRow) -> Result<CustomerRow<'_>, StoreError> {
 fn values_of(
     block: &[u8],
     fields: &[(u16, String)],
-) -> Result<Vec<(Uuid, u16, String)>, StoreError> {
+    left_out: &HashSet<Uuid>,
+) -> Result<Vec<FieldValue>, StoreError> {
     let mut values = Vec::new();
     rows::<2>(block, |[stream, profile]| {
         let stream = Uuid::from_bytes(fixed(stream)?);
-        let profile =
-            profile_from_json(text(profile)?).ok_or(StoreError::Malformed("copied profile"))?;
-        for (number, field) in fields {
-            if let Some(value) = profile.get(field.as_str()).map(Value::as_text) {
-                values.push((stream, *number, value.to_owned()));
-            }
+        if !left_out.contains(&stream) {
+            let profile =
+                profile_from_json(text(profile)?).ok_or(StoreError::Malformed("copied profile"))?;
+            push_values(&mut values, stream, &profile, fields);
         }
         Ok(())
     })?;
     Ok(values)
+}
+
+fn push_values(
+    values: &mut Vec<FieldValue>,
+    stream: Uuid,
+    profile: &Profile,
+    fields: &[(u16, String)],
+) {
+    for (number, field) in fields {
+        if let Some(value) = profile.get(field.as_str()).map(Value::as_text) {
+            values.push((stream, *number, value.to_owned()));
+        }
+    }
+}
+
+/// The values of a customer of a project after some events; `None` where it is no customer's stream, or where this build cannot
+/// read it.
+fn profile(events: &[Recorded], project_no: i32) -> Option<Profile> {
+    let mut customer = Customer::default();
+    for recorded in events {
+        let is_one = |known: &EventType| known.type_no == recorded.type_no;
+        if recorded.project_no != project_no || !CustomerEvent::TYPES.iter().any(is_one) {
+            return None;
+        }
+        customer.fold(recorded.decode().ok()?);
+    }
+    customer.profile.into_known()
 }
 
 async fn snapshot(cell: &Cell) -> Result<Transaction<'static, Postgres>, StoreError> {

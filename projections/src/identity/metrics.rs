@@ -45,6 +45,7 @@ impl Measured {
         };
         count("memory", &inner.counts.from_memory);
         count("tables", &inner.counts.from_tables);
+        metrics::counter!("roster_identity_cache_losses_total").absolute(inner.feed.losses());
         metrics::gauge!("roster_identity_cache_age_seconds").set(inner.feed.age().as_secs_f64());
         metrics::gauge!("roster_identity_cache_position").set(as_float(inner.feed.position()));
         let size = i64::try_from(writer.size()).unwrap_or(i64::MAX);

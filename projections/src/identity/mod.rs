@@ -188,13 +188,8 @@ impl IdentityCache {
         });
         let hint = Arc::new(Notify::new());
         tracker.spawn(hint::run(cell, clients, Arc::clone(&hint), stop.clone()));
-        let follower = Follower {
-            inner: Arc::clone(&inner),
-            writer: Writer::new(memory, options.most),
-            hint,
-            tracker: tracker.clone(),
-            stop,
-        };
+        let writer = Writer::new(memory, options.most);
+        let follower = Follower::new(Arc::clone(&inner), writer, hint, tracker.clone(), stop);
         tracker.spawn(follower.run());
         Self(inner)
     }
@@ -241,6 +236,11 @@ impl IdentityCache {
     /// The last position that memory answers of; -1 while it is empty.
     pub fn position(&self) -> i64 {
         self.0.feed.position()
+    }
+
+    /// How often everything in memory was given up and read anew.
+    pub fn losses(&self) -> u64 {
+        self.0.feed.losses()
     }
 
     /// What the memory takes.

@@ -1,8 +1,11 @@
 //! The look-up in the read tables: one statement, so that everything is of one position.
 //!
 //! Ids are found by the primary key, values through the search index; who was found is compared with the listed profile.
-//! What happened since the search index was written is looked through too, so that it hides nobody, and is waited for where
-//! that is too much. A unique value is also found by its claim, which never lags.
+//! What happened since the search index was written is looked through too, and whom it leaves out, so that it hides nobody; it is
+//! waited for where that is too much. A unique value is also found by its claim, which never lags.
+//!
+//! Nobody is allowed by what the tables say of a stream that the log has more of: it is waited for. Streams that the directory
+//! leaves out are not there at all, for what the tables say of them is old.
 
 use std::time::Duration;
 
@@ -31,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const COMPARED: i64 = 16;
 /// Events that are looked through beyond the search index.
 const BEYOND: i64 = 2_000;
+/// How long the tables may take to show what the log had of a stream when they were read.
+const CATCH_UP: Duration = Duration::from_millis(150);
 
 /// $1 project, $2 channel, $3 external user id, $4 the wildcard; by places of wanted values, $5 and $6 claims of kind $7, $8
 /// and $9 ids, $10 and $11 hashes of the search index, of which $12 each, and of $13 events beyond it.
@@ -38,6 +43,7 @@ const FIND: &str = r"
 SELECT h.position,
        h.position - h.searched AS behind,
        w.grants AS wildcard,
+       w.ahead AS wildcard_ahead,
        f.place,
        c.*
   FROM (SELECT d.position,
@@ -48,11 +54,15 @@ SELECT h.position,
        SELECT json_build_object('id', g.external_user_id,
                                 'agents', g.agents,
                                 'enabled', g.enabled,
-                                'expires_at', (extract(epoch FROM g.expires_at) * 1000000)::bigint)::text AS grants
+                                'expires_at', (extract(epoch FROM g.expires_at) * 1000000)::bigint)::text AS grants,
+              (SELECT NULLIF(GREATEST(s.last_position, h.position), h.position)
+                 FROM log_streams s
+                WHERE s.stream_id = g.stream_id) AS ahead
          FROM view_grants g
         WHERE g.project_no = $1
           AND g.channel = $2
-          AND g.external_user_id = $4) w ON true
+          AND g.external_user_id = $4
+          AND NOT EXISTS (SELECT FROM view_parked p WHERE p.projection = 'directory' AND p.stream_id = g.stream_id)) w ON true
   LEFT JOIN LATERAL (
        SELECT 0 AS place,
               v.stream_id
@@ -99,7 +109,14 @@ SELECT h.position,
               SELECT DISTINCT e.stream_id
                 FROM log_events e
                WHERE e.position > h.searched
-                 AND e.position <= LEAST(h.position, h.searched + $13)) l) f ON true
+                 AND e.position <= LEAST(h.position, h.searched + $13)) l
+        UNION ALL
+       SELECT u.place,
+              p.stream_id
+         FROM unnest($10::integer[]) AS u(place)
+        CROSS JOIN view_parked p
+        WHERE p.projection = 'search'
+          AND p.project_no = $1) f ON true
   LEFT JOIN LATERAL (
        SELECT v.stream_id,
               v.customer_user_id,
@@ -113,6 +130,9 @@ SELECT h.position,
                          AND b.channel = $2
                          AND b.external_user_id = $3
                          AND b.stream_id = v.stream_id) AS is_blocked,
+              (SELECT NULLIF(GREATEST(s.last_position, h.position), h.position)
+                 FROM log_streams s
+                WHERE s.stream_id = v.stream_id) AS ahead,
               (SELECT json_agg(json_build_object('id', g.external_user_id,
                                                  'agents', g.agents,
                                                  'enabled', g.enabled,
@@ -124,6 +144,7 @@ SELECT h.position,
          FROM view_customers v
         WHERE v.stream_id = f.stream_id
           AND v.project_no + 0 = $1
+          AND NOT EXISTS (SELECT FROM view_parked p WHERE p.projection = 'directory' AND p.stream_id = v.stream_id)
        OFFSET 0) c ON true
  ORDER BY f.place";
 
@@ -140,18 +161,37 @@ pub(super) async fn find(
             return Err(QueryError::Behind);
         }
     }
+    let (found, ahead) = read(cell, asked, &wanted, &places).await?;
+    let Some(ahead) = ahead.filter(|_| found.allowed) else {
+        return Ok(found);
+    };
+    if !projections.wait_for(ahead, CATCH_UP).await {
+        return Err(QueryError::Behind);
+    }
+    // Everything that was acknowledged before the look-up began is shown by now.
+    let (found, _) = read(cell, asked, &wanted, &places).await?;
+    Ok(found)
+}
+
+/// What the tables say, and up to where the log goes on about the customer who was found or about everybody.
+async fn read(
+    cell: &Cell,
+    asked: Asked<'_>,
+    wanted: &[Wanted],
+    places: &Places<'_>,
+) -> Result<(Found, Option<i64>), QueryError> {
     let rows = sqlx::query(FIND)
         .bind(asked.project_no)
         .bind(&asked.identity.channel)
         .bind(&asked.identity.external_user_id)
         .bind(WILDCARD)
-        .bind(places.claims.0)
-        .bind(places.claims.1)
+        .bind(&places.claims.0)
+        .bind(&places.claims.1)
         .bind(claim_kind::UNIQUE_VALUE)
-        .bind(places.ids.0)
-        .bind(places.ids.1)
-        .bind(places.hashes.0)
-        .bind(places.hashes.1)
+        .bind(&places.ids.0)
+        .bind(&places.ids.1)
+        .bind(&places.hashes.0)
+        .bind(&places.hashes.1)
         .bind(COMPARED)
         .bind(BEYOND)
         .fetch_all(cell.pool())
@@ -163,7 +203,7 @@ pub(super) async fn find(
     if behind > BEYOND && places.rests_on_search {
         return Err(QueryError::Behind);
     }
-    answer(&asked, &wanted, &rows)
+    answer(&asked, wanted, &rows)
 }
 
 /// What is looked up for each wanted value, by its place from 1.
@@ -215,6 +255,8 @@ struct Candidate {
     enabled: bool,
     connector_enabled: bool,
     is_blocked: bool,
+    /// The last event of the stream, where the tables do not show it.
+    ahead: Option<i64>,
     grants: Vec<StoredGrant>,
 }
 
@@ -287,14 +329,20 @@ impl Lookup for Candidates<'_> {
     }
 }
 
-fn answer(asked: &Asked<'_>, wanted: &[Wanted], rows: &[PgRow]) -> Result<Found, QueryError> {
+fn answer(
+    asked: &Asked<'_>,
+    wanted: &[Wanted],
+    rows: &[PgRow],
+) -> Result<(Found, Option<i64>), QueryError> {
     let mut candidates = Candidates {
         wanted,
         found: Vec::new(),
     };
     let mut position = 0;
     let mut wildcard = None;
+    let mut wildcard_ahead: Option<i64> = None;
     for row in rows {
+        wildcard_ahead = row.try_get("wildcard_ahead")?;
         position = row.try_get("position")?;
         wildcard = row
             .try_get::<Option<&str>, _>("wildcard")?
@@ -308,7 +356,7 @@ fn answer(asked: &Asked<'_>, wanted: &[Wanted], rows: &[PgRow]) -> Result<Found,
     }
     let outcome = find_customer(asked.schema, &candidates, asked.sighting());
     let Some(matched) = outcome.found else {
-        return Ok(Found::nobody(&outcome, position));
+        return Ok((Found::nobody(&outcome, position), None));
     };
     let (_, customer) = candidates.found.swap_remove(matched.customer);
     let grants: Vec<Grant> = customer.grants.into_iter().map(Grant::from).collect();
@@ -329,9 +377,8 @@ fn answer(asked: &Asked<'_>, wanted: &[Wanted], rows: &[PgRow]) -> Result<Found,
         enabled: customer.enabled,
         names: Names::shown(&customer.customer_user_id, &customer.display_name),
     };
-    Ok(Found::somebody(
-        &outcome, person, &decision, agents, position,
-    ))
+    let found = Found::somebody(&outcome, person, &decision, agents, position);
+    Ok((found, customer.ahead.max(wildcard_ahead)))
 }
 
 fn candidate(row: &PgRow, stream: Uuid) -> Result<Candidate, QueryError> {
@@ -344,6 +391,7 @@ fn candidate(row: &PgRow, stream: Uuid) -> Result<Candidate, QueryError> {
         enabled: row.try_get("enabled")?,
         connector_enabled: row.try_get("connector_enabled")?,
         is_blocked: row.try_get("is_blocked")?,
+        ahead: row.try_get("ahead")?,
         grants: serde_json::from_str(grants.unwrap_or("[]")).map_err(|_| QueryError::Malformed)?,
     })
 }

@@ -193,7 +193,7 @@ impl Writer {
     }
 
     /// Leaves a project to the read tables.
-    pub(super) fn leave_out(&mut self, project_no: i32) {
+    pub(in crate::identity) fn leave_out(&mut self, project_no: i32) {
         self.edit(project_no, |project| project.is_out = true);
         self.refills.remove(&project_no);
         for stream in self.streams.of_project(&self.memory.space, project_no) {

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use roster_store::StoreError;
+use roster_store::{Recorded, StoreError};
 use uuid::Uuid;
 
 use super::{CustomerRow, Writer};
@@ -46,6 +46,11 @@ impl Waiting {
         }
     }
 
+    /// Whether a customer is awaited, and nothing happened to them after a position.
+    fn is_of(&self, stream: Uuid, position: i64) -> bool {
+        self.last.get(&stream).is_some_and(|last| *last <= position)
+    }
+
     pub(super) fn remove(&mut self, stream: Uuid) {
         self.last.remove(&stream);
     }
@@ -80,8 +85,8 @@ impl Writer {
         waiting.is_reading.then_some(next)
     }
 
-    /// Takes rows in that the tables had at a position, which is applied here as well. Who has no row there is left to the
-    /// tables.
+    /// Takes rows in that the tables had at a position, which is applied here as well, and whole streams up to there. Who has
+    /// neither is left to the tables.
     ///
     /// # Errors
     /// A row that no table can have.
@@ -90,12 +95,19 @@ impl Writer {
         asked: &Unread,
         position: i64,
         rows: &[CustomerRow<'_>],
+        streams: &[Vec<Recorded>],
     ) -> Result<(), StoreError> {
         self.waiting.is_reading = false;
         for row in rows {
-            let last = self.waiting.last.get(&row.stream);
-            if last.is_some_and(|last| *last <= position) {
+            if self.waiting.is_of(row.stream, position) {
                 self.load_customer(row, &[])?;
+            }
+        }
+        for events in streams {
+            let stream = events.first().map(|first| first.stream);
+            if stream.is_some_and(|stream| self.waiting.is_of(stream, position)) {
+                // What this build cannot read is left to the tables, too.
+                let _ = self.apply(events);
             }
         }
         for stream in &asked.streams {
