@@ -5,12 +5,37 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use roster_domain::access::ConnectorIdentity;
 use roster_domain::customer::CustomerEvent;
 use roster_store::Recorded;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use crate::QueryError;
 use crate::held::Key;
+
+/// The identities that match rules leave apart from a customer, by channel and id.
+pub async fn of_customer(
+    pool: &PgPool,
+    customer_ref: Uuid,
+) -> Result<Vec<ConnectorIdentity>, QueryError> {
+    let rows: Vec<(String, String)> = sqlx::query_as(
+        "SELECT channel,
+                external_user_id
+           FROM view_blocks
+          WHERE stream_id = $1
+          ORDER BY channel,
+                   external_user_id",
+    )
+    .bind(customer_ref)
+    .fetch_all(pool)
+    .await?;
+    let identity = |(channel, external_user_id)| ConnectorIdentity {
+        channel,
+        external_user_id,
+    };
+    Ok(rows.into_iter().map(identity).collect())
+}
 
 /// What a page does to blocks.
 #[derive(Default)]

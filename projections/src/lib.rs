@@ -5,7 +5,7 @@
 //! but `view_*` tables and its own checkpoints.
 
 pub mod audit;
-mod blocks;
+pub mod blocks;
 mod bucket;
 pub mod connections;
 pub mod customers;

@@ -8,7 +8,7 @@ use roster_domain::schema::Schema;
 use roster_domain::value::profile_from_json;
 use roster_http::{ApiError, App};
 use roster_projections::customers::CustomerRow;
-use roster_projections::{grants, identities};
+use roster_projections::{blocks, grants, identities};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -114,19 +114,22 @@ impl AccessRow {
     }
 }
 
-/// The links and grants of a customer, as reads show them.
+/// The links, grants and blocks of a customer, as reads show them.
 pub(crate) async fn stored(app: &App, row: &CustomerRow) -> Result<Access, ApiError> {
-    let pool = app.directory().cell().pool();
-    let links = identities::of_customer(pool, row.customer_ref).await?;
+    let (pool, customer) = (app.directory().cell().pool(), row.customer_ref);
+    let (links, blocked) = tokio::try_join!(
+        identities::of_customer(pool, customer),
+        blocks::of_customer(pool, customer),
+    )?;
     Ok(Access {
         // A grant is of a linked identity.
         grants: if links.is_empty() {
             Vec::new()
         } else {
-            grants::of_customer(pool, row.customer_ref).await?
+            grants::of_customer(pool, customer).await?
         },
         links,
-        blocked: Vec::new(),
+        blocked,
     })
 }
 

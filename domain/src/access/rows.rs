@@ -107,7 +107,9 @@ pub fn channel_row(
         .as_ref()
         .and_then(|bound| access.link(bound))
         .or_else(newest);
-    let sighted = link.map(|link| &link.identity).or(bound.as_ref());
+    // Nobody becomes this customer by a value that was unlinked from them.
+    let matched = bound.as_ref().filter(|bound| !access.is_blocked(bound));
+    let sighted = link.map(|link| &link.identity).or(matched);
     let specific = sighted.and_then(|identity| access.grant(identity));
     let others = access
         .grants_on(channel)
@@ -229,5 +231,16 @@ mod tests {
                 .iter()
                 .all(|row| !row.effective_enabled)
         );
+        let mut unlinked = access.clone();
+        unlinked.blocked = vec![identity("sms", "+491701234567")];
+        let person = Person {
+            enabled: true,
+            connector_enabled: &BTreeMap::new(),
+            profile: &profile,
+            access: &unlinked,
+        };
+        let rows = channel_rows(&schema(), &person, &wildcards, Timestamp(5));
+        assert!(rows[0].effective_enabled && !rows[1].effective_enabled);
+        assert_eq!(rows[1].grant.source, Some(GrantSource::Wildcard));
     }
 }
