@@ -21,6 +21,8 @@ pub(super) enum Whom<'a> {
     Id(&'a str),
     /// By stream.
     Stream(Uuid),
+    /// Who is linked with an identity, by channel and id as a caller wrote them.
+    Linked(&'a str, &'a str),
 }
 
 /// A customer before and after commands.
@@ -139,6 +141,11 @@ impl Directory {
             Whom::Id(id) => {
                 let id = active.schema.canonical_id(id);
                 let claim = Claim::customer_id(&id.map_err(CommandError::invalid)?);
+                self.cell().load_holder(project, &claim).await?
+            }
+            Whom::Linked(channel, id) => {
+                let identity = active.schema.identity(channel, id);
+                let claim = identity.map_err(CommandError::invalid)?.claim();
                 self.cell().load_holder(project, &claim).await?
             }
             Whom::Stream(stream) => Some(self.cell().load_fresh(project, stream).await?),

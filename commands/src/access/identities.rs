@@ -134,17 +134,9 @@ impl Directory {
                 None => Ok(Applied::unchanged(Unlinked::default())),
             };
         };
-        let active = self.active_schema(&project).await?;
         let whom = match (named, &input.external_user_id) {
             (Some(id), _) => Whom::Id(id),
-            (None, Some(id)) => {
-                let identity = active.schema.identity(&input.channel, id);
-                let claim = identity.map_err(CommandError::invalid)?.claim();
-                match self.cell().holder(&project, &claim).await? {
-                    Some(stream) => Whom::Stream(stream),
-                    None => return Ok(Applied::unchanged(Unlinked::default())),
-                }
-            }
+            (None, Some(id)) => Whom::Linked(&input.channel, id),
             (None, None) => {
                 let message = "external_user_id or customer_user_id is required";
                 let loc = ["external_user_id"];
@@ -167,10 +159,15 @@ impl Directory {
             };
             Ok(identities.into_iter().map(unlink).collect())
         };
-        let changed = self
+        match self
             .change_customer(&project, &ctx.meta(), whom, make)
-            .await?;
-        Ok(changed.map(|changed| outcome(&changed)))
+            .await
+        {
+            Err(CommandError::NotFound(NotFound::Customer)) if named.is_none() => {
+                Ok(Applied::unchanged(Unlinked::default()))
+            }
+            changed => Ok(changed?.map(|changed| outcome(&changed))),
+        }
     }
 }
 
