@@ -153,6 +153,10 @@ impl State {
                 });
             }
         }
+        // As servers write them that see the same identities.
+        due.sort_by(|one, other| {
+            (one.project_no, &one.identity_key).cmp(&(other.project_no, &other.identity_key))
+        });
         due
     }
 }
@@ -339,9 +343,16 @@ impl Directory {
         metrics::gauge!("roster_unmatched_remembered")
             .set(u32::try_from(known).map_or(f64::MAX, f64::from));
         for some in due.chunks(BATCH) {
-            if let Err(error) = self.cell().move_unmatched(some).await {
-                let lost = some.len();
-                tracing::warn!(%error, lost, "gathered sightings could not be written");
+            match self.cell().move_unmatched(some).await {
+                // Somebody had the identity meanwhile, or it was dismissed: who is seen again is listed again.
+                Ok(gone) => {
+                    let gone = gone.iter().map(|(project_no, key)| (*project_no, &**key));
+                    self.sightings().forget_all(gone);
+                }
+                Err(error) => {
+                    let lost = some.len();
+                    tracing::warn!(%error, lost, "gathered sightings could not be written");
+                }
             }
         }
     }
@@ -349,9 +360,11 @@ impl Directory {
 
 /// Writes a batch. What could not be written is a first sighting the next time.
 async fn write(cell: &Cell, sightings: &Sightings, batch: &mut Vec<Sighting>) {
+    // One that was forgotten meanwhile is there twice.
+    let batch = Sighting::merged(batch.drain(..));
     let all = batch.len() as u64;
     match cell
-        .write_unmatched(batch, i64::from(sightings.limits.most))
+        .write_unmatched(&batch, i64::from(sightings.limits.most))
         .await
     {
         Ok(written) => {
@@ -364,7 +377,6 @@ async fn write(cell: &Cell, sightings: &Sightings, batch: &mut Vec<Sighting>) {
             held_back("error", all);
         }
     }
-    batch.clear();
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! Rows are sealed, so that copies of the database and its statistics show nobody; who is searched for is found by opening
 //! the rows of a project, which are bounded. When and how often a sighting is written is decided by whoever saw it.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
 use roster_domain::access::ConnectorIdentity;
@@ -142,6 +143,30 @@ impl Sighting {
     /// The project and the keyed hash of the identity.
     pub fn key(&self) -> (i32, &[u8]) {
         (self.project_no, &self.identity_key)
+    }
+
+    /// The same with those of one identity as one, which says what the last of them did. They are ordered by identity, so that
+    /// servers that write the same ones do not wait for each other in a circle.
+    pub fn merged(sightings: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut merged: BTreeMap<(i32, Vec<u8>), Self> = BTreeMap::new();
+        for later in sightings {
+            match merged.entry((later.project_no, later.identity_key.clone())) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(later);
+                }
+                Entry::Occupied(mut occupied) => {
+                    let before = occupied.get();
+                    let both = Self {
+                        first_seen_at: before.first_seen_at.min(later.first_seen_at),
+                        last_seen_at: before.last_seen_at.max(later.last_seen_at),
+                        count: before.count + later.count,
+                        ..later
+                    };
+                    occupied.insert(both);
+                }
+            }
+        }
+        merged.into_values().collect()
     }
 }
 
@@ -284,9 +309,12 @@ impl Cell {
         Ok(written.rows_affected())
     }
 
-    /// Moves rows on that are there; one that went stays gone.
-    pub async fn move_unmatched(&self, again: &[SeenAgain]) -> Result<(), StoreError> {
-        sqlx::query(
+    /// Moves rows on that are there; the identities whose row went, by project and keyed hash.
+    pub async fn move_unmatched(
+        &self,
+        again: &[SeenAgain],
+    ) -> Result<Vec<(i32, Vec<u8>)>, StoreError> {
+        let moved: Vec<(i32, Vec<u8>)> = sqlx::query_as(
             "UPDATE log_unmatched u
                 SET last_seen_at = GREATEST(u.last_seen_at, w.last_seen_at),
                     seen_count = u.seen_count + w.seen_count
@@ -298,7 +326,8 @@ impl Cell {
                      WHERE o.project_no = w.project_no
                        AND o.identity_key = w.identity_key
                     OFFSET 0) found
-              WHERE u.ctid = found.ctid",
+              WHERE u.ctid = found.ctid
+          RETURNING u.project_no, u.identity_key",
         )
         .bind(again.iter().map(|one| one.project_no).collect::<Vec<_>>())
         .bind(
@@ -309,9 +338,14 @@ impl Cell {
         )
         .bind(again.iter().map(|one| one.last_seen_at).collect::<Vec<_>>())
         .bind(again.iter().map(|one| one.count).collect::<Vec<_>>())
-        .execute(self.pool())
+        .fetch_all(self.pool())
         .await?;
-        Ok(())
+        let moved: HashSet<(i32, Vec<u8>)> = moved.into_iter().collect();
+        Ok(again
+            .iter()
+            .map(|one| (one.project_no, one.identity_key.clone()))
+            .filter(|key| !moved.contains(key))
+            .collect())
     }
 
     /// The identities of a project that are nobody's, the newest first: at most so many, behind an offset or a place.

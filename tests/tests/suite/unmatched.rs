@@ -1,6 +1,13 @@
 //! Identities that are seen and nobody's: listed, suggested, dismissed, linked, forgotten.
 
+use chrono::DateTime;
+use roster_commands::{Limits, SchemaInput};
+use roster_domain::access::ConnectorIdentity;
+use roster_domain::schema::Definition;
+use roster_store::unmatched::{Seen, SeenAgain, Sighting};
 use roster_tests::client::Client;
+use roster_tests::database::Database;
+use roster_tests::node::Node;
 use roster_tests::schema::{field, with};
 use roster_tests::server::Server;
 use roster_tests::until::until;
@@ -84,6 +91,74 @@ async fn what_was_gathered_is_written_when_the_server_stops() {
     server.restart().await.expect("a start");
     let list = client.at(&server).ok("unmatched/list", json!({})).await;
     assert_eq!(list["items"][0]["seen_count"], 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sightings_of_one_identity_are_one_row_and_whose_row_went_is_told() {
+    let database = Database::create().await.expect("a database");
+    let node = Node::start(&database, "only", Limits::default()).await;
+    let node = node.expect("a node");
+    let cell = node.cell();
+    let (ctx, saved) = (
+        Node::context("p"),
+        SchemaInput {
+            definition: Definition::default(),
+            expected_version: None,
+        },
+    );
+    let saved = node.directory.upsert_schema(&ctx, saved).await;
+    saved.expect("a schema");
+    let project = cell.project(&ctx.scope).await;
+    let project = project.expect("a look-up").expect("the project");
+    let key = |id: &str| {
+        let identity = ConnectorIdentity::read("line", id).expect("an identity");
+        project.identity_key(&identity)
+    };
+    let time = |seconds: i64| DateTime::from_timestamp(1_800_000_000 + seconds, 0).expect("a time");
+    let sighting = |id: &str, name: &str, seconds, count| {
+        let seen = Seen {
+            external_user_id: id.to_owned(),
+            display_name: Some(name.to_owned()),
+            ..Seen::default()
+        };
+        let times = (time(seconds), time(seconds));
+        Sighting::new(&project, "line", key(id), &seen, times, count).expect("it is sealed")
+    };
+    let batch = [
+        sighting("U-2", "first", 1, 1),
+        sighting("U-1", "only", 2, 1),
+        sighting("U-2", "second", 3, 4),
+    ];
+    let batch = Sighting::merged(batch);
+    assert_eq!(cell.write_unmatched(&batch, 10).await.expect("rows"), 2);
+    let rows = cell.unmatched(&project, None, None, 0, 10).await;
+    let shown: Vec<(String, String, i64, i64)> = rows
+        .expect("rows")
+        .into_iter()
+        .map(|row| {
+            let took = row.last_seen_at - row.first_seen_at;
+            (
+                row.seen.external_user_id,
+                row.seen.display_name.unwrap_or_default(),
+                row.seen_count,
+                took.num_seconds(),
+            )
+        })
+        .collect();
+    let row = |id: &str, name: &str, count, took| (id.to_owned(), name.to_owned(), count, took);
+    assert_eq!(
+        shown,
+        [row("U-2", "second", 5, 2), row("U-1", "only", 1, 0)]
+    );
+    let again = |id| SeenAgain {
+        project_no: project.no,
+        identity_key: key(id),
+        last_seen_at: time(9),
+        count: 1,
+    };
+    let gone = cell.move_unmatched(&[again("U-1"), again("U-gone")]).await;
+    assert_eq!(gone.expect("rows"), [(project.no, key("U-gone"))]);
+    node.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
