@@ -12,6 +12,7 @@ use roster_store::keys::{self, ApiKeyRecord};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
 
 use crate::authority::Grants;
 use crate::clock::Clock;
@@ -19,6 +20,8 @@ use crate::{Actor, CommandError, NotFound};
 
 /// How long a key that was found is believed without looking again, in seconds: a revocation elsewhere holds after that.
 const BELIEVED_SECONDS: i64 = 10;
+/// Ids that this server does not know are looked up so many at a time: whoever makes ids up holds no more connections.
+const STRANGERS: usize = 2;
 /// Keys in the cache.
 const CACHED: NonZeroUsize = NonZeroUsize::new(4_096).expect("not zero");
 
@@ -66,6 +69,7 @@ struct Shared {
     pool: PgPool,
     clock: Arc<dyn Clock>,
     cache: Mutex<LruCache<String, Cached>>,
+    strangers: Semaphore,
 }
 
 #[derive(Clone)]
@@ -82,6 +86,7 @@ impl Keys {
                 pool,
                 clock,
                 cache: Mutex::new(LruCache::new(CACHED)),
+                strangers: Semaphore::new(STRANGERS),
             }),
         }
     }
@@ -141,13 +146,20 @@ impl Keys {
 
     async fn find(&self, key_id: &str) -> Result<Option<Arc<ApiKeyRecord>>, CommandError> {
         let now = self.shared.clock.now();
-        let cached = self.cache().get(key_id).cloned();
-        if let Some(cached) =
-            cached.filter(|cached| now < cached.read_at.plus_seconds(BELIEVED_SECONDS))
-        {
+        let is_believed = |cached: &Cached| now < cached.read_at.plus_seconds(BELIEVED_SECONDS);
+        let mut cached = self.cache().get(key_id).cloned();
+        let mut turn = None;
+        if cached.is_none() {
+            turn = self.shared.strangers.acquire().await.ok();
+            // Somebody else may have looked it up meanwhile.
+            cached = self.cache().get(key_id).cloned();
+        }
+        if let Some(cached) = cached.filter(is_believed) {
             return Ok(Some(cached.record));
         }
-        let Some(record) = keys::find(&self.shared.pool, key_id).await?.map(Arc::new) else {
+        let found = keys::find(&self.shared.pool, key_id).await?;
+        drop(turn);
+        let Some(record) = found.map(Arc::new) else {
             return Ok(None);
         };
         self.cache().put(

@@ -11,6 +11,44 @@ use roster_tests::client::{ACCOUNT, Client, Credential, ORG, project, token, tok
 use roster_tests::server::{JWT_SECRET, Server};
 use roster_tests::until::until;
 use serde_json::{Value, json};
+use sqlx::{Connection, Executor};
+use tokio::task::JoinSet;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_nobody_has_keep_nobody_else_from_the_database() {
+    let server = Server::start().await.expect("a server");
+    let client = Client::of_project(&server, "keys").await.expect("a client");
+    let bearer = token(&claims(&json!({"is_admin": true})));
+    let known = client.with_credential(Credential::Bearer(bearer));
+    known.ok("users/list", json!({})).await;
+    let mut superuser = server.database().superuser().await.expect("a connection");
+    let mut other = server.database().superuser().await.expect("a connection");
+    let mut held = superuser.begin().await.expect("a transaction");
+    held.execute("LOCK TABLE api_keys IN ACCESS EXCLUSIVE MODE")
+        .await
+        .expect("a lock");
+    let mut strangers = JoinSet::new();
+    for number in 0..64 {
+        let token = format!("rk_{number:016x}_{}", "0".repeat(64));
+        let stranger = client.with_credential(Credential::Bearer(token));
+        strangers.spawn(async move { stranger.post("users/list", json!({})).await.status });
+    }
+    let mut waiting = async || -> i64 {
+        let sql = "SELECT count(*) FROM pg_stat_activity
+                    WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let count = sqlx::query_scalar(sql).fetch_one(&mut other);
+        count.await.expect("a number")
+    };
+    until("look-ups to wait", async || {
+        (waiting().await >= 2).then_some(())
+    })
+    .await;
+    known.ok("users/list", json!({})).await;
+    assert_eq!(waiting().await, 2);
+    held.rollback().await.expect("the lock ends");
+    let answered = strangers.join_all().await;
+    assert!(answered.iter().all(|status| *status == 401), "{answered:?}");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_that_are_wrong_expired_or_revoked_are_no_credential() {
