@@ -17,7 +17,7 @@ const PARTS: usize = 16;
 #[derive(Clone)]
 pub(super) struct Project {
     pub(super) schema: Arc<Schema>,
-    /// Every field that rules ever named; its place is its number.
+    /// The fields that rules name, and some that they named; the place is the number.
     pub(super) fields: Vec<Field>,
     /// Every channel that anybody has something on; its place is its number. They are few.
     channels: Vec<Channel>,
@@ -150,12 +150,21 @@ impl Project {
             field.is_wanted = is_wanted;
         }
         for rule in rules {
-            if !self.fields.iter().any(|field| *field.name == *rule.field) {
-                self.fields.push(Field {
-                    name: rule.field.as_str().into(),
-                    is_wanted: true,
-                    is_filled: false,
-                });
+            if self.fields.iter().any(|field| *field.name == *rule.field) {
+                continue;
+            }
+            let field = Field {
+                name: rule.field.as_str().into(),
+                is_wanted: true,
+                is_filled: false,
+            };
+            // Of a field that was not wanted before either no customer has a value any more.
+            let mut numbered = (0..).zip(&self.fields);
+            let free =
+                numbered.position(|(number, old)| !old.is_wanted && !dropped.contains(&number));
+            match free {
+                Some(place) => self.fields[place] = field,
+                None => self.fields.push(field),
             }
         }
         self.schema = schema;
@@ -316,7 +325,53 @@ impl Projects {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use roster_domain::channel::Fact;
+    use roster_domain::schema::{Definition, Field, FieldType, MatchRule, Schema};
+
     use super::{Project, Projects};
+
+    /// A schema whose rules name these fields.
+    fn naming(fields: &[&str]) -> Arc<Schema> {
+        let mut definition = Definition::default();
+        for name in fields {
+            definition.fields.push(Field::new(name, FieldType::String));
+            definition.match_rules.push(MatchRule {
+                channel: "line".into(),
+                field: (*name).into(),
+                source: Some(Fact::Username),
+                fallback: false,
+            });
+        }
+        Arc::new(Schema::compile(definition, 1).expect("a schema"))
+    }
+
+    #[test]
+    fn numbers_of_fields_are_used_again_once_nobody_has_values_of_them() {
+        let mut project = Project::new().expect("the default schema");
+        let mut numbers = |fields: &[&str]| {
+            let dropped = project.replace_schema(naming(fields));
+            let wanted: Vec<(u16, String)> = project
+                .wanted()
+                .map(|(number, name)| (number, name.to_owned()))
+                .collect();
+            (dropped, wanted)
+        };
+        let named = |number: u16, name: &str| (number, name.to_owned());
+        assert_eq!(numbers(&["a"]), (vec![], vec![named(0, "a")]));
+        // The values of `a` are there until the change is through.
+        assert_eq!(numbers(&["b"]), (vec![0], vec![named(1, "b")]));
+        assert_eq!(
+            numbers(&["b", "c", "d"]),
+            (vec![], vec![named(0, "c"), named(1, "b"), named(2, "d")])
+        );
+        assert_eq!(numbers(&["d"]), (vec![0, 1], vec![named(2, "d")]));
+        assert_eq!(
+            numbers(&["d", "b"]),
+            (vec![], vec![named(1, "b"), named(2, "d")])
+        );
+    }
 
     #[test]
     fn a_thread_never_takes_an_old_project_for_the_present_one() {
