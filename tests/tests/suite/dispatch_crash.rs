@@ -8,6 +8,7 @@ use std::time::Instant;
 use futures::future::join_all;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use roster_tests::bench::http::Connection;
 use roster_tests::client::Client;
 use roster_tests::scale::{Pace, asked};
 use roster_tests::server::Server;
@@ -80,13 +81,21 @@ async fn every_dispatch_that_was_answered_is_in_the_journal_after_a_kill() {
             let pace = Arc::clone(&pace);
             async move {
                 let mut runs = Vec::new();
+                let (address, _) = client.bytes_of("dispatches", &json!({}));
+                let mut connection = Connection::open(address).await.expect("a connection");
                 loop {
                     let run = format!("{kill}-{}", pace.turn().await);
+                    let (_, request) = client.bytes_of("dispatches", &call(&run));
                     // The first call that gets no answer is the kill.
-                    let Ok(answer) = client.try_post("dispatches", call(&run)).await else {
+                    let Ok(status) = connection.send(&request).await else {
                         return runs;
                     };
-                    assert_eq!(answer.ok()["allowed"], true);
+                    let answer: Value = serde_json::from_slice(connection.body()).expect("JSON");
+                    assert_eq!(
+                        (status, &answer["allowed"]),
+                        (200, &json!(true)),
+                        "{answer}"
+                    );
                     runs.push(run);
                     if count.fetch_add(1, Ordering::Relaxed) + 1 == until_kill {
                         enough.notify_one();
