@@ -206,7 +206,8 @@ impl IdentityCache {
     /// read tables. Both show every write that was acknowledged before.
     ///
     /// # Errors
-    /// [`QueryError::Behind`] where a rule looks up a field that is not unique and the search index does not follow.
+    /// [`QueryError::Behind`] where a rule looks up a field that is not unique and the search index does not follow, or where
+    /// the log has more of those whose events allow it than the tables show.
     pub async fn find(&self, asked: Asked<'_>) -> Result<Found, QueryError> {
         let inner = &self.0;
         let shown = || inner.projections.position();
