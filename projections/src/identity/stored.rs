@@ -28,14 +28,13 @@ use super::{Asked, Found, Names, Person};
 use crate::bucket::exact;
 use crate::{Projections, QueryError};
 
-/// How long the search index may take to follow what was listed when a look-up began.
+/// How long the search index may take to follow what was listed when a look-up began, and the tables to show what the log had then
+/// of those who decide.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Customers that are compared where a value is looked up in the search index, which also finds some who had it.
 const COMPARED: i64 = 16;
 /// Events that are looked through beyond the search index.
 const BEYOND: i64 = 2_000;
-/// How long the tables may take to show what the log had of a stream when they were read.
-const CATCH_UP: Duration = Duration::from_millis(150);
 
 /// $1 project, $2 channel, $3 external user id, $4 the wildcard; by places of wanted values, $5 and $6 claims of kind $7, $8
 /// and $9 ids, $10 and $11 hashes of the search index, of which $12 each, and of $13 events beyond it.
@@ -165,7 +164,7 @@ pub(super) async fn find(
     let Some(ahead) = ahead.filter(|_| found.allowed) else {
         return Ok(found);
     };
-    if !projections.wait_for(ahead, CATCH_UP).await {
+    if !projections.wait_for(ahead, PATIENCE).await {
         return Err(QueryError::Behind);
     }
     // Everything that was acknowledged before the look-up began is shown by now.
